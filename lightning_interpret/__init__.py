@@ -1,0 +1,60 @@
+"""Shows where a model's prediction comes from, inside PyTorch Lightning.
+
+Names are resolved on first use (PEP 562): importing the package loads neither torch nor lightning, so that a command
+that needs neither, or TensorBoard looking for plugins, starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_interpret.callbacks.saliency import SaliencyMonitor
+    from lightning_interpret.explanations import Attribution, AttributionRow
+    from lightning_interpret.functional.baselines import Baseline
+    from lightning_interpret.methods import Gradient, GradientTimesInput, IntegratedGradients, explain
+    from lightning_interpret.modules.text_classifier import TextClassifier
+    from lightning_interpret.modules.text_data import TextDataModule
+    from lightning_interpret.tasks import SequenceClassification, Targets, Task
+
+_ROOMS = {
+    "Attribution": "explanations",
+    "AttributionRow": "explanations",
+    "Baseline": "functional.baselines",
+    "Gradient": "methods",
+    "GradientTimesInput": "methods",
+    "IntegratedGradients": "methods",
+    "SaliencyMonitor": "callbacks.saliency",
+    "SequenceClassification": "tasks",
+    "Targets": "tasks",
+    "Task": "tasks",
+    "TextClassifier": "modules.text_classifier",
+    "TextDataModule": "modules.text_data",
+    "explain": "methods",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Attribution",
+    "AttributionRow",
+    "Baseline",
+    "Gradient",
+    "GradientTimesInput",
+    "IntegratedGradients",
+    "SaliencyMonitor",
+    "SequenceClassification",
+    "Targets",
+    "Task",
+    "TextClassifier",
+    "TextDataModule",
+    "explain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,383 @@
+"""The records that methods return: immutable, on the CPU, detached, JSON both ways.
+
+An :class:`Attribution` holds the rows of one call as tensors; an :class:`AttributionRow` is one of them as plain Python,
+padding stripped: what is written to disk, shown in a terminal, and read back. Scores are signed and un-normalised.
+Normalising, taking absolute values and joining sub-words into words happen where a record is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_interpret.palette import background, foreground, scale_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the scores of N rows are shown for: the tokens of a text, or the entries of a feature vector.
+
+    Every sequence has one entry a row. ``shape`` is the shape of one row's scores, padding included.
+
+    Attributes:
+        kind: ``"token"`` or ``"feature"``.
+        shape: Shape of the scores of one row, e.g. ``(T,)``.
+        texts: The tokenizer's own tokens, T a row.
+        word_ids: For each token the word it belongs to, ``None`` for special tokens and padding.
+        words: The text of each word.
+        special: Bool ``(N, T)``, true at special tokens (not at padding).
+        padding: Bool ``(N, T)``.
+        offsets: For each token its ``(start, end)`` in the text, or ``None`` where the batch has none.
+        segment: Long ``(N, T)``, which of a pair of texts, or ``None``.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    texts: tuple[tuple[str, ...], ...]
+    word_ids: tuple[tuple[int | None, ...], ...]
+    words: tuple[tuple[str, ...], ...]
+    special: Tensor
+    padding: Tensor
+    offsets: tuple[tuple[tuple[int, int], ...], ...] | None = None
+    segment: Tensor | None = None
+
+    @classmethod
+    def features(cls, rows: int, size: int) -> Units:
+        """Return the units of ``rows`` feature vectors of ``size`` entries, named by their index."""
+        names = tuple(str(i) for i in range(size))
+        nothing = torch.zeros(rows, size, dtype=torch.bool)
+        return cls(
+            kind="feature",
+            shape=(size,),
+            texts=(names,) * rows,
+            word_ids=(tuple(range(size)),) * rows,
+            words=(names,) * rows,
+            special=nothing,
+            padding=nothing,
+        )
+
+    def take(self, rows: Tensor) -> Units:
+        """Return the units of the given rows, gathered or repeated."""
+        picked = rows.tolist()
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in picked),
+            word_ids=tuple(self.word_ids[i] for i in picked),
+            words=tuple(self.words[i] for i in picked),
+            special=self.special[rows],
+            padding=self.padding[rows],
+            offsets=None if self.offsets is None else tuple(self.offsets[i] for i in picked),
+            segment=None if self.segment is None else self.segment[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word as it is shown: its text, the sum of its tokens' scores, and whether it is a special token."""
+
+    text: str
+    score: float
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class AttributionRow:
+    """One explained prediction as plain Python, without padding.
+
+    ``error`` is Σ scores − (target − baseline_target); ``relative_error`` divides its size by
+    max(|target − baseline_target|, error_floor). A field that does not apply is ``None`` and ``reasons`` says why.
+    """
+
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
+    target: float
+    target_name: str
+    output: str
+    method: str
+    layer: str
+    units: str = "token"
+    prediction: str | None = None
+    gold: str | None = None
+    example_id: int | None = None
+    baseline: str | None = None
+    baseline_target: float | None = None
+    error: float | None = None
+    relative_error: float | None = None
+    error_floor: float | None = None
+    steps: int | None = None
+    gradients: int = 0
+    forwards: int = 0
+    converged: bool | None = None
+    cut: bool | None = None
+    word_ids: tuple[int | None, ...] = ()
+    words: tuple[str, ...] = ()
+    special: tuple[bool, ...] = ()
+    offsets: tuple[tuple[int, int], ...] | None = None
+    segment: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def merged(self) -> list[Word]:
+        """Return the words in reading order, each with the sum of its tokens' scores; special tokens stand alone.
+
+        The sum over the list is the sum of ``scores``: nothing is lost in joining.
+        """
+        merged: list[Word] = []
+        before: int | None = None
+        for token, score, word in zip(self.tokens, self.scores, self.word_ids, strict=True):
+            if word is None:
+                merged.append(Word(token, score, special=True))
+            elif word == before:
+                merged[-1] = replace(merged[-1], score=merged[-1].score + score)
+            else:
+                merged.append(Word(self.words[word], score))
+            before = word
+        return merged
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
+        return {"schema": SCHEMA, "kind": "attribution"} | {f.name: _json(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AttributionRow:
+        """Return the row that :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: If ``data`` is of another kind or of a later schema.
+        """
+        if data.get("kind") != "attribution" or data.get("schema", SCHEMA + 1) > SCHEMA:
+            raise ValueError(
+                f"Expected a record of kind 'attribution' and schema at most {SCHEMA}, but got "
+                f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
+            )
+        known = {f.name for f in fields(cls)}
+        values = {name: _tuples(value) for name, value in data.items() if name in known and name != "reasons"}
+        for name in ("scores", "target"):  # never None: a number that JSON could not hold
+            values[name] = _numbers(values[name])
+        return cls(**values, reasons=dict(data.get("reasons", {})))
+
+    def __str__(self) -> str:
+        lines = [self.summary(), "  ".join(f"{word.text} {word.score:+.3g}" for word in self.merged())]
+        lines += [f"{name} is not given: {why}" for name, why in self.reasons.items()] + list(self.notes)
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """Return one line: method, target, baseline, error, and what was predicted."""
+        parts = [f"{self.method} of {self.output} of {self.target_name!r} = {self.target:+.4g}"]
+        if self.baseline_target is not None:
+            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}")
+        if self.error is not None and self.relative_error is not None:
+            said = "" if self.converged in (True, None) else ", NOT converged"
+            parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{said})")
+        if self.steps is not None:
+            parts.append(f"{self.steps} steps")
+        parts.append(f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}"))
+        return " | ".join(parts)
+
+    def _repr_html_(self) -> str:
+        scale = scale_of([word.score for word in self.merged()])
+        spans = [
+            f'<span title="{word.score:+.4g}" style="background:rgb{background(word.score / scale)};'
+            f'color:rgb{foreground(word.score / scale)};padding:0 .2em">{escape(word.text)}</span>'
+            for word in self.merged()
+        ]
+        return f"<p>{escape(self.summary())}</p><p>{' '.join(spans)}</p>"
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """The attributions of N targets, one a row.
+
+    Attributes:
+        scores: ``(N, *unit shape)``, signed and un-normalised; exactly 0 on padding.
+        target: ``(N,)``, the scalar explained, F(x).
+        target_name: Name of each target: a label, or ``"A-B"`` for a contrast.
+        output: What of the target was explained: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        method: Name of the method.
+        layer: Name of the layer attributed to.
+        units: What the scores are shown for.
+        gradients: ``(N,)``, gradients computed for each row.
+        forwards: ``(N,)``, forward passes without a gradient computed for each row.
+        prediction: Predicted label of each row.
+        gold: Gold label of each row, or ``None``.
+        example_id: Id of each row's example in its data set, or ``None``.
+        baseline: Name of the baseline.
+        baseline_target: ``(N,)``, F(x'). For a layer that is not a cut of the graph, F(x; h := h(x')).
+        error: ``(N,)``, Σ scores − (target − baseline_target).
+        relative_error: ``(N,)``, |error| / max(|target − baseline_target|, error_floor).
+        error_floor: The floor τ of that denominator, in units of the output.
+        steps: ``(N,)``, nodes of the path that the result stands on.
+        converged: Whether each row met its tolerance.
+        cut: Whether the layer is a cut of the graph.
+        notes: What happened to each row that the reader should know.
+        reasons: For each field that is ``None``, why.
+    """
+
+    scores: Tensor
+    target: Tensor
+    target_name: tuple[str, ...]
+    output: str
+    method: str
+    layer: str
+    units: Units
+    gradients: Tensor
+    forwards: Tensor
+    prediction: tuple[str | None, ...]
+    gold: tuple[str | None, ...] | None = None
+    example_id: tuple[int | None, ...] | None = None
+    baseline: str | None = None
+    baseline_target: Tensor | None = None
+    error: Tensor | None = None
+    relative_error: Tensor | None = None
+    error_floor: float | None = None
+    steps: Tensor | None = None
+    converged: tuple[bool, ...] | None = None
+    cut: bool | None = None
+    notes: tuple[tuple[str, ...], ...] | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # records never hold a graph, a device, or somebody's buffer
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                object.__setattr__(self, f.name, value.detach().cpu().clone())
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __iter__(self) -> Iterator[AttributionRow]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, row: int) -> AttributionRow:
+        """Return one row with its padding stripped."""
+        row = range(len(self))[row]
+        units = self.units
+        kept = (~units.padding[row]).nonzero().flatten().tolist()
+
+        def item(values: Any) -> Any:
+            return None if values is None else values[row].item() if isinstance(values, Tensor) else values[row]
+
+        def per_unit(values: Any) -> Any:
+            if values is None:
+                return None
+            listed = values[row].tolist() if isinstance(values, Tensor) else values[row]
+            return tuple(listed[i] for i in kept)
+
+        return AttributionRow(
+            tokens=per_unit(units.texts),
+            scores=per_unit(self.scores),
+            target=item(self.target),
+            target_name=self.target_name[row],
+            output=self.output,
+            method=self.method,
+            layer=self.layer,
+            units=units.kind,
+            prediction=self.prediction[row],
+            gold=item(self.gold),
+            example_id=item(self.example_id),
+            baseline=self.baseline,
+            baseline_target=item(self.baseline_target),
+            error=item(self.error),
+            relative_error=item(self.relative_error),
+            error_floor=self.error_floor,
+            steps=item(self.steps),
+            gradients=item(self.gradients),
+            forwards=item(self.forwards),
+            converged=item(self.converged),
+            cut=self.cut,
+            word_ids=per_unit(units.word_ids),
+            words=units.words[row],
+            special=per_unit(units.special),
+            offsets=per_unit(units.offsets),
+            segment=per_unit(units.segment),
+            notes=item(self.notes) or (),
+            reasons=self.reasons,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"schema", "kind", "rows"}``, each row as :meth:`AttributionRow.to_dict` writes it."""
+        return {"schema": SCHEMA, "kind": "attributions", "rows": [row.to_dict() for row in self]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Attribution:
+        """Return the record that :meth:`to_dict` wrote; rows are padded again on the right.
+
+        Raises:
+            ValueError: If ``data`` is of another kind or of a later schema, or holds no row.
+        """
+        if data.get("kind") != "attributions" or not data.get("rows"):
+            raise ValueError(f"Expected a record of kind 'attributions' with rows, but got kind={data.get('kind')!r}.")
+        return cls.from_rows([AttributionRow.from_dict(row) for row in data["rows"]])
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[AttributionRow]) -> Attribution:
+        """Return the record of rows of one method, layer and output; rows are padded on the right."""
+        first, width = rows[0], max(len(row.tokens) for row in rows)
+
+        def padded(name: str, fill: Any) -> list[Any]:
+            return [list(getattr(row, name)) + [fill] * (width - len(row.tokens)) for row in rows]
+
+        def column(name: str) -> Any:
+            values = tuple(getattr(row, name) for row in rows)
+            return None if all(value is None for value in values) else values
+
+        def numbers(name: str) -> Any:
+            values = column(name)
+            if values is None:
+                return None
+            values = [math.nan if value is None else value for value in values]
+            return torch.tensor(values, dtype=torch.float64 if isinstance(values[0], float) else torch.long)
+
+        units = Units(
+            kind=first.units,
+            shape=(width,),
+            texts=tuple(tuple(texts) for texts in padded("tokens", "")),
+            word_ids=tuple(tuple(ids) for ids in padded("word_ids", None)),
+            words=tuple(row.words for row in rows),
+            special=torch.tensor(padded("special", False), dtype=torch.bool).reshape(len(rows), width),
+            padding=torch.tensor([[i >= len(row.tokens) for i in range(width)] for row in rows]).reshape(-1, width),
+            offsets=None if first.offsets is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
+            segment=None if first.segment is None else torch.tensor(padded("segment", 0)),
+        )
+        numeric = ("target", "gradients", "forwards", "baseline_target", "error", "relative_error", "steps")
+        named = ("target_name", "prediction", "gold", "example_id", "converged", "notes")
+        shared = ("output", "method", "layer", "baseline", "error_floor", "cut", "reasons")
+        return cls(
+            scores=torch.tensor(padded("scores", 0.0), dtype=torch.float64).reshape(len(rows), width),
+            units=units,
+            **{name: numbers(name) for name in numeric},
+            **{name: column(name) for name in named},
+            **{name: getattr(first, name) for name in shared},
+        )
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(row) for row in self)
+
+    def _repr_html_(self) -> str:
+        return "".join(row._repr_html_() for row in self)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_numbers(item) for item in value)
+    return math.nan if value is None else float(value)

@@ -1,0 +1,101 @@
+"""The scope in which a module is explained: nothing in it outlives it, and nothing of it reaches training."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
+    """Run a block with ``module`` in evaluation mode, gradients enabled, weights frozen and random states its own.
+
+    On leaving, also by an exception, every training flag, weight, buffer and random state is what it was. Gradients can
+    be asked of activations and inputs; parameters neither receive nor require any. Compiled code runs eagerly, so that
+    hooks are met and nothing is compiled anew.
+
+    Args:
+        module: The module to be explained.
+        full_precision: Whether weights and buffers in half precision are float32 copies inside the block.
+    """
+    training = [(part, part.training) for part in module.modules()]
+    with ExitStack() as stack:
+        stack.enter_context(_random_states())
+        stack.callback(_restore_training, training)
+        module.eval()
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        # cuDNN's recurrent layers have no backward in evaluation mode
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False) if _recurrent(module) else ExitStack())
+        stack.enter_context(frozen_weights(module, full_precision=full_precision))
+        yield
+
+
+@contextmanager
+def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
+    """Put detached weights and copied buffers in the place of the module's own while the block lasts.
+
+    The mechanism of ``torch.func.functional_call``, as a scope: tied weights stay tied, and the lists that recurrent
+    layers keep of their own weights follow (``functional_call`` leaves its replacements in those lists behind).
+
+    Args:
+        module: The module whose tensors are replaced.
+        full_precision: Whether tensors in half precision become float32 copies.
+    """
+    replaced: dict[int, Tensor] = {}
+    undo: list[tuple[dict, str, object]] = []
+
+    def stand_in(tensor: Tensor, *, copy: bool) -> Tensor:
+        if id(tensor) not in replaced:
+            half = full_precision and tensor.dtype in (torch.float16, torch.bfloat16)
+            value = tensor.detach().float() if half else tensor.detach()
+            replaced[id(tensor)] = value.clone() if copy and not half else value
+        return replaced[id(tensor)]
+
+    def put(store: dict, name: str, value: object) -> None:
+        undo.append((store, name, store[name]))
+        store[name] = value
+
+    try:
+        for part in module.modules():
+            for store, copy in ((part._parameters, False), (part._buffers, True)):
+                for name, tensor in list(store.items()):
+                    if tensor is not None:
+                        put(store, name, stand_in(tensor, copy=copy))
+        for part in module.modules():
+            for name, value in list(vars(part).items()):
+                if isinstance(value, list) and any(isinstance(item, Tensor) for item in value):
+                    put(vars(part), name, [replaced.get(id(item), item) for item in value])
+        yield
+    finally:
+        for store, name, value in reversed(undo):
+            store[name] = value
+
+
+@contextmanager
+def _random_states() -> Iterator[None]:
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    numpy = sys.modules.get("numpy")  # not imported: nothing of it to disturb
+    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
+
+
+def _restore_training(flags: list[tuple[nn.Module, bool]]) -> None:
+    for part, flag in flags:  # one by one: `module.train()` would unfreeze what was frozen on purpose
+        part.training = flag
+
+
+def _recurrent(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.RNNBase) for part in module.modules())

@@ -1,0 +1,250 @@
+"""What every method shares: options in a frozen dataclass, one call, and the reading of module, batch and task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.explanations import Attribution, Units
+from lightning_interpret.functional import path
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.features import features
+from lightning_interpret.functional.scope import explaining
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
+
+#: Tokens in one pass, where a method is not told how many points: large enough to keep a processor busy.
+TOKENS_A_PASS = 4096
+
+METHODS: dict[str, type[Method]] = {}
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to attribute a prediction, with its options. Subclasses with a ``name`` are registered under it."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in vars(cls):
+            METHODS[cls.name] = cls
+
+    def __call__(
+        self,
+        module: nn.Module,
+        batch: Any,
+        task: Task,
+        *,
+        layer: str | Sequence[str] | None = None,
+        which: str = "predicted",
+        output: str = "logit",
+    ) -> Any:
+        """Return the :class:`Attribution` of the batch; for a list of layers, a dict of them by name.
+
+        The module is left as it was: training flags, weights, ``.grad``, random states and hooks.
+
+        Args:
+            module: The module to explain; it may be in training mode.
+            batch: A batch as the task reads it, on the module's device.
+            task: How module and batch are read.
+            layer: Name of the layer to attribute to, or several; by default the task's.
+            which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
+            output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+
+        Raises:
+            ValueError: If the layer, the class or the output does not exist, or the baseline cannot be made.
+        """
+        choose("output", output, OUTPUTS)
+        with explaining(module):
+            batch = batches.clone(batch)  # an inference tensor cannot be saved for a gradient
+            if layer is None or isinstance(layer, str):
+                return self.attribute(module, batch, task, layer, which, output)
+            return {name: self.attribute(module, batch, task, name, which, output) for name in layer}
+
+    @abstractmethod
+    def attribute(
+        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
+    ) -> Attribution:
+        """Return the attribution to one layer; called inside the explaining scope."""
+
+    @property
+    def baseline_used(self) -> Baseline | None:
+        """The baseline that the method needs, or None."""
+        value = getattr(self, "baseline", None)
+        return None if value is None else Baseline.ensure(value)
+
+
+@dataclass
+class Case:
+    """One call of a method: the features at x and x', the scalars there, and the function between them.
+
+    Attributes:
+        inputs: h(x) for each of the N targets, ``(N, *shape)``.
+        baselines: h(x'), same shape, or None where no baseline was asked for.
+        target: F(x), ``(N,)``.
+        baseline_target: F(x; h := h(x')), ``(N,)``, or None.
+        cut: Whether F(x; h := h(x')) is F(x'), or None.
+        forwards: Forward passes without a gradient that each row took.
+        chunk: Points in one pass.
+    """
+
+    layer: str
+    output: str
+    inputs: Tensor
+    target: Tensor
+    targets: Targets
+    units: Units
+    forwards: int
+    chunk: int
+    score: path.Score
+    described: dict[str, Any] = field(default_factory=dict)
+    baselines: Tensor | None = None
+    baseline_target: Tensor | None = None
+    cut: bool | None = None
+
+    def to_units(self, contributions: Tensor) -> Tensor:
+        """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
+        scores = contributions.reshape(*contributions.shape[: 1 + len(self.units.shape)], -1).sum(dim=-1)
+        return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
+
+    def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
+        """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
+        zero = torch.zeros(len(self.target), dtype=torch.long)
+        known = self.described | {"gradients": zero, "forwards": zero + self.forwards} | values
+        return Attribution(
+            scores=scores,
+            target=self.target.double(),
+            target_name=self.targets.name,
+            output=self.output,
+            method=method.name,
+            layer=self.layer,
+            units=self.units,
+            **(known | {"reasons": self.described["reasons"] | values.get("reasons", {})}),
+        )
+
+    def errors(self, scores: Tensor, floor: float) -> dict[str, Any]:
+        """Return the fields that say how far the scores miss their target."""
+        if self.baseline_target is None:
+            raise ValueError("Without a baseline there is no target, and so no error.")
+        target, baseline = self.target.double(), self.baseline_target.double()
+        error = scores.flatten(1).double().sum(dim=1) - (target - baseline)
+        relative = path.relative_error(error, target, baseline, floor)
+        return {
+            "baseline_target": baseline,
+            "error": error,
+            "relative_error": relative,
+            "error_floor": floor,
+            "cut": self.cut,
+        }
+
+
+@contextmanager
+def open_case(
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    *,
+    layer: str | None,
+    which: str,
+    output: str,
+    baseline: Baseline | None,
+    chunk: int | None,
+) -> Iterator[Case]:
+    """Read module, batch and task at x and at x', and keep the layer open for other values while the block lasts."""
+    words = task.layer(module)
+    layer = layer or words
+    units = task.units(batch)
+
+    def forward() -> Tensor:
+        return task.logits(module, batch)
+
+    shape = (batches.batch_size(batch), *units.shape) if layer == words else None
+    with features(module, layer, forward, units=shape) as (opened, logits, inputs):
+        with torch.no_grad():
+            targets = task.resolve(logits, batch, which)
+            target = task.score(logits, targets, output)
+        if len(inputs) != len(logits):
+            raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
+
+        def score(points: Tensor, rows: Tensor) -> Tensor:
+            some = task.take(batch, targets.example[rows])
+            return task.score(opened.put(points, lambda: task.logits(module, some)), targets.at(rows), output)
+
+        gold, ids, notes = task.gold_names(batch), task.example_ids(batch), task.notes(batch)
+        of = targets.example.tolist()
+        predicted = task.names(logits)
+        rows = units.take(targets.example.cpu())
+        fitted = inputs.shape[1 : 1 + len(units.shape)] == units.shape
+        case = Case(
+            layer=layer,
+            output=output,
+            inputs=_in_single_precision(inputs)[targets.example],
+            target=target,
+            targets=targets,
+            units=rows if fitted else Units.features(len(of), inputs[0].numel()),
+            forwards=1,
+            chunk=chunk or max(1, TOKENS_A_PASS // max(1, units.shape[0])),
+            score=score,
+            described={
+                "prediction": tuple(predicted[i] for i in of),
+                "gold": None if gold is None else tuple(gold[i] for i in of),
+                "example_id": None if ids is None else tuple(ids[i] for i in of),
+                "notes": None if notes is None else tuple(tuple(notes[i]) for i in of),
+                "baseline": None if baseline is None else baseline.name,
+                "reasons": _reasons(gold, ids),
+            },
+        )
+        if baseline is not None:
+            with torch.no_grad():
+                _read_baseline(case, opened, module, batch, task, words, forward, baseline, inputs)
+        yield case
+
+
+def _read_baseline(
+    case: Case,
+    opened: Any,
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    words: str,
+    forward: Any,
+    baseline: Baseline,
+    inputs: Tensor,
+) -> None:
+    """Fill in h(x'), F(x; h := h(x')) and whether that is F(x').
+
+    One x' gives the baseline of every layer: a deeper layer's is what it returns while the word embeddings are those
+    of x'. Where the layer is not a cut of the graph (something passes it by), the sum of attributions to it can only be
+    F(x) − F(x; h := h(x')), and that is its target.
+    """
+    if case.layer == words:
+        reference = task.baseline(module, batch, inputs, baseline)
+        logits = opened.put(reference, forward)
+        case.cut, case.forwards = True, 2
+    else:
+        shape = (batches.batch_size(batch), *task.units(batch).shape)
+        with features(module, words, forward, units=shape) as (embedded, _, embeddings):
+            absent = task.baseline(module, batch, embeddings, baseline)
+            at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))
+        logits = opened.put(reference, forward)
+        gap = (logits - at_baseline).abs().max() / at_baseline.abs().max().clamp(min=1e-6)
+        case.cut, case.forwards = bool(gap < 1e-4), 4
+    case.baselines = _in_single_precision(reference)[case.targets.example]
+    case.baseline_target = task.score(logits, case.targets, case.output)
+
+
+def _in_single_precision(features: Tensor) -> Tensor:
+    """Return features in which a path can be told apart: half precision has 8e-3 of error alone."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _reasons(gold: object, ids: object) -> dict[str, str]:
+    reasons = {} if gold is not None else {"gold": "the batch has no labels"}
+    return reasons if ids is not None else reasons | {"example_id": "the batch has no `example_id`"}

@@ -1,0 +1,60 @@
+"""Explanations in one line of a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from lightning_interpret.explanations import Attribution
+from lightning_interpret.tasks import Task, find_task
+from lightning_interpret.tasks.encode import encode, max_tokens
+from lightning_interpret.tasks.transformer import transformer_in
+
+
+def explain(
+    model: nn.Module,
+    tokenizer: Any,
+    texts: str | Sequence[str],
+    *,
+    method: Any = "integrated_gradients",
+    layer: str | None = None,
+    which: str = "predicted",
+    output: str = "logit",
+    task: Task | None = None,
+    batch_size: int = 16,
+) -> Attribution:
+    """Return the attributions of a model's predictions for some texts, one row a text, in their order.
+
+    Args:
+        model: A `transformers` classifier, or a module that holds one.
+        tokenizer: Its tokenizer.
+        texts: A text, or several.
+        method: Name of a method, or one with its options.
+        layer: Name of the layer to attribute to; by default the word embeddings.
+        which: ``predicted``, a label, or a contrast ``A-B``.
+        output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        task: How the model is read, where it is no `transformers` classifier.
+        batch_size: Texts in one call of the method.
+
+    Raises:
+        ValueError: If there is no text, or a name does not exist.
+
+    Example::
+
+        record = lightning_interpret.explain(model, tokenizer, "not a bad film")
+        print(record[0])
+    """
+    from lightning_interpret.methods import method_named
+
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts:
+        raise ValueError("`texts` is empty: give a text or a list of them.")
+    chosen, found = method_named(method), find_task(model, task=task, tokenizer=tokenizer)
+    device = next(model.parameters()).device
+    limit, rows = max_tokens(tokenizer, transformer_in(model)), []
+    for start in range(0, len(texts), batch_size):
+        batch = encode(tokenizer, texts[start : start + batch_size], max_length=limit).to(device)
+        rows += chosen(model, batch, found, layer=layer, which=which, output=output)
+    return Attribution.from_rows(rows)

@@ -1,0 +1,96 @@
+"""The gradient as a ranking, and gradient × input as the first-order attribution it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from lightning_interpret.explanations import Attribution
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.gradient import gradient, gradient_times_input
+from lightning_interpret.methods.base import Method, open_case
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import Task
+
+
+@dataclass(frozen=True)
+class Gradient(Method):
+    """Size of the gradient at each unit (Simonyan et al., 2014; Li et al., 2016): a ranking, not an attribution.
+
+    A gradient is a rate of change: it has no baseline, so it has no target that its sum could miss.
+
+    Args:
+        norm: ``l2`` or ``mean_abs`` over the dimensions of each unit.
+        internal_batch_size: Examples in one pass; by default as many as make 4,096 tokens.
+
+    Raises:
+        ValueError: If ``norm`` does not exist.
+    """
+
+    name: ClassVar[str] = "gradient"
+    norm: Literal["l2", "mean_abs"] = "l2"
+    internal_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        choose("norm", self.norm, ("l2", "mean_abs"))
+
+    def attribute(
+        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
+    ) -> Attribution:
+        """Return the size of the gradient at each unit of one layer."""
+        chunk = self.internal_batch_size
+        with open_case(
+            module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=chunk
+        ) as case:
+            slopes = gradient(case.score, case.inputs, chunk=case.chunk)
+            if self.norm == "l2":
+                scores = case.to_units(slopes.square()).sqrt()
+            else:
+                scores = case.to_units(slopes.abs()) / max(1, slopes[0].numel() // case.units.padding[0].numel())
+            why = "a gradient is a rate of change: it ranks, and has no baseline and no target to miss"
+            fields = ("baseline", "baseline_target", "error", "relative_error", "converged")
+            reasons = dict.fromkeys(fields, why)
+            steps = torch.ones(len(scores), dtype=torch.long)
+            return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons)
+
+
+@dataclass(frozen=True)
+class GradientTimesInput(Method):
+    """(x − x') ⊙ ∇F(x): the Taylor expansion at x, evaluated at x', without its second and higher orders.
+
+    With the default, the zero embedding at every token, it is the usual gradient × input (Shrikumar et al., 2016).
+
+    Args:
+        baseline: Name of the baseline x', or a :class:`Baseline`.
+        error_floor: Floor τ of the relative error's denominator, in units of the output.
+        internal_batch_size: Examples in one pass; by default as many as make 4,096 tokens.
+
+    Raises:
+        ValueError: If the baseline does not exist.
+    """
+
+    name: ClassVar[str] = "gradient_times_input"
+    baseline: str | Baseline = Baseline("zero", keep_special=False)
+    error_floor: float = 0.01
+    internal_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        Baseline.ensure(self.baseline)
+
+    def attribute(
+        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
+    ) -> Attribution:
+        """Return the first-order attribution to one layer."""
+        baseline, chunk = Baseline.ensure(self.baseline), self.internal_batch_size
+        with open_case(
+            module, batch, task, layer=layer, which=which, output=output, baseline=baseline, chunk=chunk
+        ) as case:
+            assert case.baselines is not None
+            scores = case.to_units(gradient_times_input(case.score, case.inputs, case.baselines, chunk=case.chunk))
+            reasons = {"converged": "a first-order expansion has no steps to refine"}
+            steps = torch.ones(len(scores), dtype=torch.long)
+            errors = case.errors(scores, self.error_floor)
+            return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons, **errors)

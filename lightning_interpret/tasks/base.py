@@ -1,0 +1,108 @@
+"""The contract between a method and a kind of model: what a batch holds, what is explained, what it is shown for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.explanations import Units
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.tasks import batches
+
+OUTPUTS = ("logit", "log_prob", "prob", "margin")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is explained: N rows, frozen once at x, so that a prediction cannot change along a path.
+
+    Attributes:
+        example: Long ``(N,)``, the row of the batch.
+        index: Long ``(N,)``, the class.
+        against: Long ``(N,)``, the class that ``margin`` and contrasts subtract.
+        contrast: Whether the user asked for ``A-B``; otherwise ``against`` is the runner-up at x.
+        name: Name of each target.
+    """
+
+    example: Tensor
+    index: Tensor
+    against: Tensor
+    contrast: bool
+    name: tuple[str, ...]
+
+    def at(self, rows: Tensor) -> Targets:
+        """Return the targets of the given rows, for a batch in which each row stands once and in that order."""
+        names = tuple(self.name[i] for i in rows.tolist())
+        every = torch.arange(len(rows), device=rows.device)
+        return Targets(every, self.index[rows], self.against[rows], self.contrast, names)
+
+
+class Task(ABC):
+    """How one kind of model and batch is read.
+
+    A user's own model needs a subclass that overrides what differs; see :class:`SequenceClassification`, whose defaults
+    serve ``transformers`` models.
+    """
+
+    @abstractmethod
+    def logits(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the model's scores, the batch first."""
+
+    @abstractmethod
+    def losses(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the loss of each example, ``(B,)``."""
+
+    @abstractmethod
+    def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
+        """Return what ``which`` means for this batch: ``predicted``, ``gold``, a label, or a contrast ``A-B``."""
+
+    @abstractmethod
+    def score(self, logits: Tensor, targets: Targets, output: str) -> Tensor:
+        """Return the scalars explained, ``(N,)``; ``output`` is ``logit``, ``log_prob``, ``prob`` or ``margin``."""
+
+    @abstractmethod
+    def layer(self, module: nn.Module) -> str:
+        """Return the name of the default layer to attribute to."""
+
+    @abstractmethod
+    def units(self, batch: Any) -> Units:
+        """Return what scores are shown for."""
+
+    @abstractmethod
+    def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
+        """Return the output of :meth:`layer` for x', given its output ``features`` for x; same shape."""
+
+    @abstractmethod
+    def names(self, logits: Tensor) -> tuple[str, ...]:
+        """Return the name of what is predicted for each example."""
+
+    @abstractmethod
+    def gold_names(self, batch: Any) -> tuple[str, ...] | None:
+        """Return the name of each gold label, or None where the batch has none."""
+
+    def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
+        """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""
+
+    def labels(self, batch: Any) -> Tensor | None:
+        """Return the gold targets, or None where the batch has none."""
+        found = batches.as_mapping(batch)
+        return next((found[name] for name in batches.LABEL_NAMES if isinstance(found.get(name), Tensor)), None)
+
+    def take(self, batch: Any, index: Tensor) -> Any:
+        """Return the batch with its examples gathered or repeated: any container."""
+        return batches.take(batch, index)
+
+    def example_ids(self, batch: Any) -> tuple[int, ...] | None:
+        """Return the stable id of each example in its data set (``example_id`` in the batch), or None."""
+        ids = batches.get(batch, "example_id")
+        return None if ids is None else tuple(int(i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
+
+    def notes(self, batch: Any) -> Sequence[tuple[str, ...]] | None:
+        """Return for each example what its reader should know (``note`` in the batch), or None."""
+        notes = batches.get(batch, "note")
+        return None if notes is None else [tuple(note for note in [text] if note) for text in notes]

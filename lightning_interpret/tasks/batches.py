@@ -1,0 +1,113 @@
+"""Batches are anything: tuples, mappings, ``BatchEncoding``s, dataclasses, and nests of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LABEL_NAMES = ("labels", "label", "target", "targets")
+
+
+def map_leaves(function: Callable[[Any], Any], batch: Any) -> Any:
+    """Return the batch with ``function`` applied to each leaf; lists of plain values are leaves."""
+    if isinstance(batch, Mapping):
+        mapped = {key: map_leaves(function, value) for key, value in batch.items()}
+        return mapped if type(batch) is dict else type(batch)(mapped)  # type: ignore[call-arg]
+    if hasattr(batch, "items") and hasattr(batch, "data"):  # BatchEncoding is a UserDict of its own
+        return type(batch)({key: map_leaves(function, value) for key, value in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(map_leaves(function, value) for value in batch))
+    if isinstance(batch, tuple) or (isinstance(batch, list) and any(_holds_tensor(value) for value in batch)):
+        return type(batch)(map_leaves(function, value) for value in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        names = [f.name for f in fields(batch) if f.init]
+        return replace(batch, **{name: map_leaves(function, getattr(batch, name)) for name in names})
+    return function(batch)
+
+
+def leaves(batch: Any) -> Iterator[Any]:
+    """Yield the leaves of a batch in order."""
+    found: list[Any] = []
+    map_leaves(found.append, batch)
+    return iter(found)
+
+
+def batch_size(batch: Any) -> int:
+    """Return the number of examples: the length of the first tensor that has one.
+
+    Raises:
+        ValueError: If the batch holds no tensor with a dimension.
+    """
+    for leaf in leaves(batch):
+        if isinstance(leaf, Tensor) and leaf.dim() > 0:
+            return len(leaf)
+    raise ValueError(f"The batch ({type(batch).__name__}) holds no tensor whose first dimension is the examples.")
+
+
+def take(batch: Any, index: Tensor) -> Any:
+    """Return the batch with its examples gathered or repeated; what does not go by example stays as it is."""
+    size, picked = batch_size(batch), index.tolist()
+
+    def pick(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf[index.to(leaf.device)] if leaf.dim() > 0 and len(leaf) == size else leaf
+        return [leaf[i] for i in picked] if isinstance(leaf, list) and len(leaf) == size else leaf
+
+    return map_leaves(pick, batch)
+
+
+def get(batch: Any, *names: str) -> Any:
+    """Return the first of ``names`` that the batch holds, as a key or as a field, or None."""
+    for name in names:
+        value = batch.get(name) if hasattr(batch, "get") else getattr(batch, name, None)
+        if value is not None and not callable(value):
+            return value
+    return None
+
+
+def as_mapping(batch: Any) -> dict[str, Any]:
+    """Return the named parts of a batch.
+
+    A tuple is read as inputs first and labels last: the inputs may be a mapping, or a tensor of ids followed by its
+    attention mask; the labels are the last tensor with one dimension.
+
+    Raises:
+        ValueError: If the batch is neither named nor such a tuple.
+    """
+    if hasattr(batch, "items"):
+        return dict(batch.items())
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return {f.name: getattr(batch, f.name) for f in fields(batch)}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return batch._asdict()
+    if isinstance(batch, Tensor):
+        return {"input_ids": batch}
+    if isinstance(batch, tuple | list) and batch:
+        first, *rest = batch
+        named = as_mapping(first)
+        vectors = [part for part in rest if isinstance(part, Tensor) and part.dim() == 1]
+        ids = named.get("input_ids")
+        masks = [part for part in rest if isinstance(part, Tensor) and ids is not None and part.shape == ids.shape]
+        return named | ({"attention_mask": masks[0]} if masks else {}) | ({"labels": vectors[-1]} if vectors else {})
+    raise ValueError(
+        f"The batch is a {type(batch).__name__}, whose parts have no names: give a `task=` whose methods read it."
+    )
+
+
+def clone(batch: Any) -> Any:
+    """Return the batch with its tensors cloned, so that none is an inference tensor."""
+    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
+
+
+def to_full_precision(batch: Any) -> Any:
+    """Return the batch with tensors in half precision as float32."""
+    half = (torch.float16, torch.bfloat16)
+    return map_leaves(lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in half else leaf, batch)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in leaves(value))

@@ -1,0 +1,88 @@
+"""Texts to a batch: tokens, padding, labels, ids, and a note on every text that was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BatchEncoding, PreTrainedModel
+
+
+def max_tokens(tokenizer: Any, model: PreTrainedModel | None) -> int | None:
+    """Return how many tokens a text may have: what the tokenizer says and what the positions of the model allow."""
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 10**9 else []
+    if model is not None:
+        tables = [part for name, part in model.named_modules() if name.endswith(("position_embeddings", ".wpe"))]
+        for table in tables:
+            if isinstance(table, nn.Embedding):  # RoBERTa's begins after the padding id
+                limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
+        positions = getattr(model.config, "max_position_embeddings", None)
+        limits += [positions] if isinstance(positions, int) and positions > 0 and not limits else []
+    return min(limits, default=None)
+
+
+def encode(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    max_length: int | None = None,
+    labels: Sequence[int] | None = None,
+    example_ids: Sequence[int] | None = None,
+) -> BatchEncoding:
+    """Return the batch of some texts, padded to the longest of them.
+
+    The batch holds what the tokenizer returns, ``offset_mapping`` where it can tell, ``note`` (a list: how much of a
+    text was cut, or None), and ``labels`` and ``example_id`` where they are given.
+
+    Args:
+        tokenizer: A `transformers` tokenizer.
+        texts: The texts.
+        max_length: Tokens a text may have; longer ones are cut.
+        labels: Class of each text.
+        example_ids: Stable id of each text in its data set.
+
+    Raises:
+        ValueError: If texts of several lengths cannot be padded, because the tokenizer has no padding token.
+    """
+    batch = tokenizer(
+        list(texts),
+        truncation=max_length is not None,
+        max_length=max_length,
+        return_attention_mask=True,
+        return_offsets_mapping=tokenizer.is_fast,
+    )
+    cut = [_cut(batch, i) if max_length is not None else 0 for i in range(len(texts))]
+    lengths = [len(ids) for ids in batch["input_ids"]]
+    offsets = batch.pop("offset_mapping", None)
+    if tokenizer.pad_token_id is None:
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                "The tokenizer has no padding token, so texts of several lengths make no batch: set "
+                "`tokenizer.pad_token = tokenizer.eos_token` (and `model.config.pad_token_id`), or use batch size 1."
+            )
+        padded = batch.convert_to_tensors("pt")
+    else:
+        padded = tokenizer.pad(batch, return_tensors="pt")
+    if offsets is not None:
+        width, left = max(lengths), tokenizer.padding_side == "left"
+        blanks = [[(0, 0)] * (width - length) for length in lengths]
+        rows = [blank + row if left else row + blank for row, blank in zip(offsets, blanks, strict=True)]
+        padded["offset_mapping"] = torch.tensor(rows, dtype=torch.long).reshape(len(rows), width, 2)
+    padded["note"] = [
+        f"cut to {length} of {length + more} tokens: the model takes no more" if more else None
+        for length, more in zip(lengths, cut, strict=True)
+    ]
+    if labels is not None:
+        padded["labels"] = torch.tensor(list(labels), dtype=torch.long)
+    if example_ids is not None:
+        padded["example_id"] = torch.tensor(list(example_ids), dtype=torch.long)
+    return padded
+
+
+def _cut(batch: BatchEncoding, row: int) -> int:
+    """Return how many tokens of one text were cut; 0 where the tokenizer cannot tell."""
+    if batch.encodings is None:
+        return 0
+    return sum(sum(mark == 0 for mark in part.special_tokens_mask) for part in batch.encodings[row].overflowing)

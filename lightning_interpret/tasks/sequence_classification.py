@@ -1,0 +1,267 @@
+"""One label a text: any `transformers` sequence classifier as it is, any other model with a method or two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_interpret.explanations import Units
+from lightning_interpret.functional import baselines
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.features import find_layer
+from lightning_interpret.names import choose, unknown
+from lightning_interpret.tasks import batches, words
+from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
+from lightning_interpret.tasks.transformer import call, find_token_id, running_embedding, special_mask, transformer_in
+
+
+class SequenceClassification(Task):
+    """Reads a module that gives one score a class for each text.
+
+    The defaults find the `transformers` model in the module and call it with what its ``forward`` names. For a model of
+    your own, override :meth:`logits` and :meth:`layer`::
+
+        class MyTask(SequenceClassification):
+            def logits(self, module, batch):
+                return module(batch["input_ids"], batch["attention_mask"])
+
+            def layer(self, module):
+                return "embedding"
+
+    Args:
+        tokenizer: The tokenizer, or the name or directory to load it from.
+        labels: Names of the classes in order; by default those of the model's configuration.
+
+    Raises:
+        ValueError: By :meth:`check` or on first use: no tokenizer, an unknown label, a baseline the tokenizer lacks.
+    """
+
+    def __init__(self, tokenizer: Any = None, labels: Sequence[str] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._labels = None if labels is None else tuple(str(label) for label in labels)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer, loaded on first use where a name was given."""
+        if self._tokenizer is None:
+            raise ValueError(
+                "`tokenizer=None`: to show tokens, their tokenizer is needed. Give `tokenizer=` (an object, a name or a "
+                "directory), or keep it in the module or the data module as `tokenizer`."
+            )
+        if isinstance(self._tokenizer, str):
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(self._tokenizer)
+        return self._tokenizer
+
+    # What the model is
+
+    def logits(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the class scores ``(B, C)`` of the `transformers` model in ``module``."""
+        model = transformer_in(module)
+        if model is None:
+            raise ValueError(_no_model(module))
+        output = call(model, batches.as_mapping(batch))
+        if getattr(output, "logits", None) is None or output.logits.dim() != 2:
+            raise ValueError(
+                f"{type(model).__name__} returns no class scores (batch, classes): give a `task=` whose `logits` does, "
+                "for example a SequenceClassification that calls your module with its head."
+            )
+        return output.logits
+
+    def losses(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the cross-entropy of each example, ``(B,)``."""
+        labels = self.labels(batch)
+        if labels is None:
+            raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}), so it has no loss.")
+        return F.cross_entropy(self.logits(module, batch), labels.long(), reduction="none")
+
+    def layer(self, module: nn.Module) -> str:
+        """Return the name of the word embeddings."""
+        model = transformer_in(module)
+        if model is None:
+            raise ValueError(_no_model(module))
+        return running_embedding(module, model)
+
+    def label_names(self, classes: int) -> tuple[str, ...]:
+        """Return the name of each class: those given, or their numbers."""
+        if self._labels is None:
+            return tuple(str(i) for i in range(classes))
+        if len(self._labels) != classes:
+            raise ValueError(f"`labels={list(self._labels)}` names {len(self._labels)} classes; the model has {classes}.")
+        return self._labels
+
+    # What is explained
+
+    def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
+        """Return one target an example; the runner-up at x is what ``margin`` subtracts."""
+        labels, classes = self.label_names(logits.shape[1]), logits.shape[1]
+        example = torch.arange(len(logits), device=logits.device)
+        first, second = self._classes(which, labels, logits, batch)
+        if second is None:
+            others = logits.detach().scatter(1, first[:, None], float("-inf"))
+            against = others.argmax(dim=1) if classes > 1 else first
+            return Targets(example, first, against, False, tuple(labels[i] for i in first.tolist()))
+        pairs = zip(first.tolist(), second.tolist(), strict=True)
+        return Targets(example, first, second, True, tuple(f"{labels[a]}-{labels[b]}" for a, b in pairs))
+
+    def score(self, logits: Tensor, targets: Targets, output: str) -> Tensor:
+        """Return the scalars explained, ``(N,)``, in at least single precision; a contrast is a difference of two."""
+        choose("output", output, OUTPUTS)
+        if logits.shape[1] == 1 and output != "logit":
+            raise ValueError(f"`output={output!r}` needs two classes or more; the model has one score: use 'logit'.")
+        scores = (logits if logits.dtype == torch.float64 else logits.float())[targets.example]
+        if output == "log_prob":
+            scores = scores.log_softmax(dim=1)
+        elif output == "prob":
+            scores = scores.softmax(dim=1)
+        picked = scores.gather(1, targets.index[:, None]).squeeze(1)
+        if targets.contrast or output == "margin":
+            picked = picked - scores.gather(1, targets.against[:, None]).squeeze(1)
+        return picked
+
+    def names(self, logits: Tensor) -> tuple[str, ...]:
+        """Return the name of the highest class of each example."""
+        labels = self.label_names(logits.shape[1])
+        return tuple(labels[i] for i in logits.argmax(dim=1).tolist())
+
+    def gold_names(self, batch: Any) -> tuple[str, ...] | None:
+        """Return the name of each gold label; a number where the classes are not named."""
+        gold = self.labels(batch)
+        if gold is None or gold.is_floating_point():
+            return None
+        return tuple(self._labels[i] if self._labels and i < len(self._labels) else str(i) for i in gold.tolist())
+
+    def _classes(self, which: str, labels: tuple[str, ...], logits: Tensor, batch: Any) -> tuple[Tensor, Tensor | None]:
+        if which == "predicted":
+            return logits.argmax(dim=1), None
+        if which == "gold":
+            gold = self.labels(batch)
+            if gold is None:
+                raise ValueError("`which='gold'`, but the batch has no labels: explain 'predicted' or a named class.")
+            return gold.to(logits.device).long(), None
+        first, second = parse_which(which, labels)
+        like = torch.full((len(logits),), first, device=logits.device)
+        return like, None if second is None else torch.full_like(like, second)
+
+    # What the input is
+
+    def units(self, batch: Any) -> Units:
+        """Return the tokens of each text; padding is where the attention mask is 0."""
+        parts = batches.as_mapping(batch)
+        ids, mask = self.input_ids(parts), self.attention_mask(parts)
+        tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in ids.tolist()]
+        tokens = [[str(token) for token in row] for row in tokens]  # an id outside the vocabulary has no token
+        padding = mask == 0
+        special = special_mask(ids, self.tokenizer) & ~padding
+        skip = (special | padding).tolist()
+        decode = self.tokenizer.convert_tokens_to_string
+        word_ids = [words.group(row, out, self._style, decode) for row, out in zip(tokens, skip, strict=True)]
+        offsets, segment = parts.get("offset_mapping"), parts.get("token_type_ids")
+        return Units(
+            kind="token",
+            shape=tuple(ids.shape[1:]),
+            texts=tuple(map(tuple, tokens)),
+            word_ids=tuple(word_ids),
+            words=tuple(words.texts(row, ids, decode) for row, ids in zip(tokens, word_ids, strict=True)),
+            special=special.cpu(),
+            padding=padding.cpu(),
+            offsets=tuple(tuple((a, b) for a, b in row) for row in offsets.tolist()) if offsets is not None else None,
+            segment=segment.cpu() if isinstance(segment, Tensor) and bool(segment.any()) else None,
+        )
+
+    def input_ids(self, parts: dict[str, Any]) -> Tensor:
+        """Return the token ids ``(B, T)`` in the named parts of a batch.
+
+        Raises:
+            ValueError: If they are missing, or hold no token.
+        """
+        ids = parts.get("input_ids")
+        if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
+            raise ValueError(
+                f"The batch has no `input_ids` of shape (batch, tokens); it has {sorted(parts)}. Override `input_ids`."
+            )
+        if ids.shape[1] == 0:
+            raise ValueError("The texts of this batch have no tokens: there is nothing to attribute to.")
+        return ids
+
+    def attention_mask(self, parts: dict[str, Any]) -> Tensor:
+        """Return the attention mask ``(B, T)``: the batch's, or else where the ids are not the padding id."""
+        mask, ids = parts.get("attention_mask"), self.input_ids(parts)
+        if isinstance(mask, Tensor):
+            return mask
+        pad = self.tokenizer.pad_token_id
+        return torch.ones_like(ids) if pad is None else (ids != pad).long()
+
+    def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
+        """Return the word embeddings of x': content tokens replaced, special tokens and padding as in x."""
+        parts = batches.as_mapping(batch)
+        ids, padding = self.input_ids(parts), self.attention_mask(parts) == 0
+        absent = ~padding & ~special_mask(ids, self.tokenizer) if baseline.keep_special else ~padding
+        if baseline.kind == "zero":
+            return baselines.fill_features(features, absent, features.new_zeros(features.shape[-1]))
+        embed = find_layer(module, self.layer(module))
+        if baseline.kind == "mean":
+            weight = embed.weight
+            if not isinstance(weight, Tensor) or weight.dim() != 2:
+                raise ValueError("`baseline='mean'` needs an embedding with a weight (words, dimensions): use 'zero'.")
+            everything = torch.arange(len(weight), device=ids.device).split(8192)
+            mean = torch.stack([embed(part[None])[0].sum(dim=0) for part in everything]).sum(dim=0) / len(weight)
+            return baselines.fill_features(features, absent, mean)
+        if baseline.kind == "text":
+            neutral = self.tokenizer(baseline.text, add_special_tokens=False)["input_ids"]
+            if not neutral:
+                raise ValueError(f"`baseline={baseline.name!r}`: the tokenizer makes no token of this text.")
+            return embed(baselines.tile_tokens(ids, absent, torch.tensor(neutral, dtype=ids.dtype)))
+        return embed(baselines.fill_tokens(ids, absent, self._token_id(module, baseline.kind)))
+
+    def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
+        """Raise for a missing tokenizer or layer, a class that does not exist, a token that a baseline needs."""
+        _ = self.tokenizer
+        find_layer(module, self.layer(module))
+        if which not in ("predicted", "gold") and self._labels is not None:
+            parse_which(which, self._labels)
+        if baseline is not None and baseline.kind in baselines.TOKEN_KINDS:
+            self._token_id(module, baseline.kind)
+
+    @cached_property
+    def _style(self) -> str:
+        return words.mark_style(list(self.tokenizer.get_vocab()))
+
+    def _token_id(self, module: nn.Module, kind: str) -> int:
+        found = find_token_id(self.tokenizer, transformer_in(module), kind)
+        if found is None:
+            there = [k for k in baselines.TOKEN_KINDS if find_token_id(self.tokenizer, transformer_in(module), k)]
+            raise ValueError(
+                f"`baseline={kind!r}`, but the tokenizer has no {kind} token. There is: "
+                f"{', '.join([*there, 'zero', 'mean'])}, or a neutral text: 'text: ...'."
+            )
+        return found
+
+
+def parse_which(which: str, labels: Sequence[str]) -> tuple[int, int | None]:
+    """Return the class, or the two classes of a contrast ``A-B``, that ``which`` names; labels may hold hyphens.
+
+    Raises:
+        ValueError: If a name is no label; the near ones are named.
+    """
+    if which in labels:
+        return labels.index(which), None
+    cuts = [i for i, character in enumerate(which) if character == "-"]
+    for cut in cuts:
+        first, second = which[:cut].strip(), which[cut + 1 :].strip()
+        if first in labels and second in labels:
+            return labels.index(first), labels.index(second)
+    raise ValueError(unknown("which", which, ["predicted", "gold", *labels]))
+
+
+def _no_model(module: nn.Module) -> str:
+    return (
+        f"{type(module).__name__} holds no `transformers` model: give a `task=`, for example a SequenceClassification "
+        "whose `logits(module, batch)` and `layer(module)` you override (README, 'A model of your own')."
+    )

@@ -1,0 +1,78 @@
+"""What `transformers` models share: where one is in a module, how it is called, what it calls its tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+def transformer_in(module: nn.Module) -> PreTrainedModel | None:
+    """Return the outermost `transformers` model in a module, or None."""
+    return next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+
+
+def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
+    """Call a `transformers` model with those parts of a batch that its ``forward`` names; labels stay out.
+
+    With left padding, ``position_ids`` are counted from the attention mask, as ``generate`` does: a text then has the
+    logits it has alone.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    given = {name: value for name, value in parts.items() if name in accepted and name != "labels"}
+    mask = given.get("attention_mask")
+    if "position_ids" in accepted and "position_ids" not in given and _left_padded(mask) and _counts_from_zero(model):
+        given["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    return model(**given, **({"return_dict": True} if "return_dict" in accepted else {}))
+
+
+def embedding_name(module: nn.Module, model: PreTrainedModel) -> str:
+    """Return the name, in ``module``, of the layer that embeds the words."""
+    embedding = model.get_input_embeddings()
+    names = {id(part): name.replace("_orig_mod.", "") for name, part in module.named_modules()}
+    if id(embedding) in names:
+        return names[id(embedding)]
+    raise ValueError(f"{type(model).__name__} has no word embeddings of its own: name a `layer=` to attribute to.")
+
+
+def running_embedding(module: nn.Module, model: PreTrainedModel) -> str:
+    """Return the name of the word embeddings as the encoder reads them.
+
+    T5 and its kin keep the shared embedding outside the forward pass, and let each stack have a module of its own with
+    the same weight; the encoder's is the one that reads the text.
+    """
+    shared = model.get_input_embeddings()
+    encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else None
+    inner = getattr(encoder, "embed_tokens", None)
+    if isinstance(inner, nn.Embedding) and isinstance(shared, nn.Embedding) and inner.weight is shared.weight:
+        return next(n.replace("_orig_mod.", "") for n, part in module.named_modules() if part is inner)
+    return embedding_name(module, model)
+
+
+def _left_padded(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.dim() == 2 and bool((mask[:, :1] == 0).any())
+
+
+def _counts_from_zero(model: PreTrainedModel) -> bool:
+    """Whether positions are counted from 0; RoBERTa and its kin count them from the padding id, off the ids."""
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    return not any(isinstance(part, nn.Embedding) and part.padding_idx is not None for part in tables)
+
+
+def find_token_id(tokenizer: Any, model: PreTrainedModel | None, kind: str) -> int | None:
+    """Return the id of the ``pad``, ``mask`` or ``unk`` token, or None; the padding id may stand in the model alone."""
+    found = getattr(tokenizer, f"{kind}_token_id", None)
+    if found is None and kind == "pad" and model is not None:
+        found = getattr(model.config, "pad_token_id", None)
+    return None if found is None else int(found)
+
+
+def special_mask(ids: Tensor, tokenizer: Any) -> Tensor:
+    """Return a bool mask of the tokens that frame a text (CLS, SEP, BOS, EOS, PAD); MASK and UNK stand for content."""
+    content = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("mask", "unk")}
+    frame = [token for token in tokenizer.all_special_ids if token not in content]
+    return torch.isin(ids, torch.tensor(frame, device=ids.device, dtype=ids.dtype))
