@@ -1,0 +1,6 @@
+"""One Monitor a post-hoc family, and the context in which they run."""
+
+from lightning_interpret.callbacks.monitor import Monitor
+from lightning_interpret.callbacks.saliency import SaliencyMonitor
+
+__all__ = ["Monitor", "SaliencyMonitor"]

@@ -1,0 +1,46 @@
+"""The context in which every Monitor computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_interpret.functional.scope import explaining
+
+PRECISIONS = ("32", "model")
+
+
+@contextmanager
+def attribution_mode(trainer: Trainer, module: LightningModule, precision: str = "32") -> Iterator[None]:
+    """Run a block in which the module can be explained, in ``fit`` as in ``validate``, ``test`` and ``predict``.
+
+    Gradients are enabled and inference mode is left; the module is in evaluation mode, its weights frozen; random states
+    are the block's own. On leaving, also by an exception, all of it is what it was.
+
+    Args:
+        trainer: The trainer that runs the hook.
+        module: Its module.
+        precision: ``"32"``: autocast off and half-precision weights as float32 copies; ``"model"``: the precision that
+            the trainer trains in.
+
+    Raises:
+        RuntimeError: If a tensor that the module made in inference mode stands in the way; the message names buffers.
+    """
+    full = precision == "32"
+    with explaining(module, full_precision=full):
+        device = module.device.type
+        context = torch.autocast(device, enabled=False) if full else trainer.precision_plugin.forward_context()
+        try:
+            with context:
+                yield
+        except RuntimeError as error:
+            if "nference tensor" not in str(error):
+                raise
+            made = [name for name, buffer in module.named_buffers() if buffer.is_inference()]
+            raise RuntimeError(
+                f"{type(module).__name__} keeps a tensor that it made in inference mode (buffers: {made or 'none'}), "
+                "which no gradient can pass: use `Trainer(inference_mode=False)`."
+            ) from error

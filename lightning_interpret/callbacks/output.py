@@ -1,0 +1,85 @@
+"""Where records go: the loggers that can show them, and a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.report import jsonl, writer
+
+Rows = list[tuple[int, AttributionRow]]
+
+
+def problems(trainer: Trainer, save_jsonl: bool | str) -> Iterator[str]:
+    """Yield what cannot be shown with these loggers.
+
+    Raises:
+        OSError: If a directory that will be written to cannot be.
+    """
+    if trainer.fast_dev_run:
+        return
+    if trainer.is_global_zero:
+        directories = [*_log_dirs(trainer), *([str(jsonl_path(trainer, save_jsonl, "_").parent)] if save_jsonl else [])]
+        for directory in directories:
+            _check_writable(directory)
+    if not trainer.loggers and not save_jsonl:
+        yield "the trainer has no logger, so nothing is shown: use `TensorBoardLogger`, or `save_jsonl=True`."
+    for logger in trainer.loggers:
+        if trainer.is_global_zero and not writer.can_show(logger):
+            yield (
+                f"{type(logger).__name__} shows the scalars, but no pictures, texts and Interpret records: add a "
+                "`TensorBoardLogger`, or `save_jsonl=True`."
+            )
+
+
+def jsonl_path(trainer: Trainer, save_jsonl: bool | str, name: str) -> Path:
+    """Return the file that records are appended to: the one given, or one of the Monitor's own in the log directory."""
+    if isinstance(save_jsonl, str):
+        return Path(save_jsonl)
+    # not `trainer.log_dir`, which is a collective call: this runs on one process alone
+    directory = next(_log_dirs(trainer), trainer.default_root_dir)
+    return Path(directory, "interpret", f"{name}.jsonl")
+
+
+def gathered(rows: Rows, world: int) -> Rows:
+    """Return the rows of all processes in the order of the probes; collective where there are several."""
+    if world > 1:
+        parts: list[Rows | None] = [None] * world
+        torch.distributed.all_gather_object(parts, rows)
+        rows = [row for part in parts for row in part or []]
+    return sorted(rows, key=lambda pair: pair[0])
+
+
+def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: bool | str) -> None:
+    """Write each probe's picture, text and Interpret summary to every logger that can show them, and the file."""
+    for logger in filter(writer.can_show, trainer.loggers):
+        for probe, row in rows:
+            writer.write(logger, row, name=name, probe=probe, step=step)
+        writer.flush(logger)
+    if save_jsonl and rows:
+        lines = [{"monitor": name, "step": step, "probe": probe, **row.to_dict()} for probe, row in rows]
+        jsonl.append(jsonl_path(trainer, save_jsonl, name), lines)
+
+
+def _log_dirs(trainer: Trainer) -> Iterator[str]:
+    return (logger.log_dir for logger in trainer.loggers if getattr(logger, "log_dir", None))
+
+
+def _check_writable(directory: str) -> None:
+    if "://" in directory:  # a remote file system, which the logger knows how to reach
+        return
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"The log directory {directory!r} cannot be written ({error}): give the trainer another "
+            "`default_root_dir`, or the logger another `save_dir`."
+        ) from error

@@ -1,0 +1,83 @@
+"""The fixed examples that a Monitor explains: indices into a data set, independent of loaders' order and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+
+from lightning_interpret.tasks import Task, batches
+
+
+class Probes:
+    """Examples of one data set by index, batched as its loader batches them.
+
+    Where a data set has no indices (iterable data sets, loaders of another kind) the first examples of a batch serve.
+
+    Args:
+        loaders: The trainer's loaders, in whatever structure the user gave; the first of them is probed.
+        wanted: How many examples, spread evenly over the data set, or their indices.
+
+    Raises:
+        ValueError: If an index is outside the data set.
+    """
+
+    def __init__(self, loaders: Any, wanted: int | Sequence[int]) -> None:
+        found = [] if loaders is None else CombinedLoader(loaders, "sequential").flattened
+        loader = found[0] if found else None
+        self._dataset, self._collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+        size = _length(self._dataset) if getattr(loader, "batch_sampler", None) is not None else None
+        self.indexed = size is not None
+        if size is None:
+            self.indices = list(range(wanted if isinstance(wanted, int) else len(wanted)))
+        elif isinstance(wanted, int):
+            count = min(wanted, size)
+            self.indices = [i * size // count for i in range(count)]
+        else:
+            outside = [i for i in wanted if not -size <= i < size]
+            if outside:
+                raise ValueError(f"`probes`: {outside} are outside the data set, which has {size} examples.")
+            self.indices = [range(size)[i] for i in wanted]
+
+    def owned(self, rank: int, world: int) -> list[int]:
+        """Return the numbers of the probes that a process explains: ``k mod world``; without indices, rank 0 all."""
+        if not self.indexed:
+            return list(range(len(self.indices))) if rank == 0 else []
+        return list(range(rank, len(self.indices), world))
+
+    def batch(self, numbers: Sequence[int], current: Any, task: Task) -> Any:
+        """Return the batch of some probes, on the CPU or wherever ``current`` is.
+
+        Args:
+            numbers: Which probes.
+            current: The batch at hand, for data sets without indices.
+            task: How batches are read.
+        """
+        if not self.indexed:
+            return task.take(current, torch.tensor(list(numbers)))
+        assert self._dataset is not None
+        assert self._collate is not None
+        return self._collate([self._dataset[self.indices[k]] for k in numbers])
+
+    def within(self, current: Any) -> int:
+        """Return how many probes there are with this batch at hand."""
+        return len(self.indices) if self.indexed else min(len(self.indices), batches.batch_size(current))
+
+
+def to_module(batch: Any, trainer: Trainer, module: LightningModule, precision: str) -> Any:
+    """Return a batch as the evaluation loop would hand it to the module, in the precision of the Monitor."""
+    batch = batches.clone(batch)
+    if precision == "model":
+        batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.strategy.batch_to_device(module.on_before_batch_transfer(batch, 0))
+    return batches.to_full_precision(batch) if precision == "32" else batch
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset) if hasattr(dataset, "__getitem__") else None
+    except (TypeError, NotImplementedError):
+        return None

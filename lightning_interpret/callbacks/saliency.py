@@ -1,0 +1,115 @@
+"""SaliencyMonitor: which parts of the input the prediction on fixed examples comes from, at every validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torchmetrics import MeanMetric, Metric
+
+from lightning_interpret.callbacks.monitor import Monitor
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.functional.features import find_layer
+from lightning_interpret.methods import Method, method_named
+from lightning_interpret.metrics import AttributionError, ExplanationDrift
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import OUTPUTS, Task
+
+
+class SaliencyMonitor(Monitor):
+    """Explain the prediction on fixed validation examples by a saliency method, and follow it over training.
+
+    For each probe a picture, a Markdown text and an Interpret summary are logged under ``interpret/<name>/probe_<k>``.
+
+    Scalars, under ``interpret/<name>/``: ``attribution_error`` and ``relative_error`` (means over probes; NaN for a
+    method that has no target), ``steps`` (mean number of path nodes), ``drift`` (mean of 1 − cosine with the scores of
+    the last explanation: 0 unchanged, 2 turned round; NaN the first time), ``seconds`` and ``failures``.
+
+    Args:
+        method: Name of a method (``lightning-interpret methods`` lists them), or one with its options.
+        layer: Name of the layer to attribute to; by default the task's, the word embeddings.
+        which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
+        output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        name: Part of every tag; by default ``saliency``.
+        task: How module and batch are read; by default the module's own or one inferred from its model.
+        tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
+        probes: How many examples of the first validation data set, spread evenly, or their indices.
+        every_n_validations: Validation runs from one explanation to the next.
+        max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound.
+        precision: ``"32"`` to explain in single precision, ``"model"`` in the trainer's own.
+        on_error: ``"warn"`` to count and go on, ``"raise"`` to stop the run.
+        save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
+
+    Raises:
+        ValueError: If a name does not exist or an option is out of its range.
+
+    Example::
+
+        trainer = Trainer(callbacks=[SaliencyMonitor(tokenizer=tokenizer)])
+    """
+
+    def __init__(
+        self,
+        method: str | Method = "integrated_gradients",
+        *,
+        layer: str | None = None,
+        which: str = "predicted",
+        output: Literal["logit", "log_prob", "prob", "margin"] = "logit",
+        name: str | None = None,
+        task: Task | None = None,
+        tokenizer: Any = None,
+        probes: int | list[int] = 8,
+        every_n_validations: int = 1,
+        max_seconds: float | None = 60.0,
+        precision: Literal["32", "model"] = "32",
+        on_error: Literal["warn", "raise"] = "warn",
+        save_jsonl: bool | str = False,
+    ) -> None:
+        super().__init__(
+            name=name,
+            task=task,
+            tokenizer=tokenizer,
+            probes=probes,
+            every_n_validations=every_n_validations,
+            max_seconds=max_seconds,
+            precision=precision,
+            on_error=on_error,
+            save_jsonl=save_jsonl,
+        )
+        self.method = method_named(method)
+        self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
+        self._before: dict[int, torch.Tensor] = {}
+
+    def check(self, module: LightningModule, task: Task) -> None:
+        """Raise for a layer, a class or a baseline that does not exist."""
+        if self.layer is not None:
+            find_layer(module, self.layer)
+        task.check(module, self.which, self.method.baseline_used)
+
+    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[AttributionRow]:
+        """Return the attributions of a batch, one a row."""
+        return self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the metrics of one validation run."""
+        return {
+            "attribution_error": AttributionError(),
+            "relative_error": AttributionError(relative=True, floor=getattr(self.method, "error_floor", 0.01)),
+            "steps": MeanMetric(),
+            "drift": ExplanationDrift(),
+        }
+
+    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow) -> None:
+        """Add one probe's error, steps and drift."""
+        scores = torch.tensor(row.scores, dtype=torch.float64)[None]
+        if row.baseline_target is not None:
+            for what in ("attribution_error", "relative_error"):
+                metrics[what].update(scores, torch.tensor([row.target]), torch.tensor([row.baseline_target]))
+        if row.steps is not None:
+            metrics["steps"].update(row.steps)
+        before = self._before.get(probe)
+        if before is not None and before.shape == scores.shape:
+            metrics["drift"].update(scores, before)
+        self._before[probe] = scores

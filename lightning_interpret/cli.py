@@ -1,0 +1,124 @@
+"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|methods`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_TRAINER_COMMANDS = {
+    "fit": "train a TextClassifier from a YAML file, with Monitors named in it",
+    "validate": "evaluate on the validation rows",
+    "test": "evaluate on the test rows",
+    "predict": "predict rows and write predictions.jsonl",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 where the command failed, 2 where its words are off."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in _TRAINER_COMMANDS:
+        from lightning_interpret.commands import train  # loads torch and lightning: only where they are used
+
+        return _run(lambda: train.run(words))
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    return _run(lambda: _command(options))
+
+
+def _run(command) -> int:  # noqa: ANN001
+    """Run a command; what the user can mend is told in a line, without a traceback."""
+    try:
+        return command()
+    except (ValueError, OSError, ImportError) as error:
+        print(f"lightning-interpret: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lightning-interpret: interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.command == "demo":
+        from lightning_interpret.commands import demo
+
+        return demo.run(options)
+    if options.command == "explain":
+        from lightning_interpret.commands import explain
+
+        return explain.run(options)
+    from lightning_interpret.commands import methods
+
+    return methods.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-interpret", description="See where a model's prediction comes from, while it trains."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="train with a SaliencyMonitor and say what to open"))
+    for name, what in _TRAINER_COMMANDS.items():
+        commands.add_parser(name, help=what, add_help=False)
+    _add_explain(commands.add_parser("explain", help="explain the rows of a file with a saved model"))
+    commands.add_parser("methods", help="list the methods there are")
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a text classifier with a SaliencyMonitor, print what it found and what to open. Without files, on a "
+        "generated corpus of restaurant reviews; without a model, a small encoder from scratch."
+    )
+    parser.add_argument("--output-dir", required=True, help="where logs, records and the model go")
+    parser.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
+    parser.add_argument("--val-file", help="validation rows; by default a tenth of the training rows")
+    parser.add_argument("--model", help="a transformers directory, a hub name, or a Lightning checkpoint of ours")
+    _add_columns(parser)
+    parser.add_argument("--method", default="integrated_gradients", help="saliency method (default: %(default)s)")
+    parser.add_argument("--epochs", type=_positive, help="epochs (default: 4 from scratch, 1 for a given model)")
+    parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
+    parser.add_argument("--size", type=_positive, default=4000, help="reviews to generate (default: %(default)s)")
+    parser.add_argument("--probes", type=_positive, default=8, help="validation texts to follow (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one JSON object a row, in the order of the file. An interrupted run goes on where it stopped."
+    )
+    parser.add_argument("--model", required=True, help="a transformers directory, a hub name, or a checkpoint of ours")
+    parser.add_argument("--input", required=True, help="texts (.tsv, .csv, .jsonl, .txt, also .gz)")
+    parser.add_argument("--output", required=True, help="file to write, one JSON object a row")
+    parser.add_argument("--method", default="integrated_gradients", help="saliency method (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method, e.g. baseline=mask"
+    )
+    parser.add_argument("--layer", help="layer to attribute to (default: the word embeddings)")
+    parser.add_argument("--which", default="predicted", help="predicted, gold, a label, or A-B (default: %(default)s)")
+    parser.add_argument(
+        "--score", default="logit", help="logit, log_prob, prob or margin of it (default: %(default)s)"
+    )
+    _add_columns(parser)
+    parser.add_argument("--batch-size", type=_positive, default=16, help="texts in a batch (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="write the output anew instead of going on with it")
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text-column", default="text", help="column of the text (default: %(default)s)")
+    parser.add_argument("--label-column", default=None, help="column of the label (default: label)")
+    parser.add_argument("--id-column", help="column of an integer id (default: rows are numbered)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

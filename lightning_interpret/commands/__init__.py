@@ -1,0 +1,1 @@
+"""What each command of `lightning-interpret` does; `cli.py` reads the command line."""

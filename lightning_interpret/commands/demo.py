@@ -1,0 +1,190 @@
+"""`lightning-interpret demo`: train with a SaliencyMonitor, print what it found, say what to open."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_interpret.callbacks import SaliencyMonitor
+from lightning_interpret.commands.load import load_classifier
+from lightning_interpret.data import Review, ReviewCorpus, TextRow
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.methods import explain, method_named
+from lightning_interpret.modules import TextClassifier, TextDataModule
+from lightning_interpret.modules.from_scratch import small_encoder
+from lightning_interpret.report import terminal
+
+_VALIDATIONS = 8  # points on the curves, over the whole run
+_JUDGED = 64  # validation texts explained for the table at the end
+_SHOWN = 4
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, explain and report; return the exit status."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+    began, folder = time.perf_counter(), Path(options.output_dir)
+    if options.val_file and not options.train_file:
+        raise ValueError("`--val-file` without `--train-file`: give both, or the training rows alone.")
+    method_named(options.method)
+    _make(folder)
+    seed_everything(options.seed, verbose=False)
+    reviews: dict[int, Review] = {}
+    if options.train_file is None:
+        reviews = _write_reviews(options, folder)
+    module, data = _module_and_data(options)
+    monitor = SaliencyMonitor(options.method, probes=options.probes, save_jsonl=True)
+    trainer = _trainer(options, folder, monitor, from_scratch=options.model is None, rows=len(data.rows["train"]))
+    trainer.fit(module, datamodule=data)
+    model_folder = folder / "model"
+    module.save_pretrained(model_folder)
+    module.eval()
+
+    rows = _spread(data.rows["val"], _JUDGED)
+    records = list(explain(module, module.tokenizer, [row.text for row in rows], method=options.method))
+    print()
+    print(terminal.table(["result", "value"], _results(trainer, records, rows, reviews)))
+    colour, width = terminal.colour_wanted(sys.stdout), min(100, shutil.get_terminal_size().columns)
+    for record, row in _chosen(records, rows):
+        print(f"\nvalidation row {row.example_id}, labelled {row.label!r}:")
+        print(terminal.render(record, colour=colour, width=width))
+    print(f"\nThe model is in {model_folder}, the records in {trainer.log_dir}/interpret/saliency.jsonl.")
+    print(f"It took {time.perf_counter() - began:.0f} s. Now open TensorBoard (its Images, Text and Scalars tabs):\n")
+    print(f"    {_tensorboard()} --logdir {folder}\n")
+    return 0
+
+
+def _module_and_data(options: argparse.Namespace) -> tuple[TextClassifier, TextDataModule]:
+    """Return the classifier and its data, the rows read and checked before anything is trained."""
+    columns = {"text_column": options.text_column, "id_column": options.id_column}
+    data = TextDataModule(
+        train_file=options.train_file,
+        val_file=options.val_file,
+        label_column=options.label_column or "label",
+        batch_size=options.batch_size,
+        seed=options.seed,
+        **columns,
+    )
+    module = None
+    if options.model is not None and Path(options.model).is_file():
+        module = load_classifier(options.model)
+        data.labels = module.labels
+    elif options.model is not None:
+        module = TextClassifier(options.model)
+        data.labels = module.labels
+    data.setup("fit")
+    if module is None:
+        module = small_encoder([row.text for row in data.rows["train"]], data.labels or [])
+    return module, data
+
+
+def _trainer(
+    options: argparse.Namespace, folder: Path, monitor: SaliencyMonitor, *, from_scratch: bool, rows: int
+) -> Trainer:
+    epochs = options.epochs or (4 if from_scratch else 1)
+    batches = -(-rows // options.batch_size)
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        devices=1,
+        logger=TensorBoardLogger(folder, name="runs", default_hp_metric=False),
+        callbacks=[monitor, ModelCheckpoint(monitor="val_loss", save_last=False)],
+        val_check_interval=max(1, min(batches, batches * epochs // _VALIDATIONS)),
+        log_every_n_steps=max(1, min(10, batches)),
+        enable_model_summary=False,
+    )
+
+
+def _write_reviews(options: argparse.Namespace, folder: Path) -> dict[int, Review]:
+    """Write the generated corpus with its ground truth, point the options at it, and return the validation reviews."""
+    validation = max(2, options.size // 10)
+    train = ReviewCorpus(options.size, seed=options.seed, flipped=0.02, duplicates=0.05, shortcut=0.2)
+    val = ReviewCorpus(validation, seed=options.seed + 1)
+    for name, corpus in (("train", train), ("val", val)):
+        path = folder / "data" / f"{name}.jsonl"
+        _make(path.parent)
+        with path.open("w", encoding="utf8") as file:
+            file.writelines(json.dumps(corpus[i].to_dict()) + "\n" for i in range(len(corpus)))
+        setattr(options, f"{name}_file", str(path))
+    options.text_column, options.label_column, options.id_column = "text", "label", "example_id"
+    return {i: val[i] for i in range(len(val))}
+
+
+def _results(
+    trainer: Trainer, records: Sequence[AttributionRow], rows: Sequence[TextRow], reviews: dict[int, Review]
+) -> list[list[Any]]:
+    """Return the table: how good the model is, and how far its explanations can be believed."""
+    logged = trainer.callback_metrics
+    results = [[name.replace("_", " "), f"{float(logged[name]):.3f}"] for name in ("val_accuracy", "val_loss")]
+    results.append([f"texts explained ({records[0].method})", len(records)])
+    errors = sorted(r.relative_error for r in records if r.relative_error is not None)
+    if errors:
+        results.append(["relative attribution error, median", f"{errors[len(errors) // 2]:.2%}"])
+        results.append(["relative attribution error, largest", f"{errors[-1]:.2%}"])
+    if records[0].converged is not None:
+        results.append(["explanations within tolerance", f"{sum(bool(r.converged) for r in records)} of {len(records)}"])
+    results.append(["gradients a text, mean", f"{sum(r.gradients for r in records) / len(records):.1f}"])
+    if reviews:
+        found, chance = _rationale_precision(records, rows, reviews)
+        results.append(["strongest words that decide the label", f"{found:.1%}"])
+        results.append(["the same, of words at random", f"{chance:.1%}"])
+    return results
+
+
+def _rationale_precision(
+    records: Sequence[AttributionRow], rows: Sequence[TextRow], reviews: dict[int, Review]
+) -> tuple[float, float]:
+    """Return precision@k of the words by |score| against the true rationale of k words, and that of random words."""
+    found, chance = [], []
+    for record, row in zip(records, rows, strict=True):
+        review = reviews[row.example_id]
+        words = [word for word in record.merged() if not word.special]
+        if len(words) != len(review.words):  # a word that the tokenizer writes in two
+            continue
+        order = sorted(range(len(words)), key=lambda i: -abs(words[i].score))
+        truth = set(review.rationale)
+        found.append(len(truth & set(order[: len(truth)])) / len(truth))
+        chance.append(len(truth) / len(words))
+    return sum(found) / max(1, len(found)), sum(chance) / max(1, len(chance))
+
+
+def _chosen(records: Sequence[AttributionRow], rows: Sequence[TextRow]) -> list[tuple[AttributionRow, TextRow]]:
+    """Return a few to show: those the model gets wrong first, then others."""
+    pairs = list(zip(records, rows, strict=True))
+    wrong = [pair for pair in pairs if pair[0].prediction != pair[1].label][: _SHOWN // 2]
+    right = [pair for pair in pairs if pair[0].prediction == pair[1].label]
+    return wrong + right[: _SHOWN - len(wrong)]
+
+
+def _spread(rows: Sequence[TextRow], count: int) -> list[TextRow]:
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"`--output-dir {folder}` cannot be written ({error}): give another.") from error
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"`--output-dir {folder}` cannot be written: give another.")
+
+
+def _tensorboard() -> str:
+    """Return the command that starts TensorBoard from here: by its name, or beside the interpreter that runs us."""
+    if shutil.which("tensorboard"):
+        return "tensorboard"
+    beside = Path(sys.executable).with_name("tensorboard")
+    return os.path.relpath(beside) if beside.exists() and beside.is_relative_to(Path.cwd()) else str(beside)

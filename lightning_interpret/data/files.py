@@ -1,0 +1,174 @@
+"""Labelled text from .tsv, .csv, .jsonl and .txt files, read one row at a time."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lightning_interpret.data.rows import Columns, TextRow, text_rows
+from lightning_interpret.names import unknown
+
+Lines = Iterator[tuple[int, str]]
+Records = Iterator[tuple[int, dict[str, Any]]]
+
+
+def read_rows(
+    path: str | PathLike[str],
+    *,
+    text_column: str = "text",
+    label_column: str | None = "label",
+    id_column: str | None = None,
+) -> Iterator[TextRow]:
+    """Yield the rows of a UTF-8 file, one at a time.
+
+    The suffix says how to read it: ``.tsv`` (no quoting at all: quote marks are text), ``.csv`` (standard quoting,
+    fields may hold line breaks), ``.jsonl`` or ``.json`` (one object a line), ``.txt`` (one text a line and no label,
+    so the columns are not looked at), each also compressed as ``.gz``. Blank lines at the end are ignored.
+
+    Args:
+        path: The file.
+        text_column: The column of the text.
+        label_column: The column of the label, or ``None`` to read without labels. Numbers and booleans become strings.
+        id_column: The column of an integer id; without it, rows are numbered from 0.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the suffix is not one of those above or, while rows are read, if one of them cannot be; the
+            message names the file and the line.
+    """
+    path = Path(path).expanduser()
+    read = _reader(path)
+    if not path.is_file():
+        raise FileNotFoundError(_missing(path))
+    columns = Columns(text_column, label_column, id_column)
+    if read is _texts:
+        if id_column is not None:
+            raise ValueError(f"`id_column={id_column!r}`: {path} has no columns. Leave it out to number the lines.")
+        columns = Columns("text", None, None)
+    return text_rows(read(_lines(path), columns, str(path)), columns, str(path))
+
+
+def _reader(path: Path) -> Callable[[Lines, Columns, str], Records]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in _READERS:
+        accepted = ", ".join(_READERS)
+        raise ValueError(
+            f"{path}: the suffix {suffix!r} says no known format. Accepted: {accepted}, each also with .gz."
+        )
+    return _READERS[suffix]
+
+
+def _missing(path: Path) -> str:
+    if path.is_dir():
+        return f"`path={str(path)!r}` is a folder: name a file in it."
+    siblings = sorted(str(file) for file in path.parent.glob("*") if file.is_file())
+    return f"{unknown('path', str(path), siblings)} Relative paths start at {Path.cwd()}."
+
+
+def _lines(path: Path) -> Lines:
+    """Yield numbered lines with their line ends, without the blank ones at the end of the file."""
+    blank: list[tuple[int, str]] = []
+    number = 0
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as handle:
+            # Lines are split as bytes: as text they would also break at a lone carriage return inside a field.
+            for number, raw in enumerate(handle, 1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                if line.strip(" \r\n"):
+                    yield from blank
+                    blank.clear()
+                    yield number, line
+                else:
+                    blank.append((number, line))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}, line {number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}). "
+            "Save the file as UTF-8."
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}, after line {number}: not a whole gzip file ({error}).") from error
+
+
+def _chomped(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def _texts(lines: Lines, columns: Columns, source: str) -> Records:
+    for number, line in lines:
+        yield number, {columns.text: _chomped(line)}
+
+
+def _json_objects(lines: Lines, columns: Columns, source: str) -> Records:
+    for number, line in lines:
+        where = f"{source}, line {number}"
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{where}: not JSON ({error.msg}, column {error.colno}). Write one whole object on each line."
+            ) from error
+        if not isinstance(record, dict):
+            raise ValueError(
+                f"{where}: expected a JSON object, found {type(record).__name__}. Write one object a line."
+            )
+        columns.check(record, where)
+        yield number, record
+
+
+def _tab_separated(lines: Lines, columns: Columns, source: str) -> Records:
+    return _table(((number, _chomped(line).split("\t")) for number, line in lines), columns, source)
+
+
+def _comma_separated(lines: Lines, columns: Columns, source: str) -> Records:
+    return _table(_csv_fields(lines, source), columns, source)
+
+
+def _csv_fields(lines: Lines, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each row with the number of the line it starts on."""
+    reader = csv.reader((line for _, line in lines), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(
+                f"{source}, line {number}: not CSV ({error}). Put fields that hold commas, quotes or line breaks in "
+                "quotes and double the quotes in them, or use .jsonl."
+            ) from error
+        yield number, fields
+
+
+def _table(rows: Iterator[tuple[int, list[str]]], columns: Columns, source: str) -> Records:
+    """Yield the rows under a header as mappings."""
+    _, header = next(rows, (1, None))
+    if header is None:
+        return
+    columns.check(header, f"{source}, line 1")
+    for name in columns.names:
+        if header.count(name) > 1:
+            raise ValueError(f"{source}, line 1: {header.count(name)} columns are called {name!r}. Rename all but one.")
+    for number, fields in rows:
+        if len(fields) != len(header):
+            raise ValueError(
+                f"{source}, line {number}: {len(fields)} fields, but the header has {len(header)} "
+                f"({', '.join(header)}). Each row has as many fields as the header."
+            )
+        yield number, dict(zip(header, fields, strict=True))
+
+
+_READERS: dict[str, Callable[[Lines, Columns, str], Records]] = {
+    ".tsv": _tab_separated,
+    ".csv": _comma_separated,
+    ".jsonl": _json_objects,
+    ".json": _json_objects,
+    ".txt": _texts,
+}

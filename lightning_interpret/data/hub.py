@@ -1,0 +1,67 @@
+"""Labelled text from Hugging Face data sets: by name, from a local folder, or saved to disk."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_interpret.data.rows import Columns, TextRow, text_rows
+from lightning_interpret.names import choose
+
+
+def hub_rows(
+    name: str,
+    *,
+    subset: str | None = None,
+    split: str = "train",
+    text_column: str = "text",
+    label_column: str | None = "label",
+    id_column: str | None = None,
+) -> Iterator[TextRow]:
+    """Yield the rows of one split, one at a time; integers of a ``ClassLabel`` column become their names.
+
+    Args:
+        name: A data set's name on the hub, a local folder of data files, or a folder that ``save_to_disk`` wrote.
+        subset: The configuration, for data sets that have several.
+        split: Which split to read.
+        text_column: The column of the text.
+        label_column: The column of the label, or ``None`` to read without labels.
+        id_column: The column of an integer id; without it, rows are numbered from 0.
+
+    Raises:
+        ImportError: If ``datasets`` is not installed.
+        ValueError: If there is no such split or column or, while rows are read, if one of them cannot be.
+    """
+    splits = _load(name, subset)
+    data = splits[choose("split", split, splits)]
+    source = f"{name} [{split}]"
+    columns = Columns(text_column, label_column, id_column)
+    columns.check(data.column_names, source)
+    # Only these columns are decoded, and a format such as "torch" that was saved with the data is taken off.
+    data = data.with_format(None).select_columns(list(dict.fromkeys(columns.names)))
+    return text_rows(_records(data, label_column), columns, source, unit="row")
+
+
+def _load(name: str, subset: str | None) -> Mapping[str, Any]:
+    """Return the splits of a data set by name."""
+    try:
+        from datasets import load_dataset, load_from_disk
+    except ImportError as error:
+        raise ImportError(
+            f'Reading the data set {name!r} needs `datasets`: pip install "lightning-interpret[data]"'
+        ) from error
+    folder = Path(name).expanduser()
+    if not any((folder / file).is_file() for file in ("dataset_dict.json", "state.json")):
+        return load_dataset(str(folder) if folder.is_dir() else name, subset)
+    if subset is not None:
+        raise ValueError(f"`subset={subset!r}`: {name} was saved to disk and has splits only. Leave `subset` out.")
+    saved = load_from_disk(str(folder))
+    return saved if isinstance(saved, Mapping) else {str(saved.split or "train"): saved}
+
+
+def _records(data: Any, label_column: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    names = getattr(data.features.get(label_column), "names", None)
+    for number, record in enumerate(data, 1):
+        if names is not None and record[label_column] is not None:
+            value = record[label_column]
+            record[label_column] = names[value] if value >= 0 else None  # -1 stands for "not labelled"
+        yield number, record

@@ -1,0 +1,125 @@
+"""One row of a user's labelled text, and the checks it passes wherever it was read from."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_interpret.names import unknown
+
+_INT64 = range(-(2**63), 2**63)  # ids travel in batches as long tensors
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """A text with its label and where it stands.
+
+    Attributes:
+        text: The text, as written; it may be empty.
+        label: The label as a string, or ``None`` if none was asked for.
+        line: The 1-based line of the file on which the row starts; in a data set, the row number plus one.
+        example_id: The value of the id column, or else the 0-based row number.
+    """
+
+    text: str
+    label: str | None
+    line: int
+    example_id: int
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns to read.
+
+    Attributes:
+        text: The column of the text.
+        label: The column of the label, or ``None`` to read without labels.
+        id: The column of an integer id, or ``None`` to number the rows.
+    """
+
+    text: str
+    label: str | None
+    id: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are read."""
+        return [name for name in (self.text, self.label, self.id) if name is not None]
+
+    def check(self, present: Collection[str], where: str) -> None:
+        """Raise a ValueError that names the first column that is not ``present``."""
+        for argument, name in (("text_column", self.text), ("label_column", self.label), ("id_column", self.id)):
+            if name is not None and name not in present:
+                raise ValueError(f"{where}: {unknown(argument, name, present)}")
+
+
+def text_rows(
+    records: Iterable[tuple[int, Mapping[str, Any]]], columns: Columns, source: str, *, unit: str = "line"
+) -> Iterator[TextRow]:
+    """Yield records as rows, checked one at a time.
+
+    Args:
+        records: Pairs of a number and a mapping that has all of ``columns``.
+        columns: What to read.
+        source: What is read, for messages.
+        unit: What the number of a record counts, for messages.
+
+    Raises:
+        ValueError: If a value is missing or of a wrong type, an id comes twice, or there is no record.
+    """
+    number_of: dict[int, int] = {}
+    row = -1
+    for row, (number, record) in enumerate(records):
+        where = f"{source}, {unit} {number}"
+        label = None if columns.label is None else _label(record[columns.label], columns.label, where)
+        example_id = row
+        if columns.id is not None:
+            example_id = _integer(record[columns.id], columns.id, where)
+            first = number_of.setdefault(example_id, number)
+            if first != number:
+                raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
+        yield TextRow(_text(record[columns.text], columns.text, where), label, number, example_id)
+    if row < 0:
+        raise ValueError(f"{source} has no rows.")
+
+
+def _text(value: object, column: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{where}: column {column!r} holds {_shown(value)}, not a text. "
+            "Name the column of the text with `text_column`."
+        )
+    return value
+
+
+def _label(value: object, column: str, where: str) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(
+            f"{where}: column {column!r} has no label. Label every row, or read without labels: `label_column=None`."
+        )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps is often written as 1.0
+    if not isinstance(value, str | int):
+        raise ValueError(
+            f"{where}: column {column!r} holds {_shown(value)}, not a label. A label is a string or a whole number."
+        )
+    return str(value)
+
+
+def _integer(value: object, column: str, where: str) -> int:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            number = int(value)
+        except ValueError:
+            pass
+        else:
+            if number in _INT64:
+                return number
+    raise ValueError(
+        f"{where}: column {column!r} holds {_shown(value)}, not an integer of 64 bits. "
+        "Leave out `id_column` to number the rows."
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 40 else text[:37] + '...'} ({type(value).__name__})"

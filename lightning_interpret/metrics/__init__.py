@@ -1,0 +1,6 @@
+"""torchmetrics classes over `functional/`: the numbers that are logged, reduced over processes."""
+
+from lightning_interpret.metrics.attribution_error import AttributionError
+from lightning_interpret.metrics.explanation_drift import ExplanationDrift
+
+__all__ = ["AttributionError", "ExplanationDrift"]

@@ -1,0 +1,42 @@
+"""The mean attribution error: how far attributions miss what they attribute."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_interpret.functional.path import relative_error
+
+
+class AttributionError(Metric):
+    """Mean of |Σ scores − (F(x) − F(x'))| over examples (completeness; Sundararajan et al., 2017, proposition 1).
+
+    Args:
+        relative: Whether each error is divided by max(|F(x) − F(x')|, ``floor``).
+        floor: Floor τ of that denominator, in units of F.
+        kwargs: Passed on to :class:`torchmetrics.Metric`.
+    """
+
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, relative: bool = False, floor: float = 0.01, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.relative, self.floor = relative, floor
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor) -> None:
+        """Add examples: ``scores`` ``(N, ...)``, ``target`` and ``baseline_target`` ``(N,)``."""
+        error = scores.flatten(1).double().sum(dim=1) - (target.double() - baseline_target.double())
+        if self.relative:
+            error = relative_error(error, target.double(), baseline_target.double(), self.floor)
+        self.total += error.abs().sum().to(self.total)
+        self.count += len(error)
+
+    def compute(self) -> Tensor:
+        """Return the mean, NaN without examples."""
+        return self.total / self.count

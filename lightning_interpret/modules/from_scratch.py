@@ -1,0 +1,48 @@
+"""A small encoder and its tokenizer, made from texts alone: what the demo trains where no model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, PreTrainedTokenizerFast
+
+from lightning_interpret.modules.portable import config_values
+from lightning_interpret.modules.text_classifier import TextClassifier
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def word_piece(texts: Iterable[str], *, vocabulary: int = 8000, max_length: int = 256) -> PreTrainedTokenizerFast:
+    """Return a lower-casing WordPiece tokenizer trained on some texts."""
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece()
+    core.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(_SPECIAL), show_progress=False)
+    )
+    frame = [(token, core.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=frame
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), _SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=max_length, **names)
+
+
+def small_encoder(texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 1e-3) -> TextClassifier:
+    """Return an untrained BERT of two layers and 96 dimensions, with a tokenizer trained on ``texts``."""
+    tokenizer: Any = word_piece(texts)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=192,
+        max_position_embeddings=tokenizer.model_max_length,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return TextClassifier(
+        config=config_values(config), labels=list(labels), tokenizer=tokenizer, learning_rate=learning_rate
+    )

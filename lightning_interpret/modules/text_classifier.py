@@ -1,0 +1,192 @@
+"""TextClassifier: any `transformers` encoder with a classification head, as a LightningModule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    get_linear_schedule_with_warmup,
+)
+
+from lightning_interpret.modules.portable import config_from, config_values, tokenizer_files, tokenizer_from
+from lightning_interpret.tasks import SequenceClassification
+from lightning_interpret.tasks.transformer import call
+
+
+class TextClassifier(LightningModule):
+    """Fine-tune a `transformers` model to give each text one of several labels.
+
+    Logged: ``train_loss``; ``val_loss``, ``val_accuracy`` and ``val_f1`` (macro), and the same under ``test_``. A
+    checkpoint of it holds configuration and tokenizer beside the weights, so that it can be loaded anywhere.
+
+    Args:
+        model: Name or directory of a `transformers` model; its head is made anew where the classes differ.
+        labels: Names of the classes in order; by default those of the model's configuration, or of the data module.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of matrices; biases and normalisation have none.
+        warmup: Share of the training steps in which the learning rate rises; it falls linearly after.
+        tokenizer: Name, directory or object; by default the model's.
+        config: Values of a `transformers` configuration to build from, with random weights, in place of ``model``.
+
+    Raises:
+        ValueError: If neither ``model`` nor ``config`` is given, or both.
+        OSError: If the model is neither a directory nor a name that can be reached.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        labels: list[str] | None = None,
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        tokenizer: Any = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if (model is None) == (config is None):
+            raise ValueError(
+                "Give either `model` (a name or a directory) or `config` (values to build from), but got "
+                f"model={model!r} and config={'values' if config else None!r}."
+            )
+        self.save_hyperparameters(ignore=["tokenizer", "config"])
+        self.config: PretrainedConfig = AutoConfig.from_pretrained(model) if config is None else config_from(config)
+        self.labels = labels or _named_labels(self.config)
+        self._model_name, self._tokenizer = model, tokenizer
+        self.model: PreTrainedModel | None = None
+        self._metrics = torch.nn.ModuleDict()
+        if self.labels is not None:
+            self.configure_model()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, loaded on first use where a name was given."""
+        if self._tokenizer is None:
+            self._tokenizer = self._model_name
+        if isinstance(self._tokenizer, str):
+            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer)
+        elif isinstance(self._tokenizer, dict):
+            self._tokenizer = tokenizer_from(self._tokenizer)
+        if self._tokenizer is not None and self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token  # decoders are published without a padding token
+        return self._tokenizer
+
+    def configure_model(self) -> None:
+        """Build the model once its labels are known: given, in its configuration, or in the data module."""
+        if self.model is not None:
+            return
+        if self.labels is None:
+            data = getattr(self._trainer, "datamodule", None)
+            self.labels = list(getattr(data, "labels", None) or self.config.id2label.values())
+        self.config.num_labels = len(self.labels)
+        self.config.id2label = dict(enumerate(self.labels))
+        self.config.label2id = {label: i for i, label in enumerate(self.labels)}
+        if self.config.pad_token_id is None and self.tokenizer is not None:
+            self.config.pad_token_id = self.tokenizer.pad_token_id
+        if self._model_name is None:
+            self.model = AutoModelForSequenceClassification.from_config(self.config)
+        else:
+            self.model = AutoModelForSequenceClassification.from_pretrained(
+                self._model_name, config=self.config, ignore_mismatched_sizes=True
+            )
+        self._metrics = torch.nn.ModuleDict(
+            {
+                f"{stage}_{name}": metric(num_classes=len(self.labels), average=average)
+                for stage in ("val", "test")
+                for name, metric, average in (
+                    ("accuracy", MulticlassAccuracy, "micro"),
+                    ("f1", MulticlassF1Score, "macro"),
+                )
+            }
+        )
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return the class scores of a batch, ``(B, C)``."""
+        assert self.model is not None, "the model is built by `configure_model`"
+        return call(self.model, batch).logits
+
+    def interpret_task(self) -> SequenceClassification:
+        """Return how Monitors read this module."""
+        return SequenceClassification(self.tokenizer, self.labels)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the cross-entropy of a batch."""
+        loss = F.cross_entropy(self(batch), batch["labels"])
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log loss, accuracy and F1."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log loss, accuracy and F1."""
+        self._evaluate("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return for each text its ``example_id``, predicted ``label`` and the ``probability`` of each class."""
+        assert self.labels is not None
+        rows = self(batch).float().softmax(dim=1).tolist()
+        ids = batch["example_id"].tolist() if "example_id" in batch else [None] * len(rows)
+        return [
+            {
+                "example_id": example,
+                "label": self.labels[max(range(len(row)), key=row.__getitem__)],
+                "probability": dict(zip(self.labels, row, strict=True)),
+            }
+            for example, row in zip(ids, rows, strict=True)
+        ]
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule, stepped with the optimiser."""
+        weights = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in weights if p.dim() > 1], "weight_decay": self.hparams["weight_decay"]},
+            {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"])
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = get_linear_schedule_with_warmup(optimizer, round(total * self.hparams["warmup"]), total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the weights alone do not say: configuration, labels and tokenizer."""
+        assert self.model is not None
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = dict(checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})) | {
+            "model": None,
+            "config": config_values(self.model.config),
+            "labels": self.labels,
+            "tokenizer": None if self.tokenizer is None else tokenizer_files(self.tokenizer),
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model and tokenizer as a `transformers` directory, which ``model=`` reads."""
+        assert self.model is not None
+        self.model.save_pretrained(folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+
+    def _evaluate(self, stage: str, batch: Any) -> None:
+        logits, labels = self(batch), batch["labels"]
+        self.log(f"{stage}_loss", F.cross_entropy(logits, labels), prog_bar=True, batch_size=len(labels), sync_dist=True)
+        for name in ("accuracy", "f1"):
+            metric = self._metrics[f"{stage}_{name}"]
+            metric.update(logits, labels)
+            self.log(f"{stage}_{name}", metric, prog_bar=name == "accuracy", metric_attribute=f"_metrics.{stage}_{name}")
+
+
+def _named_labels(config: PretrainedConfig) -> list[str] | None:
+    """Return the labels that a configuration names, or None where they are the library's placeholders."""
+    names = [config.id2label[i] for i in sorted(config.id2label)]
+    return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names

@@ -1,0 +1,1 @@
+"""Reports: records made visible in a terminal, in TensorBoard and on disk."""

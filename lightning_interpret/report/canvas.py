@@ -1,0 +1,86 @@
+"""A sheet to draw on in points, with text that fits."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from lightning_interpret.report.fonts import fit
+
+SCALE = 2  # pixels a point: sharp on the screens that people have
+Colour = tuple[int, int, int]
+_LONGEST = 400  # characters that could fit on a line, so that a text of any length is measured in bounded time
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Fonts in order of preference, to measure texts in points before there is a sheet."""
+
+    fonts: tuple[str, ...]
+
+    def width(self, text: str, size: int) -> float:
+        """Return the width of a text."""
+        shown, font = fit(text, size * SCALE, self.fonts)
+        return font.getlength(shown) / SCALE
+
+    def pieces(self, text: str, size: int, room: float) -> Iterator[str]:
+        """Yield the text in pieces, each as long as the room allows and at least one character."""
+        while text:
+            count = max(1, self._count(text, size, room))
+            yield text[:count]
+            text = text[count:]
+
+    def clipped(self, text: str, size: int, room: float) -> str:
+        """Return the text, its end replaced by an ellipsis if it is wider than the room."""
+        if self._count(text, size, room) == len(text):
+            return text
+        return text[: self._count(text, size, room - self.width("…", size))] + "…"
+
+    def _count(self, text: str, size: int, room: float) -> int:
+        """Return how many characters fit."""
+        if len(text) <= _LONGEST and self.width(text, size) <= room:
+            return len(text)
+        counts = range(1, min(len(text), _LONGEST) + 1)
+        return bisect_right(counts, room, key=lambda count: self.width(text[:count], size))
+
+
+class Canvas:
+    """A white sheet.
+
+    Args:
+        width: Width in points.
+        height: Height in points.
+        pen: What texts are drawn with.
+    """
+
+    def __init__(self, width: float, height: float, pen: Pen) -> None:
+        self.width = width
+        self.image = Image.new("RGB", (round(width * SCALE), round(height * SCALE)), "white")
+        self._draw = ImageDraw.Draw(self.image)
+        self._pen = pen
+
+    def text(self, x: float, y: float, text: str, size: int, colour: Colour, *, align: str = "l") -> float:
+        """Draw a text on a base line.
+
+        Args:
+            x: Where it starts, has its middle or ends, by ``align``.
+            y: Its base line.
+            text: The text.
+            size: Size of the type.
+            colour: Colour of the type.
+            align: ``"l"``, ``"m"`` or ``"r"``.
+
+        Returns:
+            The width of the text.
+        """
+        shown, font = fit(text, size * SCALE, self._pen.fonts)
+        self._draw.text((x * SCALE, y * SCALE), shown, fill=colour, font=font, anchor=f"{align}s")
+        return self._pen.width(text, size)
+
+    def box(self, x: float, y: float, width: float, height: float, colour: Colour, *, radius: float = 0) -> None:
+        """Draw a filled rectangle, its corners rounded by ``radius``."""
+        corners = (x * SCALE, y * SCALE, (x + width) * SCALE - 1, (y + height) * SCALE - 1)
+        self._draw.rounded_rectangle(corners, radius=radius * SCALE, fill=colour)

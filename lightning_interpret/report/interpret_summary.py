@@ -1,0 +1,124 @@
+"""What the Interpret tab of TensorBoard reads: one JSON string a probe and step, in pages of bounded size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+from lightning_interpret.explanations import SCHEMA, AttributionRow
+
+PLUGIN = "interpret"
+_KIND = "attribution"
+_PER_TOKEN = ("tokens", "scores", "word_ids", "special", "offsets", "segment")
+
+
+def tag(name: str, probe: int, page: int = 1) -> str:
+    """Return the tag of one page of a probe."""
+    return f"interpret/{name}/probe_{probe}" + ("" if page == 1 else f"/page_{page}")
+
+
+def payloads(row: AttributionRow, *, monitor: str, step: int, probe: int, limit: int = 65536) -> list[str]:
+    """Return the pages of a row as JSON in ASCII, each at most ``limit`` bytes.
+
+    A row that is too large for one page is cut into consecutive windows of its tokens. The record of a window is a
+    readable record of its own; its ``offset`` and ``word_offset`` say where its tokens and words start in the row, and
+    a word that a cut divides is in both windows. :func:`join` puts the row together again.
+
+    Args:
+        row: The row to write.
+        monitor: Name of the monitor that made it.
+        step: Step of the training run.
+        probe: Number of the probe.
+        limit: Most bytes of a page.
+
+    Raises:
+        ValueError: If not even one token with its word fits on a page.
+    """
+
+    def page(record: Mapping[str, Any], number: int, pages: int) -> str:
+        head = {"schema": SCHEMA, "kind": _KIND, "monitor": monitor, "step": step, "probe": probe}
+        return json.dumps(head | {"page": number, "pages": pages, "records": [record]}, allow_nan=False)
+
+    record, size = row.to_dict(), len(row.tokens)
+    whole = page(record, 1, 1)
+    if len(whole) <= limit:
+        return [whole]
+    windows = _split(record, 0, size, lambda window: len(page(window, size, size)) <= limit)
+    return [page(window, number, len(windows)) for number, window in enumerate(windows, 1)]
+
+
+def join(payloads: Iterable[str]) -> AttributionRow:
+    """Return the row whose pages are given, in any order.
+
+    Raises:
+        ValueError: If a page is missing, or the pages are not all of one row.
+    """
+    pages = sorted((json.loads(payload) for payload in payloads), key=lambda page: page["page"])
+    numbers = [page["page"] for page in pages]
+    origins = {(page["monitor"], page["step"], page["probe"], page["pages"]) for page in pages}
+    if len(origins) != 1 or numbers != list(range(1, pages[0]["pages"] + 1)):
+        raise ValueError(f"Expected every page of one row, but got pages {numbers} of {sorted(origins)}.")
+    records = [page["records"][0] for page in pages]
+    row = dict(records[0])
+    for record in records[1:]:
+        for name in _PER_TOKEN:
+            values = _shifted(record[name], record["word_offset"]) if name == "word_ids" else record[name]
+            row[name] = None if values is None else row[name] + values
+        row["words"] = row["words"][: record["word_offset"]] + record["words"]
+    return AttributionRow.from_dict(row)
+
+
+def summary(tag: str, payload: str, description: str = "") -> summary_pb2.Summary:
+    """Return the summary of one page, for ``add_summary`` of an event file writer.
+
+    Args:
+        tag: Tag of the page.
+        payload: JSON of the page.
+        description: Markdown that says what is shown.
+    """
+    metadata = summary_pb2.SummaryMetadata(
+        plugin_data=summary_pb2.SummaryMetadata.PluginData(
+            plugin_name=PLUGIN, content=json.dumps({"version": SCHEMA, "kind": _KIND}).encode()
+        ),
+        summary_description=description,
+        data_class=summary_pb2.DATA_CLASS_TENSOR,  # without it TensorBoard lists no tag and the tab stays empty
+    )
+    tensor = tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING,
+        string_val=[payload.encode()],
+        tensor_shape=tensor_shape_pb2.TensorShapeProto(),
+    )
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _split(
+    record: Mapping[str, Any], start: int, end: int, fits: Callable[[Mapping[str, Any]], bool]
+) -> list[Mapping[str, Any]]:
+    window = _window(record, start, end)
+    if fits(window):
+        return [window]
+    if end - start <= 1:
+        raise ValueError(f"Token {start} does not fit on a page with its word: raise limit, or shorten its text.")
+    middle = (start + end) // 2
+    return _split(record, start, middle, fits) + _split(record, middle, end, fits)
+
+
+def _window(record: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
+    ids = record["word_ids"]
+    cut = {name: None if record[name] is None else record[name][start:end] for name in _PER_TOKEN}
+    # Words that no token stands for go with the token after them, so that the windows hold every word.
+    first = min([_words_before(ids, start), *(i for i in ids[start:end] if i is not None)])
+    last = len(record["words"]) if end == len(record["tokens"]) else _words_before(ids, end)
+    cut |= {"word_ids": _shifted(ids[start:end], -first), "words": record["words"][first:last]}
+    return {**record, **cut, "offset": start, "word_offset": first}
+
+
+def _words_before(ids: Sequence[int | None], token: int) -> int:
+    return 1 + max((i for i in ids[:token] if i is not None), default=-1)
+
+
+def _shifted(ids: Sequence[int | None], by: int) -> list[int | None]:
+    return [None if i is None else i + by for i in ids]

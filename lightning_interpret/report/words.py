@@ -1,0 +1,86 @@
+"""What every report shows of a row: words with printable text, and the strength of their colour."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+
+from lightning_interpret.explanations import AttributionRow, Word
+
+_NAMED = {"\n": "↵", "\r": "␍", "\t": "⇥"}
+_JOINERS = "\u200c\u200d"  # invisible, but they shape Arabic, Indic scripts and emoji
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (bidi overrides), lone surrogates, line separators
+
+
+@dataclass(frozen=True)
+class Shade:
+    """A word as it is drawn.
+
+    Attributes:
+        text: Printable text, never empty.
+        score: The signed score.
+        strength: The score divided by :func:`scale`, in [-1, 1]; 0 where the score is not finite.
+        special: Whether it is a special token.
+    """
+
+    text: str
+    score: float
+    strength: float
+    special: bool
+
+    def matters(self, threshold: float) -> bool:
+        """Return whether the score is worth its number: at least ``threshold`` of the scale, or not finite."""
+        return abs(self.strength) >= threshold or not math.isfinite(self.score)
+
+
+def shades(row: AttributionRow) -> list[Shade]:
+    """Return the merged words of a row in reading order."""
+    words = row.merged()
+    whole = scale(words) or 1.0
+    return [
+        Shade(
+            text=printable(word.text) if word.text.strip() else "␣",
+            score=word.score,
+            strength=max(-1.0, min(1.0, word.score / whole)) if math.isfinite(word.score) else 0.0,
+            special=word.special,
+        )
+        for word in words
+    ]
+
+
+def scale(words: list[Word]) -> float:
+    """Return the largest finite absolute score of the words, or of the special tokens where the words' are all 0.
+
+    Special tokens are left out because a large score on ``[SEP]`` would pale every word of the text.
+    """
+
+    def largest(special: bool) -> float:
+        return max((abs(w.score) for w in words if w.special == special and math.isfinite(w.score)), default=0.0)
+
+    return largest(special=False) or largest(special=True)
+
+
+def printable(text: str) -> str:
+    """Return the text with every control, format and line-separating character made visible."""
+    return "".join(map(_printable, text))
+
+
+def signed(score: float) -> str:
+    """Return a score in two significant digits with its sign, without an exponent below 100,000."""
+    if score == 0:
+        return "0"
+    return f"{score:+.0f}" if 10 <= abs(score) < 1e5 else f"{score:+.2g}"
+
+
+def not_given(row: AttributionRow) -> list[str]:
+    """Return what the reader should know beside the numbers: why fields are missing, and the notes."""
+    return [f"{name} is not given: {why}" for name, why in row.reasons.items()] + list(row.notes)
+
+
+def _printable(character: str) -> str:
+    if character in _NAMED:
+        return _NAMED[character]
+    if unicodedata.category(character) in _HIDDEN and character not in _JOINERS:
+        return character.encode("unicode_escape").decode()
+    return character

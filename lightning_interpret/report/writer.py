@@ -1,0 +1,53 @@
+"""Rows into TensorBoard, through a logger's own writer: a picture, Markdown, and what the Interpret tab reads.
+
+The logger is taken by what it can do, not by its class, so that any Lightning and any look-alike serves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.report import image, interpret_summary, markdown
+
+
+def can_show(logger: Any) -> bool:
+    """Return whether a logger writes TensorBoard events in this process.
+
+    On other ranks and in ``fast_dev_run`` Lightning's ``experiment`` is a dummy that has every method and returns
+    ``None``; it is told apart by its file writer.
+    """
+    experiment: Any = getattr(logger, "experiment", None)
+    if not all(hasattr(experiment, name) for name in ("add_image", "add_text", "_get_file_writer")):
+        return False
+    return hasattr(experiment._get_file_writer(), "add_summary")
+
+
+def write(logger: Any, row: AttributionRow, *, name: str, probe: int, step: int) -> None:
+    """Write a row under ``interpret/<name>/probe_<k>``, with ``/image`` and ``/text`` beside it.
+
+    Args:
+        logger: A logger that :func:`can_show`.
+        row: The row to write.
+        name: Name of the monitor.
+        probe: Number of the probe.
+        step: Step of the training run.
+
+    Raises:
+        ValueError: If the row does not fit into pages; nothing is written then.
+    """
+    experiment, tag = logger.experiment, interpret_summary.tag(name, probe)
+    picture = image.to_array(image.render(row))
+    text = markdown.render(row)
+    pages = interpret_summary.payloads(row, monitor=name, step=step, probe=probe)
+    experiment.add_image(f"{tag}/image", picture, step, dataformats="HWC")
+    experiment.add_text(f"{tag}/text", text, step)
+    for number, page in enumerate(pages, 1):
+        # Torch has no public call for a ready summary.
+        summary = interpret_summary.summary(interpret_summary.tag(name, probe, number), page)
+        experiment._get_file_writer().add_summary(summary, step)
+
+
+def flush(logger: Any) -> None:
+    """Make what was written visible to TensorBoard: torch's writer flushes only each 10 events or 120 s."""
+    logger.experiment.flush()
