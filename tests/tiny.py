@@ -3,7 +3,7 @@
 import math
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
     BartConfig,
@@ -50,7 +50,7 @@ def wordpiece(*, special=BERT_SPECIAL, padding_side="right", **options):
     pad, unknown, begin, end, mask = special if special == BERT_SPECIAL else [special[i] for i in (1, 3, 0, 2, 4)]
     vocabulary = {token: i for i, token in enumerate([*special, *WORDS])}
     inner = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
     inner.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}",
         pair=f"{begin} $A {end} $B:1 {end}:1",

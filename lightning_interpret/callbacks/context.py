@@ -27,7 +27,7 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
             the trainer trains in.
 
     Raises:
-        RuntimeError: If a tensor that the module made in inference mode stands in the way; the message names buffers.
+        RuntimeError: If a tensor that the module made in inference mode, and keeps in a container, stands in the way.
     """
     full = precision == "32"
     with explaining(module, full_precision=full):
@@ -39,8 +39,7 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
         except RuntimeError as error:
             if "nference tensor" not in str(error):
                 raise
-            made = [name for name, buffer in module.named_buffers() if buffer.is_inference()]
             raise RuntimeError(
-                f"{type(module).__name__} keeps a tensor that it made in inference mode (buffers: {made or 'none'}), "
-                "which no gradient can pass: use `Trainer(inference_mode=False)`."
+                f"{type(module).__name__} keeps a tensor that it made in inference mode, which no gradient can pass: use "
+                "`Trainer(inference_mode=False)`."
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +19,12 @@ def problems(trainer: Trainer, save_jsonl: bool | str) -> Iterator[str]:
     """Yield what cannot be shown with these loggers.
 
     Raises:
-        OSError: If a directory that will be written to cannot be.
+        OSError: If the directory of the records cannot be written.
     """
     if trainer.fast_dev_run:
         return
-    if trainer.is_global_zero:
-        directories = [*_log_dirs(trainer), *([str(jsonl_path(trainer, save_jsonl, "_").parent)] if save_jsonl else [])]
-        for directory in directories:
-            _check_writable(directory)
+    if save_jsonl and trainer.is_global_zero:  # a logger's directory is tried by Lightning itself, before this
+        _check_writable(jsonl_path(trainer, save_jsonl, "_").parent)
     if not trainer.loggers and not save_jsonl:
         yield "the trainer has no logger, so nothing is shown: use `TensorBoardLogger`, or `save_jsonl=True`."
     for logger in trainer.loggers:
@@ -71,15 +68,13 @@ def _log_dirs(trainer: Trainer) -> Iterator[str]:
     return (logger.log_dir for logger in trainer.loggers if getattr(logger, "log_dir", None))
 
 
-def _check_writable(directory: str) -> None:
-    if "://" in directory:  # a remote file system, which the logger knows how to reach
-        return
+def _check_writable(directory: Path) -> None:
     try:
-        os.makedirs(directory, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
         raise OSError(
-            f"The log directory {directory!r} cannot be written ({error}): give the trainer another "
-            "`default_root_dir`, or the logger another `save_dir`."
+            f"The records' directory {str(directory)!r} cannot be written ({error}): give another path to `save_jsonl`, "
+            "or another `default_root_dir` to the trainer."
         ) from error

@@ -72,6 +72,8 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
             for name, value in list(vars(part).items()):
                 if isinstance(value, list) and any(isinstance(item, Tensor) for item in value):
                     put(vars(part), name, [replaced.get(id(item), item) for item in value])
+                elif isinstance(value, Tensor) and value.is_inference():  # a cache that `validate` left behind
+                    put(vars(part), name, value.clone())
         yield
     finally:
         for store, name, value in reversed(undo):

@@ -236,7 +236,8 @@ class SequenceClassification(Task):
     def _token_id(self, module: nn.Module, kind: str) -> int:
         found = find_token_id(self.tokenizer, transformer_in(module), kind)
         if found is None:
-            there = [k for k in baselines.TOKEN_KINDS if find_token_id(self.tokenizer, transformer_in(module), k)]
+            model = transformer_in(module)
+            there = [k for k in baselines.TOKEN_KINDS if find_token_id(self.tokenizer, model, k) is not None]
             raise ValueError(
                 f"`baseline={kind!r}`, but the tokenizer has no {kind} token. There is: "
                 f"{', '.join([*there, 'zero', 'mean'])}, or a neutral text: 'text: ...'."

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from lightning_interpret import Baseline
+from lightning_interpret.functional.baselines import fill_features, fill_tokens, tile_tokens
+
+IDS = torch.tensor([[2, 5, 6, 7, 3, 0], [2, 8, 3, 0, 0, 0]])
+ABSENT = torch.tensor([[0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 0, 0]]).bool()
+
+
+def test_a_token_stands_at_the_absent_places_only():
+    assert fill_tokens(IDS, ABSENT, 4).tolist() == [[2, 4, 4, 4, 3, 0], [2, 4, 3, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([9], [[2, 9, 9, 9, 3, 0], [2, 9, 3, 0, 0, 0]]),
+        ([9, 8], [[2, 9, 8, 9, 3, 0], [2, 9, 3, 0, 0, 0]]),
+        ([9, 8, 7, 6, 5], [[2, 9, 8, 7, 3, 0], [2, 9, 3, 0, 0, 0]]),
+    ],
+)
+def test_a_neutral_text_is_repeated_or_cut(tokens, expected):
+    assert tile_tokens(IDS, ABSENT, torch.tensor(tokens)).tolist() == expected
+
+
+def test_a_neutral_text_begins_anew_at_each_row_and_skips_what_stays():
+    ids = torch.tensor([[0, 0, 2, 5, 3, 6, 7, 3]])  # left padding, and a pair of texts
+    absent = torch.tensor([[0, 0, 0, 1, 0, 1, 1, 0]]).bool()
+    assert tile_tokens(ids, absent, torch.tensor([9, 8])).tolist() == [[0, 0, 2, 9, 3, 8, 9, 3]]
+
+
+def test_a_vector_stands_at_the_absent_places_only():
+    features = torch.randn(2, 6, 3, dtype=torch.float64)
+    filled = fill_features(features, ABSENT, torch.tensor([1.0, 2.0, 3.0]))
+    assert filled.dtype == torch.float64
+    assert torch.equal(filled[~ABSENT], features[~ABSENT])
+    assert filled[ABSENT].tolist() == [[1, 2, 3]] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "text", "name"),
+    [
+        ("pad", "pad", None, "pad"),
+        (" mask ", "mask", None, "mask"),
+        ("text: it is: what it is", "text", "it is: what it is", "text: it is: what it is"),
+        (Baseline("zero", keep_special=False), "zero", None, "zero (special tokens too)"),
+        (Baseline("text", "so so"), "text", "so so", "text: so so"),
+    ],
+)
+def test_names(given, kind, text, name):
+    baseline = Baseline.ensure(given)
+    assert (baseline.kind, baseline.text, baseline.name) == (kind, text, name)
+
+
+def test_an_unknown_name_is_told_the_near_ones():
+    with pytest.raises(ValueError, match=r"`baseline='masks'` does not exist\. Did you mean 'mask'.*There is: pad, mask"):
+        Baseline.ensure("masks")
+
+
+@pytest.mark.parametrize("wrong", ["text", "text:", "text:  ", "pad: a film"])
+def test_a_text_goes_with_its_kind_and_no_other(wrong):
+    with pytest.raises(ValueError, match="write a neutral text as 'text: the film was a film'"):
+        Baseline.ensure(wrong)

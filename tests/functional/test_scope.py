@@ -1,0 +1,144 @@
+"""Nothing of an explanation outlives it: flags, weights, buffers, random states."""
+
+import contextlib
+import random
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from lightning_interpret.functional.scope import explaining, frozen_weights
+
+
+class Recurrent(nn.Module):
+    """Tied weights, an LSTM, a BatchNorm, dropout, and a buffer that the forward changes in place."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(9, 4)
+        self.lstm = nn.LSTM(4, 4, batch_first=True)
+        self.norm, self.dropout = nn.BatchNorm1d(4), nn.Dropout(0.5)
+        self.head = nn.Linear(4, 9, bias=False)
+        self.head.weight = self.embedding.weight
+        self.register_buffer("count", torch.zeros(1))
+        self.register_buffer("missing", None)
+
+    def forward(self, ids):
+        self.count += 1
+        hidden = self.lstm(self.embedding(ids))[0].mean(dim=1)
+        return self.head(self.dropout(self.norm(hidden)))
+
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
+
+
+def test_inside_the_module_is_in_evaluation_mode_and_asks_for_no_gradient():
+    net = Recurrent().train()
+    with explaining(net):
+        assert not any(part.training for part in net.modules())
+        assert not any(weight.requires_grad for weight in net.parameters())
+        assert torch.is_grad_enabled()
+        assert torch.equal(net(IDS), net(IDS))
+        hidden = torch.randn(2, 4, requires_grad=True)
+        torch.autograd.grad(net.head(net.norm(hidden)).sum(), hidden)
+
+
+def test_training_flags_are_restored_one_by_one():
+    net = Recurrent().train()
+    net.norm.eval()
+    with explaining(net):
+        pass
+    assert {name for name, part in net.named_modules() if not part.training} == {"norm"}
+
+
+def test_weights_are_the_same_objects_and_stay_tied():
+    net = Recurrent()
+    weights, flat = dict(net.named_parameters()), list(net.lstm._flat_weights)
+    with frozen_weights(net):
+        assert net.head.weight is net.embedding.weight
+        assert net.head.weight is not weights["embedding.weight"]
+        assert net.head.weight.data_ptr() == weights["embedding.weight"].data_ptr()  # no copy
+        assert net.lstm._flat_weights[0] is net.lstm.weight_ih_l0
+    assert dict(net.named_parameters()).keys() == weights.keys()
+    assert all(now is weights[name] for name, now in net.named_parameters())
+    assert all(now is before for now, before in zip(net.lstm._flat_weights, flat, strict=True))
+    assert all(isinstance(weight, nn.Parameter) for weight in net.lstm._flat_weights)
+
+
+def test_a_buffer_that_the_forward_changes_in_place_is_what_it_was():
+    net = Recurrent()
+    before, versions = net.count, net.count._version
+    with explaining(net):
+        net(IDS)
+        assert float(net.count) == 1
+    assert net.count is before
+    assert float(net.count) == 0
+    assert net.count._version == versions
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_random_states_are_what_they_were(raises):
+    def draw():
+        return torch.rand(3).tolist(), random.random(), float(numpy.random.rand())
+
+    def seeded():
+        torch.manual_seed(5)
+        random.seed(5)
+        numpy.random.seed(5)
+
+    net = Recurrent()
+    seeded()
+    expected = draw()
+    seeded()
+    with contextlib.suppress(KeyError), explaining(net):
+        draw()
+        if raises:
+            raise KeyError("in the middle")
+    assert draw() == expected
+
+
+def test_full_precision_inside_and_half_precision_outside():
+    net = Recurrent().bfloat16()
+    exact = Recurrent().eval()
+    exact.load_state_dict(net.state_dict())  # the rounded weights, in float32
+    weights = dict(net.named_parameters())
+    with explaining(net, full_precision=True):
+        logits = net(IDS)
+        assert logits.dtype == torch.float32
+        assert {tensor.dtype for tensor in net.buffers() if tensor.is_floating_point()} == {torch.float32}
+        assert net.head.weight is net.embedding.weight
+    torch.testing.assert_close(logits, exact(IDS))
+    assert all(now is weights[name] and now.dtype == torch.bfloat16 for name, now in net.named_parameters())
+    assert net.eval()(IDS).dtype == torch.bfloat16
+
+
+def test_without_full_precision_half_precision_stays():
+    net = Recurrent().bfloat16()
+    with explaining(net):
+        assert net(IDS).dtype == torch.bfloat16
+
+
+def test_scopes_nest():
+    net = Recurrent().bfloat16().train()
+    weight = net.head.weight
+    with explaining(net, full_precision=True):
+        with explaining(net):
+            inner = net(IDS)
+        assert torch.equal(net(IDS), inner)
+        assert inner.dtype == torch.float32
+    assert net.head.weight is weight
+    assert net.training
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_gradient_can_be_taken_whatever_is_around(mode):
+    net = Recurrent()
+    with mode():
+        with explaining(net):
+            hidden = torch.randn(2, 4, requires_grad=True)
+            (slope,) = torch.autograd.grad(net.head(hidden).sum(), hidden)
+            assert not slope.is_inference()
+        assert not torch.is_grad_enabled()
+    assert float(net.count) == 0
