@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _TRAINER_COMMANDS = {
     "fit": "train a TextClassifier from a YAML file, with Monitors named in it",
@@ -29,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(lambda: _command(options))
 
 
-def _run(command) -> int:  # noqa: ANN001
+def _run(command: Callable[[], int]) -> int:
     """Run a command; what the user can mend is told in a line, without a traceback."""
     try:
         return command()
     except (ValueError, OSError, ImportError) as error:
-        print(f"lightning-interpret: {error}", file=sys.stderr)
+        print(f"lightning-interpret: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lightning-interpret: interrupted", file=sys.stderr)
@@ -79,9 +79,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a transformers directory, a hub name, or a Lightning checkpoint of ours")
     _add_columns(parser)
     parser.add_argument("--method", default="integrated_gradients", help="saliency method (default: %(default)s)")
-    parser.add_argument("--epochs", type=_positive, help="epochs (default: 4 from scratch, 1 for a given model)")
+    parser.add_argument("--epochs", type=_positive, help="epochs (default: 6 from scratch, 1 for a given model)")
     parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
-    parser.add_argument("--size", type=_positive, default=4000, help="reviews to generate (default: %(default)s)")
+    parser.add_argument("--size", type=_positive, default=8000, help="reviews to generate (default: %(default)s)")
     parser.add_argument("--probes", type=_positive, default=8, help="validation texts to follow (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
 
@@ -99,9 +99,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", help="layer to attribute to (default: the word embeddings)")
     parser.add_argument("--which", default="predicted", help="predicted, gold, a label, or A-B (default: %(default)s)")
-    parser.add_argument(
-        "--score", default="logit", help="logit, log_prob, prob or margin of it (default: %(default)s)"
-    )
+    parser.add_argument("--score", default="logit", help="logit, log_prob, prob or margin of it (default: %(default)s)")
     _add_columns(parser)
     parser.add_argument("--batch-size", type=_positive, default=16, help="texts in a batch (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="write the output anew instead of going on with it")

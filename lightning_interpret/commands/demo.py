@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,13 @@ def run(options: argparse.Namespace) -> int:
     module.eval()
 
     rows = _spread(data.rows["val"], _JUDGED)
-    records = list(explain(module, module.tokenizer, [row.text for row in rows], method=options.method))
+    explained = explain(module, module.tokenizer, [row.text for row in rows], method=options.method)
+    records = [_labelled(record, row) for record, row in zip(explained, rows, strict=True)]
     print()
     print(terminal.table(["result", "value"], _results(trainer, records, rows, reviews)))
     colour, width = terminal.colour_wanted(sys.stdout), min(100, shutil.get_terminal_size().columns)
     for record, row in _chosen(records, rows):
-        print(f"\nvalidation row {row.example_id}, labelled {row.label!r}:")
+        print(f"\nvalidation row {row.example_id}:")
         print(terminal.render(record, colour=colour, width=width))
     print(f"\nThe model is in {model_folder}, the records in {trainer.log_dir}/interpret/saliency.jsonl.")
     print(f"It took {time.perf_counter() - began:.0f} s. Now open TensorBoard (its Images, Text and Scalars tabs):\n")
@@ -93,7 +95,7 @@ def _module_and_data(options: argparse.Namespace) -> tuple[TextClassifier, TextD
 def _trainer(
     options: argparse.Namespace, folder: Path, monitor: SaliencyMonitor, *, from_scratch: bool, rows: int
 ) -> Trainer:
-    epochs = options.epochs or (4 if from_scratch else 1)
+    epochs = options.epochs or (6 if from_scratch else 1)
     batches = -(-rows // options.batch_size)
     return Trainer(
         max_epochs=epochs,
@@ -127,14 +129,18 @@ def _results(
 ) -> list[list[Any]]:
     """Return the table: how good the model is, and how far its explanations can be believed."""
     logged = trainer.callback_metrics
-    results = [[name.replace("_", " "), f"{float(logged[name]):.3f}"] for name in ("val_accuracy", "val_loss")]
+    results: list[list[Any]] = [
+        [name.replace("_", " "), f"{float(logged[name]):.3f}"] for name in ("val_accuracy", "val_loss")
+    ]
     results.append([f"texts explained ({records[0].method})", len(records)])
     errors = sorted(r.relative_error for r in records if r.relative_error is not None)
     if errors:
         results.append(["relative attribution error, median", f"{errors[len(errors) // 2]:.2%}"])
         results.append(["relative attribution error, largest", f"{errors[-1]:.2%}"])
     if records[0].converged is not None:
-        results.append(["explanations within tolerance", f"{sum(bool(r.converged) for r in records)} of {len(records)}"])
+        results.append(
+            ["explanations within tolerance", f"{sum(bool(r.converged) for r in records)} of {len(records)}"]
+        )
     results.append(["gradients a text, mean", f"{sum(r.gradients for r in records) / len(records):.1f}"])
     if reviews:
         found, chance = _rationale_precision(records, rows, reviews)
@@ -163,9 +169,15 @@ def _rationale_precision(
 def _chosen(records: Sequence[AttributionRow], rows: Sequence[TextRow]) -> list[tuple[AttributionRow, TextRow]]:
     """Return a few to show: those the model gets wrong first, then others."""
     pairs = list(zip(records, rows, strict=True))
-    wrong = [pair for pair in pairs if pair[0].prediction != pair[1].label][: _SHOWN // 2]
-    right = [pair for pair in pairs if pair[0].prediction == pair[1].label]
+    wrong = [pair for pair in pairs if pair[0].prediction != pair[0].gold][: _SHOWN // 2]
+    right = [pair for pair in pairs if pair[0].prediction == pair[0].gold]
     return wrong + right[: _SHOWN - len(wrong)]
+
+
+def _labelled(record: AttributionRow, row: TextRow) -> AttributionRow:
+    """Return the record with what the row says of it, which a text alone does not."""
+    reasons = {name: why for name, why in record.reasons.items() if name not in ("gold", "example_id")}
+    return replace(record, gold=row.label, example_id=row.example_id, reasons=reasons)
 
 
 def _spread(rows: Sequence[TextRow], count: int) -> list[TextRow]:

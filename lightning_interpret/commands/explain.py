@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from lightning_interpret.commands.load import load_classifier
+from lightning_interpret.commands.load import fingerprint, load_classifier
 from lightning_interpret.data import TextRow, read_rows
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import METHODS, Method
 from lightning_interpret.names import choose, unknown
 from lightning_interpret.report import jsonl
@@ -30,30 +33,27 @@ def run(options: argparse.Namespace) -> int:
     """
     method = method_from(options.method, options.set)
     choose("--score", options.score, OUTPUTS)
-    label_column = options.label_column or ("label" if options.which == "gold" else None)
-    columns = {"text_column": options.text_column, "label_column": label_column, "id_column": options.id_column}
-    rows = read_rows(options.input, **columns)
-    made_by = {
-        "model": options.model,
-        "method": method.name,
-        "options": json.loads(json.dumps(asdict(method))),
-        "which": options.which,
-        "output": options.score,
-    }
-    output = Path(options.output)
+    rows = _rows(options)
+    output = _ready(Path(options.output), Path(options.input))
+    explainer = _Explainer(options, method)
     if options.overwrite:
         output.unlink(missing_ok=True)
-    done = _skip_written(rows, output, made_by)
-    explainer = _Explainer(options, method, made_by)
-    failed = total = 0
+    written = jsonl.read(output) if output.exists() else iter(())
+    there = total = failed = 0
+    # An interrupted run goes on with whole batches: each row is padded, and rounded, as if nothing had happened.
     for chunk in iter(lambda: list(islice(rows, options.batch_size)), []):
-        lines = explainer.lines(chunk, done + total)
+        old = list(islice(written, len(chunk)))
+        for row, line in zip(chunk, old, strict=False):
+            _same_run(explainer.made_by, row, line, output)
+        lines = explainer.lines(chunk, there + total)[len(old) :] if len(old) < len(chunk) else []
         jsonl.append(output, lines)
-        total += len(lines)
+        there, total = there + len(old), total + len(lines)
         failed += sum(line["target"] is None for line in lines)
-        print(f"\rexplained {done + total} rows", end="", file=sys.stderr, flush=True)
-    there = f", {done} were there" if done else ""
-    print(f"\n{total} rows written to {output}{there}, {failed} without an explanation", file=sys.stderr)
+        print(f"\rexplained {there + total} rows", end="", file=sys.stderr, flush=True)
+    if next(written, None) is not None:
+        raise ValueError(f"`--output {output}` holds more rows than the input: give another file, or --overwrite.")
+    before = f", {there} were there" if there else ""
+    print(f"\n{total} rows written to {output}{before}, {failed} without an explanation", file=sys.stderr)
     return 1 if total and failed == total else 0
 
 
@@ -64,30 +64,48 @@ def method_from(name: str, settings: list[str]) -> Method:
         ValueError: If the method or an option does not exist, or a value is refused by it.
     """
     cls = METHODS[choose("--method", name, METHODS)]
-    known, given = [f.name for f in fields(cls)], {}
+    known = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
+    given = {}
     for setting in settings:
-        option, equals, value = setting.partition("=")
+        option, equals, text = setting.partition("=")
         if not equals or option not in known:
             raise ValueError(unknown("--set", setting, [f"{option}=..." for option in known]))
         try:
-            given[option] = json.loads(value)
+            value = json.loads(text)
         except json.JSONDecodeError:
-            given[option] = value
-    try:
-        return cls(**given)
-    except TypeError as error:
-        raise ValueError(f"`--set {' '.join(settings)}`: {error}") from error
+            value = text
+        if not _fits(value, known[option]):
+            expected = getattr(known[option], "__name__", known[option])
+            raise ValueError(f"`--set {setting}`: expected {expected}, but got {type(value).__name__}.")
+        given[option] = value
+    return cls(**given)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of an option's type; which texts a ``Literal`` takes, the method itself says."""
+    kinds = (str,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 class _Explainer:
-    """Rows to lines of JSON, with the model loaded on the first of them."""
+    """Rows to lines of JSON, by one method and one model."""
 
-    def __init__(self, options: argparse.Namespace, method: Method, made_by: dict[str, Any]) -> None:
+    def __init__(self, options: argparse.Namespace, method: Method) -> None:
         self.module = load_classifier(options.model).to("cuda" if torch.cuda.is_available() else "cpu")
-        self.task, self.method, self.made_by = self.module.interpret_task(), method, made_by
-        self.layer, self.which, self.score = options.layer, options.which, options.score
+        self.task, self.method = self.module.interpret_task(), method
+        self.task.check(self.module, options.which, method.baseline_used)
+        self.layer, self.which, self.score = options.layer or self.task.layer(self.module), options.which, options.score
+        find_layer(self.module, self.layer)
         self.limit = max_tokens(self.module.tokenizer, self.module.model)
-        self.task.check(self.module, self.which, method.baseline_used)
+        self.made_by = {
+            "model": options.model,
+            "weights": fingerprint(self.module),
+            "method": method.name,
+            "options": json.loads(json.dumps(asdict(method))),
+            "layer": self.layer,
+            "which": self.which,
+            "output": self.score,
+        }
 
     def lines(self, rows: list[TextRow], first: int) -> list[dict[str, Any]]:
         """Return one line a row; where the rows fail together, each is tried alone and says why it failed."""
@@ -100,16 +118,13 @@ class _Explainer:
                 labels=labels,
                 example_ids=[row.example_id for row in rows],
             ).to(self.module.device)
-            records = self.method(
-                self.module, batch, self.task, layer=self.layer, which=self.which, output=self.score
-            )
+            records = self.method(self.module, batch, self.task, layer=self.layer, which=self.which, output=self.score)
         except Exception as error:
             if len(rows) > 1:
                 return [line for i, row in enumerate(rows) for line in self.lines([row], first + i)]
             return [self._line(rows[0], first, self._failure(rows[0], error))]
-        return [
-            self._line(row, first + i, record.to_dict()) for i, (row, record) in enumerate(zip(rows, records, strict=True))
-        ]
+        pairs = zip(rows, records, strict=True)
+        return [self._line(row, first + i, record.to_dict()) for i, (row, record) in enumerate(pairs)]
 
     def _class(self, row: TextRow) -> int:
         labels = self.module.labels or []
@@ -124,35 +139,56 @@ class _Explainer:
 
     def _failure(self, row: TextRow, error: Exception) -> dict[str, Any]:
         why = "the text has no tokens" if not row.text.strip() else f"{type(error).__name__}: {error}"
-        names = ("target", "baseline_target", "error", "relative_error", "prediction", "converged")
-        return {
-            "schema": 1,
-            "kind": "attribution",
-            "tokens": [],
-            "scores": [],
-            "example_id": row.example_id,
-            **dict.fromkeys(names),
-            "reasons": dict.fromkeys(("scores", *names), why),
-        }
+        record = AttributionRow(
+            tokens=(),
+            scores=(),
+            target=float("nan"),
+            target_name="",
+            output=self.score,
+            method=self.method.name,
+            layer=self.layer,
+            gold=row.label,
+            example_id=row.example_id,
+        ).to_dict() | {"target_name": None}
+        unknown_fields = [name for name, value in record.items() if value is None]
+        return record | {"reasons": dict.fromkeys(("scores", *unknown_fields), why)}
 
 
-def _skip_written(rows: Iterator[TextRow], output: Path, made_by: dict[str, Any]) -> int:
-    """Read past the rows that the output holds already and return their number.
+def _rows(options: argparse.Namespace) -> Iterable[TextRow]:
+    """Return the rows of the input, the first of them read: what is wrong with the file is said before work begins."""
+    label_column = options.label_column or ("label" if options.which == "gold" else None)
+    columns = {"text_column": options.text_column, "label_column": label_column, "id_column": options.id_column}
+    rows = read_rows(options.input, **columns)
+    first = next(rows)
+    if options.which == "gold" and first.label is None:
+        raise ValueError(f"`--which gold`, but {options.input} has no labels: explain 'predicted' or a named class.")
+    return chain([first], rows)
+
+
+def _ready(output: Path, source: Path) -> Path:
+    """Return the output, its folder made.
 
     Raises:
-        ValueError: If the output holds the explanations of another run.
+        OSError: If it cannot be.
+        ValueError: If it is the input.
     """
-    if not output.exists():
-        return 0
-    done = 0
-    for done, line in enumerate(jsonl.read(output), 1):
-        row = next(rows, None)
-        differs = [name for name, value in made_by.items() if line.get(name) != value]
-        if row is None or row.text != line.get("text"):
-            differs.append("text")
-        if differs:
-            raise ValueError(
-                f"`--output {output}` holds the rows of another run (row {done} differs in {', '.join(differs)}): give "
-                "another file, or --overwrite."
-            )
-    return done
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"`--output {output}` is the input: give another file.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"`--output {output}` cannot be written ({error.strerror}): give another file.") from error
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise OSError(f"`--output {output}` cannot be written: give another file.")
+    return output
+
+
+def _same_run(made_by: Mapping[str, Any], row: TextRow, line: Mapping[str, Any], output: Path) -> None:
+    """Raise a ``ValueError`` if a line of the output is not what this run would write for the row."""
+    wanted = {"text": row.text, "example_id": row.example_id, **made_by}
+    differs = [name for name, value in wanted.items() if line.get(name) != value]
+    if differs:
+        raise ValueError(
+            f"`--output {output}` holds the rows of another run (line {row.line} of the input differs in "
+            f"{', '.join(differs)}): give another file, or --overwrite."
+        )

@@ -11,15 +11,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     get_linear_schedule_with_warmup,
 )
 
-from lightning_interpret.modules.portable import config_from, config_values, tokenizer_files, tokenizer_from
+from lightning_interpret.modules.portable import (
+    config_from,
+    config_values,
+    named_config,
+    named_tokenizer,
+    tokenizer_files,
+    tokenizer_from,
+)
 from lightning_interpret.tasks import SequenceClassification
 from lightning_interpret.tasks.transformer import call
 
@@ -55,14 +60,17 @@ class TextClassifier(LightningModule):
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if (model is None) == (config is None):
+        if model is not None and config is None:
+            self.config = named_config(model)
+        elif config is not None and model is None:
+            self.config = config_from(config)
+        else:
             raise ValueError(
                 "Give either `model` (a name or a directory) or `config` (values to build from), but got "
                 f"model={model!r} and config={'values' if config else None!r}."
             )
         self.save_hyperparameters(ignore=["tokenizer", "config"])
-        self.config: PretrainedConfig = AutoConfig.from_pretrained(model) if config is None else config_from(config)
-        self.labels = labels or _named_labels(self.config)
+        self.labels = [str(label) for label in labels] if labels else _named_labels(self.config)
         self._model_name, self._tokenizer = model, tokenizer
         self.model: PreTrainedModel | None = None
         self._metrics = torch.nn.ModuleDict()
@@ -75,7 +83,7 @@ class TextClassifier(LightningModule):
         if self._tokenizer is None:
             self._tokenizer = self._model_name
         if isinstance(self._tokenizer, str):
-            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer)
+            self._tokenizer = named_tokenizer(self._tokenizer)
         elif isinstance(self._tokenizer, dict):
             self._tokenizer = tokenizer_from(self._tokenizer)
         if self._tokenizer is not None and self._tokenizer.pad_token_id is None:
@@ -88,7 +96,7 @@ class TextClassifier(LightningModule):
             return
         if self.labels is None:
             data = getattr(self._trainer, "datamodule", None)
-            self.labels = list(getattr(data, "labels", None) or self.config.id2label.values())
+            self.labels = list(getattr(data, "labels", None) or _label_names(self.config))
         self.config.num_labels = len(self.labels)
         self.config.id2label = dict(enumerate(self.labels))
         self.config.label2id = {label: i for i, label in enumerate(self.labels)}
@@ -99,17 +107,10 @@ class TextClassifier(LightningModule):
         else:
             self.model = AutoModelForSequenceClassification.from_pretrained(
                 self._model_name, config=self.config, ignore_mismatched_sizes=True
-            )
-        self._metrics = torch.nn.ModuleDict(
-            {
-                f"{stage}_{name}": metric(num_classes=len(self.labels), average=average)
-                for stage in ("val", "test")
-                for name, metric, average in (
-                    ("accuracy", MulticlassAccuracy, "micro"),
-                    ("f1", MulticlassF1Score, "macro"),
-                )
-            }
-        )
+            ).train()  # it comes in evaluation mode, which Lightning would keep: no dropout in training
+        for stage in ("val", "test"):
+            self._metrics[f"{stage}_accuracy"] = MulticlassAccuracy(num_classes=len(self.labels), average="micro")
+            self._metrics[f"{stage}_f1"] = MulticlassF1Score(num_classes=len(self.labels), average="macro")
 
     def forward(self, batch: Any) -> Tensor:
         """Return the class scores of a batch, ``(B, C)``."""
@@ -179,14 +180,20 @@ class TextClassifier(LightningModule):
 
     def _evaluate(self, stage: str, batch: Any) -> None:
         logits, labels = self(batch), batch["labels"]
-        self.log(f"{stage}_loss", F.cross_entropy(logits, labels), prog_bar=True, batch_size=len(labels), sync_dist=True)
-        for name in ("accuracy", "f1"):
-            metric = self._metrics[f"{stage}_{name}"]
+        loss = F.cross_entropy(logits, labels)
+        self.log(f"{stage}_loss", loss, prog_bar=True, batch_size=len(labels), sync_dist=True)
+        for name in (f"{stage}_accuracy", f"{stage}_f1"):
+            metric: Any = self._metrics[name]
             metric.update(logits, labels)
-            self.log(f"{stage}_{name}", metric, prog_bar=name == "accuracy", metric_attribute=f"_metrics.{stage}_{name}")
+            self.log(name, metric, prog_bar=name.endswith("accuracy"), metric_attribute=f"_metrics.{name}")
+
+
+def _label_names(config: PretrainedConfig) -> list[str]:
+    names: Any = config.id2label
+    return [names[i] for i in sorted(names)]
 
 
 def _named_labels(config: PretrainedConfig) -> list[str] | None:
     """Return the labels that a configuration names, or None where they are the library's placeholders."""
-    names = [config.id2label[i] for i in sorted(config.id2label)]
+    names = _label_names(config)
     return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret.data import TextRow, hub_rows, read_rows
+from lightning_interpret.modules.portable import named_tokenizer
 from lightning_interpret.names import unknown
 from lightning_interpret.tasks.encode import encode, max_tokens
 from lightning_interpret.tasks.transformer import transformer_in
@@ -39,8 +40,8 @@ class TextDataModule(LightningDataModule):
         text_column: Column of the text.
         label_column: Column of the label.
         id_column: Column of an integer id; by default rows are numbered from 0.
-        labels: Labels in order; by default the module's, or those of the training rows in order. A whole number that is
-            no label itself stands for the label at its place.
+        labels: Labels in order; by default the module's, or those of the training rows in order (of the rows at hand
+            where there are none). A whole number that is no label itself stands for the label at its place.
         tokenizer: Name, directory or object; by default the module's ``tokenizer``.
         max_length: Tokens a text may have; by default what the model takes. Longer texts are cut, and it is said.
         batch_size: Texts in a batch.
@@ -94,9 +95,7 @@ class TextDataModule(LightningDataModule):
     def tokenizer(self) -> Any:
         """The tokenizer given, or the module's."""
         if isinstance(self._tokenizer, str):
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer)
+            self._tokenizer = named_tokenizer(self._tokenizer)
         found = self._tokenizer if self._tokenizer is not None else getattr(self._module, "tokenizer", None)
         if found is None:
             raise ValueError("`tokenizer=None`, and the module has no `tokenizer`: give its name, directory or object.")
@@ -113,13 +112,9 @@ class TextDataModule(LightningDataModule):
         missing = [split for split in wanted if split not in self.rows]
         if missing:
             raise ValueError(f"`{stage}` needs {missing[0]} rows: give `{missing[0]}_file`, or a `dataset`.")
-        if self.labels is None:
-            self.labels = getattr(self._module, "labels", None)
-        if self.labels is None and stage != "predict":
-            self.labels = in_order(row.label for rows in self.rows.values() for row in rows if row.label is not None)
+        self._settle_labels(stage)
         for split in wanted if stage != "predict" else ():
-            for row in self.rows[split]:
-                self._label_id(row, split)
+            self.rows[split] = [replace(row, label=self._label(row, split)) for row in self.rows[split]]
 
     def train_dataloader(self) -> DataLoader:
         """Return the training rows, shuffled."""
@@ -176,12 +171,28 @@ class TextDataModule(LightningDataModule):
         self.rows["val"] = [row for i, row in enumerate(rows) if i in held]
         self.rows["train"] = [row for i, row in enumerate(rows) if i not in held]
 
-    def _label_id(self, row: TextRow, split: str) -> int:
+    def _settle_labels(self, stage: str) -> None:
+        """Take the labels of the module, or else those of the rows, where none were given."""
+        named = getattr(self._module, "labels", None)
+        if self.labels is None:
+            self.labels = named
+        elif named is not None and list(named) != self.labels:
+            raise ValueError(
+                f"The data has `labels={self.labels}`, but the module has `labels={list(named)}`: give them to one of "
+                "the two, or the same ones in the same order."
+            )
+        if self.labels is None and stage != "predict":
+            held_out = self._sources["val"] is None  # then the validation rows are training rows
+            splits = [split for split in ("train", "val") if split in self.rows and (split == "train" or held_out)]
+            rows = [row for split in splits or self.rows for row in self.rows[split]]
+            self.labels = in_order(row.label for row in rows if row.label is not None)
+
+    def _label(self, row: TextRow, split: str) -> str:
         labels = self.labels or []
         if row.label in labels:
-            return labels.index(row.label)
+            return row.label
         if row.label is not None and row.label.isdecimal() and int(row.label) < len(labels):
-            return int(row.label)
+            return labels[int(row.label)]
         raise ValueError(f"{self._named(split)}, line {row.line}: {unknown('label', row.label, labels)}")
 
     def _named(self, split: str) -> str:
@@ -193,7 +204,10 @@ class TextDataModule(LightningDataModule):
         length = min(limits, default=None)
         rows = self.rows[split]
         self._say_cut(rows, split, length)
-        classes = None if split == "predict" else [self._label_id(row, split) for row in rows]
+        classes = None
+        if split != "predict":
+            number = {label: i for i, label in enumerate(self.labels or [])}
+            classes = [number[row.label] for row in rows if row.label is not None]
         return DataLoader(
             _Rows(rows, classes),
             batch_size=self.batch_size,
@@ -204,17 +218,18 @@ class TextDataModule(LightningDataModule):
         )
 
     def _say_cut(self, rows: Sequence[TextRow], split: str, length: int | None) -> None:
-        """Warn of texts that are longer than the model takes, found among those with more characters than that."""
+        """Warn of texts that are longer than the model takes, found among those with more bytes than that."""
         if length is None:
             return
-        long = [row for row in rows if len(row.text) > length][:_LENGTHS_CHECKED]
+        spare = length - self.tokenizer.num_special_tokens_to_add() - 1  # one for the mark that begins a text
+        long = [row for row in rows if len(row.text.encode(errors="replace")) > spare][:_LENGTHS_CHECKED]
         ids = self.tokenizer([row.text for row in long], verbose=False)["input_ids"] if long else []
         cut = [row.line for row, tokens in zip(long, ids, strict=True) if len(tokens) > length]
         if cut:
             least = "at least " if len(long) == _LENGTHS_CHECKED else ""
             rank_zero_warn(
-                f"{self._named(split)}: {least}{len(cut)} of {len(rows)} texts have more than {length} tokens and are cut "
-                f"(the first on line {cut[0]}). Split them, or use a model that takes more."
+                f"{self._named(split)}: {least}{len(cut)} of {len(rows)} texts have more than {length} tokens and are "
+                f"cut (the first on line {cut[0]}). Split them, or use a model that takes more."
             )
 
 

@@ -15,7 +15,7 @@ from lightning_interpret.report.canvas import SCALE, Canvas, Colour, Pen
 from lightning_interpret.report.fonts import ranked
 from lightning_interpret.report.words import Shade, printable, scale, shades, signed
 
-_MARGIN, _NARROWEST = 24, 240
+_MARGIN, _NARROWEST = 16, 240
 _TITLE, _BODY, _SMALL, _TINY = 18, 15, 12, 10  # sizes of type
 _INK, _GREY, _RULE, _ALARM = (28, 30, 33), (108, 112, 118), (224, 226, 229), (176, 32, 37)
 _HEADER, _FACT, _LEGEND = 84, 20, 64  # heights: without facts, of a line of facts, of the scale
@@ -41,12 +41,12 @@ class _Placed:
     width: float
 
 
-def render(row: AttributionRow, *, width: int = 720) -> Image.Image:
+def render(row: AttributionRow, *, width: int = 440) -> Image.Image:
     """Return a picture of a row, at most 40 lines of words; the words left out are counted.
 
     Args:
         row: The row to show.
-        width: Width in points, of two pixels each; at least 240.
+        width: Width in points, of two pixels each; at least 240. The default is legible in a card of the Images tab.
     """
     width = max(width, _NARROWEST)
     words = shades(row)

@@ -27,7 +27,8 @@ def render(row: AttributionRow, *, limit: int = 60) -> str:
         limit: Most words that the table lists; the rest are summed up below it.
     """
     words = shades(row)
-    parts = [*_warnings(row), _facts(row), _running(words), _legend(row), _ranking(words, limit)]
+    # what is read first comes first: the tab shows some ten lines of a card before it scrolls
+    parts = [*_warnings(row), _headline(row), _running(words), _legend(row), _ranking(words, limit), _facts(row)]
     return "\n\n".join(parts + [f"- {_literal(line)}" for line in not_given(row)])
 
 
@@ -45,6 +46,15 @@ def _warnings(row: AttributionRow) -> list[str]:
     wrong = row.gold is not None and row.gold != row.prediction
     lines = [f"**Wrong: predicted {escape(str(row.prediction))}, gold {escape(str(row.gold))}**"] if wrong else []
     return lines + ["**Not converged: the error is above its tolerance**"] * (row.converged is False)
+
+
+def _headline(row: AttributionRow) -> str:
+    parts = [f"**{escape(row.target_name)}** {escape(f'{row.target:+.4g}')} ({row.output})"]
+    if row.baseline_target is not None:
+        parts.append(f"baseline {escape(str(row.baseline))} {escape(f'{row.baseline_target:+.4g}')}")
+    if row.relative_error is not None:
+        parts.append(f"error {row.relative_error:.2%}")
+    return " · ".join(parts)
 
 
 def _facts(row: AttributionRow) -> str:

@@ -41,7 +41,7 @@ def test_a_token_is_literal_wherever_it_stands(token):
 def test_every_word_is_in_the_text_and_in_the_table(seed):
     sample = arbitrary_row(seed)
     page = markdown_to_safe_html(render(sample))
-    facts, ranking = _tables(page)
+    ranking, facts = _tables(page)
     words = shades(sample)
     assert facts[0][1].rstrip() == _capped(f"{sample.target:+.4g}, the logit of {sample.target_name}").rstrip()
     assert [words[int(place) - 1].text.strip() for place, *_ in ranking] == [line[1].strip() for line in ranking]
@@ -53,7 +53,7 @@ def test_every_word_is_in_the_text_and_in_the_table(seed):
 
 def test_the_head_says_what_was_explained():
     page = markdown_to_safe_html(render(row(gold="negative", converged=False, prediction="positive")))
-    assert dict(_tables(page)[0]) == {
+    assert dict(_tables(page)[1]) == {
         "target": "+2.5, the logit of positive",
         "prediction": "positive",
         "gold": "negative",
@@ -67,6 +67,8 @@ def test_the_head_says_what_was_explained():
         "method": "integrated_gradients",
         "example": "–",
     }
+    first = _plain(re.findall(r"<p>(.*?)</p>", page, re.S)[2])
+    assert first == "positive +2.5 (logit) · baseline pad -0.125 · error 0.12%"
     assert "<strong>Wrong: predicted positive, gold negative</strong>" in page
     assert "Not converged" in page
     assert "Wrong" not in render(row())
@@ -81,9 +83,9 @@ def test_squares_grow_with_the_score():
 def test_what_the_table_leaves_out_is_summed_up():
     sample = row([f"w{i}" for i in range(100)], scores=[1.0] * 100)
     text = render(sample, limit=60)
-    assert len(_tables(markdown_to_safe_html(text))[1]) == 60
+    assert len(_tables(markdown_to_safe_html(text))[0]) == 60
     # 100 words and [CLS] and [SEP]: 40 words of score 1, and 0.25
-    assert text.endswith("42 more words add up to +40, 40.1% of the size.")
+    assert "\n\n42 more words add up to +40, 40.1% of the size.\n\n" in text
 
 
 def test_a_long_text_is_cut_and_says_so():
