@@ -1,8 +1,8 @@
 """The records that methods return: immutable, on the CPU, detached, JSON both ways.
 
-An :class:`Attribution` holds the rows of one call as tensors; an :class:`AttributionRow` is one of them as plain Python,
-padding stripped: what is written to disk, shown in a terminal, and read back. Scores are signed and un-normalised.
-Normalising, taking absolute values and joining sub-words into words happen where a record is shown.
+An :class:`Attribution` holds the rows of one call as tensors; an :class:`AttributionRow` is one row in plain Python,
+padding stripped: what is written to disk, shown in a terminal, and read back. Scores are signed and un-normalised:
+normalising, taking absolute values and joining sub-words into words happen where a record is shown.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def fit(callbacks, tmp_path, *, module=None, precision="32-true", manual=False, 
         "state": {name: tensor.clone() for name, tensor in module.state_dict().items()},
         "optimizer": trainer.optimizers[0].state_dict()["state"],
         "random": (torch.get_rng_state(), random.getstate()),
-        "seen": [part for part in witness.seen],
+        "seen": witness.seen,
         "flags": [part.training for part in module.modules()],
     }, trainer
 

@@ -6,10 +6,10 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 import torch
+from tiny import Bag, bag_task, batch_of
 
 from lightning_interpret import Attribution, AttributionRow, Gradient, GradientTimesInput, IntegratedGradients
 from lightning_interpret.explanations import Units
-from tiny import Bag, bag_task, batch_of
 
 ROW = AttributionRow(
     tokens=("[CLS]", "play", "##er", "was", "[SEP]"),
@@ -85,7 +85,9 @@ def test_numbers_that_are_not_finite_become_none_and_come_back_as_none_or_nan(ba
     assert str(back)
 
 
-@pytest.mark.parametrize("method", [IntegratedGradients(), IntegratedGradients(tolerance=None), GradientTimesInput(), Gradient()])
+@pytest.mark.parametrize(
+    "method", [IntegratedGradients(), IntegratedGradients(tolerance=None), GradientTimesInput(), Gradient()]
+)
 @pytest.mark.parametrize("options", [{}, {"labels": [0, 2], "example_ids": [5, 6]}])
 def test_a_record_of_several_lengths_comes_back(method, options):
     record = record_of(method, **options)
@@ -138,7 +140,9 @@ def test_rows_of_which_some_are_pairs_make_a_record():
         assert [row.segment for row in record if row.segment is not None and any(row.segment)] == [ROW.segment]
 
 
-@pytest.mark.parametrize("data", [{}, {"kind": "influence", "schema": 1}, {"kind": "attribution", "schema": 2}, {"kind": "attribution"}])
+@pytest.mark.parametrize(
+    "data", [{}, {"kind": "influence", "schema": 1}, {"kind": "attribution", "schema": 2}, {"kind": "attribution"}]
+)
 def test_records_of_another_kind_or_of_a_later_version_are_refused(data):
     with pytest.raises(ValueError, match="Expected a record of kind 'attribution' and schema at most 1"):
         AttributionRow.from_dict(data)
@@ -165,7 +169,13 @@ def test_json_says_its_schema_and_kind():
 
 def test_records_cannot_be_changed():
     record = record_of()
-    for thing, name in [(record, "scores"), (record, "new"), (record[0], "target"), (record.units, "texts"), (ROW, "scores")]:
+    for thing, name in [
+        (record, "scores"),
+        (record, "new"),
+        (record[0], "target"),
+        (record.units, "texts"),
+        (ROW, "scores"),
+    ]:
         with pytest.raises(FrozenInstanceError):
             setattr(thing, name, 0)
 

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from lightning.pytorch import Trainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
@@ -31,13 +32,14 @@ from transformers import (
 )
 
 from lightning_interpret import SequenceClassification
+from lightning_interpret.data import ReviewCorpus
 from lightning_interpret.tasks.batches import as_mapping
 from lightning_interpret.tasks.encode import encode
 from lightning_interpret.tasks.transformer import call
 
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # the padding id is 1
-WORDS = ("the play ##er was great a film not bad dull movie good he is un ##aff ##able very . and").split()
+WORDS = "the play ##er was great a film not bad dull movie good he is un ##aff ##able very . and".split()  # noqa: SIM905
 VOCABULARY = len(BERT_SPECIAL) + len(WORDS)
 
 SHORT = "the player was great ."  # 7 tokens, with the special ones of BERT: 8
@@ -181,3 +183,19 @@ def batch_of(tokenizer, texts=TEXTS, **options):
 def bag_task(**options):
     """A task for :class:`Bag` with its labels."""
     return BagTask(wordpiece(), ["bad", "dull", "good"], **options)
+
+
+def write_reviews(path, size, *, seed=0):
+    """Write generated reviews as a TSV file with the columns text, label and id (from 1000), and return its path."""
+    rows = ReviewCorpus(size, seed=seed)
+    lines = [f"{row.text}\t{row.label}\t{1000 + row.example_id}\n" for row in (rows[i] for i in range(size))]
+    path.write_text("text\tlabel\tid\n" + "".join(lines))
+    return path
+
+
+def quiet_trainer(folder, **options):
+    """A trainer on the CPU that writes nothing it is not asked for."""
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(
+        **{"accelerator": "cpu", "default_root_dir": folder, "enable_model_summary": False, **silent, **options}
+    )

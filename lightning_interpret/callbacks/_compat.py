@@ -7,3 +7,8 @@ def logging_step(trainer: Trainer) -> int:
     """Return the step at which Lightning stamps validation scalars, so that our points sit on the same x."""
     loop = getattr(trainer.fit_loop, "epoch_loop", None)
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def fast_dev_run(trainer: Trainer) -> bool:
+    """Return whether the trainer only tries the code: an attribute that Lightning sets and does not declare."""
+    return bool(getattr(trainer, "fast_dev_run", False))

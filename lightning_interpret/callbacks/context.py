@@ -17,8 +17,8 @@ PRECISIONS = ("32", "model")
 def attribution_mode(trainer: Trainer, module: LightningModule, precision: str = "32") -> Iterator[None]:
     """Run a block in which the module can be explained, in ``fit`` as in ``validate``, ``test`` and ``predict``.
 
-    Gradients are enabled and inference mode is left; the module is in evaluation mode, its weights frozen; random states
-    are the block's own. On leaving, also by an exception, all of it is what it was.
+    Gradients are enabled and inference mode is left; the module is in evaluation mode, its weights frozen; random
+    states are the block's own. On leaving, also by an exception, all of it is what it was.
 
     Args:
         trainer: The trainer that runs the hook.
@@ -40,6 +40,6 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
             if "nference tensor" not in str(error):
                 raise
             raise RuntimeError(
-                f"{type(module).__name__} keeps a tensor that it made in inference mode, which no gradient can pass: use "
-                "`Trainer(inference_mode=False)`."
+                f"{type(module).__name__} keeps a tensor that it made in inference mode, which no gradient can pass: "
+                "use `Trainer(inference_mode=False)`."
             ) from error

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torchmetrics import MaxMetric, Metric, SumMetric
 
 from lightning_interpret.callbacks import output
-from lightning_interpret.callbacks._compat import logging_step
+from lightning_interpret.callbacks._compat import fast_dev_run, logging_step
 from lightning_interpret.callbacks.context import PRECISIONS, attribution_mode
 from lightning_interpret.callbacks.probes import Probes, to_module
 from lightning_interpret.explanations import AttributionRow
@@ -28,12 +28,12 @@ STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
 class Monitor(Callback):
     """A callback that explains fixed examples of the validation data and logs what it finds.
 
-    It computes at the first batch of a validation run, when the weights are those that are validated, and logs at its
-    end. It never changes training: weights, buffers, optimiser, gradients, flags, hooks and random states are
+    It computes at the first batch of a validation run, with the weights that are validated, and logs at the
+    end of it. It never changes training: weights, buffers, optimiser, gradients, flags, hooks and random states are
     bit-identical with it and without it. Subclasses say what a probe's explanation is and which numbers it gives.
 
-    Logged for every Monitor under ``interpret/<name>/``: ``seconds`` (of the slowest process) and ``failures`` (examples
-    that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``.
+    Logged for every Monitor under ``interpret/<name>/``: ``seconds`` (of the slowest process) and ``failures``
+    (examples that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``.
 
     Args:
         name: Part of every tag; by default the class name without "Monitor", in snake case.
@@ -133,19 +133,37 @@ class Monitor(Callback):
         self._start(trainer, pl_module, trainer.predict_dataloaders)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Explain the probes with the weights that are validated."""
         self._compute(trainer, pl_module, batch)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Explain the probes."""
         self._compute(trainer, pl_module, batch)
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Explain the probes."""
         self._compute(trainer, pl_module, batch)
@@ -213,7 +231,13 @@ class Monitor(Callback):
         self._metrics["seconds"].update(_now(module) - begin)
 
     def _explain(
-        self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, numbers: Sequence[int], current: Any
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        task: Task,
+        probes: Probes,
+        numbers: Sequence[int],
+        current: Any,
     ) -> int:
         """Explain a group of probes and return how many failed; of a group that fails each is tried alone."""
         try:
@@ -250,7 +274,7 @@ class Monitor(Callback):
                 module.log(tag, value, sync_dist=trainer.world_size > 1)  # the same on every process already
         rows = output.gathered(self._rows, trainer.world_size)
         self._found, self._rows, self._metrics = None, [], {}
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not fast_dev_run(trainer):
             try:
                 output.write(trainer, rows, name=name, step=logging_step(trainer), save_jsonl=self.save_jsonl)
             except Exception as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
+from lightning_interpret.callbacks._compat import fast_dev_run
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import jsonl, writer
 
@@ -21,7 +22,7 @@ def problems(trainer: Trainer, save_jsonl: bool | str) -> Iterator[str]:
     Raises:
         OSError: If the directory of the records cannot be written.
     """
-    if trainer.fast_dev_run:
+    if fast_dev_run(trainer):
         return
     if save_jsonl and trainer.is_global_zero:  # a logger's directory is tried by Lightning itself, before this
         _check_writable(jsonl_path(trainer, save_jsonl, "_").parent)
@@ -65,7 +66,7 @@ def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: boo
 
 
 def _log_dirs(trainer: Trainer) -> Iterator[str]:
-    return (logger.log_dir for logger in trainer.loggers if getattr(logger, "log_dir", None))
+    return (str(logger.log_dir) for logger in trainer.loggers if getattr(logger, "log_dir", None))
 
 
 def _check_writable(directory: Path) -> None:
@@ -75,6 +76,6 @@ def _check_writable(directory: Path) -> None:
             pass
     except OSError as error:
         raise OSError(
-            f"The records' directory {str(directory)!r} cannot be written ({error}): give another path to `save_jsonl`, "
+            f"The records' directory {str(directory)!r} cannot be written ({error}): give `save_jsonl` another path, "
             "or another `default_root_dir` to the trainer."
         ) from error

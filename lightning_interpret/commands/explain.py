@@ -41,19 +41,22 @@ def run(options: argparse.Namespace) -> int:
     written = jsonl.read(output) if output.exists() else iter(())
     there = total = failed = 0
     # An interrupted run goes on with whole batches: each row is padded, and rounded, as if nothing had happened.
-    for chunk in iter(lambda: list(islice(rows, options.batch_size)), []):
-        old = list(islice(written, len(chunk)))
-        for row, line in zip(chunk, old, strict=False):
-            _same_run(explainer.made_by, row, line, output)
-        lines = explainer.lines(chunk, there + total)[len(old) :] if len(old) < len(chunk) else []
-        jsonl.append(output, lines)
-        there, total = there + len(old), total + len(lines)
-        failed += sum(line["target"] is None for line in lines)
-        print(f"\rexplained {there + total} rows", end="", file=sys.stderr, flush=True)
+    try:
+        for chunk in iter(lambda: list(islice(rows, options.batch_size)), []):
+            old = list(islice(written, len(chunk)))
+            for row, line in zip(chunk, old, strict=False):
+                _same_run(explainer.made_by, row, line, output)
+            lines = explainer.lines(chunk, there + total)[len(old) :] if len(old) < len(chunk) else []
+            jsonl.append(output, lines)
+            there, total = there + len(old), total + len(lines)
+            failed += sum(line["target"] is None for line in lines)
+            print(f"\rexplained {there + total} rows", end="", file=sys.stderr, flush=True)
+    finally:
+        print(file=sys.stderr)  # what is said next, an error too, has a line of its own
     if next(written, None) is not None:
         raise ValueError(f"`--output {output}` holds more rows than the input: give another file, or --overwrite.")
     before = f", {there} were there" if there else ""
-    print(f"\n{total} rows written to {output}{before}, {failed} without an explanation", file=sys.stderr)
+    print(f"{total} rows written to {output}{before}, {failed} without an explanation", file=sys.stderr)
     return 1 if total and failed == total else 0
 
 

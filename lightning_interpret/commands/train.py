@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from lightning.pytorch.cli import LightningCLI
@@ -27,5 +28,6 @@ class InterpretCLI(LightningCLI):
 
 def run(words: list[str]) -> int:
     """Run one of LightningCLI's commands."""
-    InterpretCLI(TextClassifier, TextDataModule, args=words, save_config_kwargs={"overwrite": True})
+    args = None if words == sys.argv[1:] else words  # given both, LightningCLI warns that they could differ
+    InterpretCLI(TextClassifier, TextDataModule, args=args, save_config_kwargs={"overwrite": True})
     return 0

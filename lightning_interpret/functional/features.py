@@ -243,10 +243,12 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _shared(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
-    if not isinstance(layer, nn.Embedding):
-        return [layer]
-    others = [part for part in module.modules() if isinstance(part, nn.Embedding) and part.weight is layer.weight]
-    return [layer] + [part for part in others if part is not layer]
+    """Return the layer, and after an embedding the others of the same weight."""
+    found = [layer]
+    if isinstance(layer, nn.Embedding):
+        tables = [part for part in module.modules() if isinstance(part, nn.Embedding) and part is not layer]
+        found += [table for table in tables if table.weight is layer.weight]
+    return found
 
 
 def _takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module:

@@ -15,6 +15,8 @@ from lightning_interpret.methods.base import Method, open_case
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
+_NOTHING = Baseline("zero", keep_special=False)  # x' = 0, as gradient × input is defined
+
 
 @dataclass(frozen=True)
 class Gradient(Method):
@@ -73,7 +75,7 @@ class GradientTimesInput(Method):
     """
 
     name: ClassVar[str] = "gradient_times_input"
-    baseline: str | Baseline = Baseline("zero", keep_special=False)
+    baseline: str | Baseline = _NOTHING
     error_floor: float = 0.01
     internal_batch_size: int | None = None
 

@@ -19,8 +19,9 @@ class IntegratedGradients(Method):
     """(h(x) − h(x')) ⊙ ∫₀¹ ∇F along the straight path between them (Sundararajan et al., 2017, equation 1).
 
     One baseline input x' fixes the baseline h(x') of whichever layer is attributed to. Every example starts with
-    ``steps`` Gauss-Legendre nodes; those whose relative attribution error is above ``tolerance`` have the worst segments
-    of their path split where F moves, up to ``max_steps`` nodes. A row that is still above says ``converged=False``.
+    ``steps`` Gauss-Legendre nodes; those whose relative attribution error is above ``tolerance`` have the worst
+    segments of their path split where F moves, up to ``max_steps`` nodes. A row that is still above it says
+    ``converged=False``.
 
     Args:
         baseline: Name of the baseline x' (``pad``, ``mask``, ``unk``, ``zero``, ``mean``, ``"text: ..."``), or a

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from lightning_interpret.modules.portable import config_values
@@ -15,14 +16,19 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def word_piece(texts: Iterable[str], *, vocabulary: int = 8000, max_length: int = 256) -> PreTrainedTokenizerFast:
-    """Return a lower-casing WordPiece tokenizer trained on some texts."""
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer(lowercase=True)
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.decoder = decoders.WordPiece()
-    core.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(_SPECIAL), show_progress=False)
-    )
+    """Return a lower-casing WordPiece tokenizer of the words in some texts, most frequent first; others are spelled.
+
+    The same texts give the same vocabulary, which the trainer of `tokenizers` does not: it breaks ties by chance.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    split = (splitter.pre_tokenize_str(normalizer.normalize_str(text)) for text in texts)
+    counts = Counter(word for words in split for word, _ in words)
+    characters = sorted({character for word in counts for character in word})
+    known = [*_SPECIAL, *characters, *(f"##{character}" for character in characters)]
+    known += sorted(counts, key=lambda word: (-counts[word], word))
+    tokens = list(dict.fromkeys(known))[:vocabulary]
+    core = Tokenizer(models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
+    core.normalizer, core.pre_tokenizer, core.decoder = normalizer, splitter, decoders.WordPiece()
     frame = [(token, core.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=frame
@@ -32,7 +38,7 @@ def word_piece(texts: Iterable[str], *, vocabulary: int = 8000, max_length: int 
 
 
 def small_encoder(texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 1e-3) -> TextClassifier:
-    """Return an untrained BERT of two layers and 96 dimensions, with a tokenizer trained on ``texts``."""
+    """Return an untrained BERT of two layers and 96 dimensions, with a tokenizer for ``texts``."""
     tokenizer: Any = word_piece(texts)
     config = BertConfig(
         vocab_size=len(tokenizer),

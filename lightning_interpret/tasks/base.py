@@ -85,6 +85,7 @@ class Task(ABC):
     def gold_names(self, batch: Any) -> tuple[str, ...] | None:
         """Return the name of each gold label, or None where the batch has none."""
 
+    @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""
 

@@ -83,7 +83,7 @@ def as_mapping(batch: Any) -> dict[str, Any]:
     if is_dataclass(batch) and not isinstance(batch, type):
         return {f.name: getattr(batch, f.name) for f in fields(batch)}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return batch._asdict()
+        return dict(zip(batch._fields, batch, strict=True))
     if isinstance(batch, Tensor):
         return {"input_ids": batch}
     if isinstance(batch, tuple | list) and batch:

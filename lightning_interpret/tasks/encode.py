@@ -15,9 +15,12 @@ def max_tokens(tokenizer: Any, model: PreTrainedModel | None) -> int | None:
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 10**9 else []
     if model is not None:
         tables = [part for name, part in model.named_modules() if name.endswith(("position_embeddings", ".wpe"))]
-        for table in tables:
-            if isinstance(table, nn.Embedding):  # RoBERTa's begins after the padding id
-                limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
+        limits += [
+            table.num_embeddings
+            - (0 if table.padding_idx is None else table.padding_idx + 1)  # RoBERTa's begin after it
+            for table in tables
+            if isinstance(table, nn.Embedding)
+        ]
         positions = getattr(model.config, "max_position_embeddings", None)
         limits += [positions] if isinstance(positions, int) and positions > 0 and not limits else []
     return min(limits, default=None)

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_interpret.tasks.base import Task
 from lightning_interpret.tasks.sequence_classification import SequenceClassification
-from lightning_interpret.tasks.transformer import transformer_in
+from lightning_interpret.tasks.transformer import label_names, transformer_in
 
 
 def find_task(module: nn.Module, *, task: Task | None = None, tokenizer: Any = None) -> Task:
@@ -30,8 +30,7 @@ def find_task(module: nn.Module, *, task: Task | None = None, tokenizer: Any = N
     tokenizer = tokenizer if tokenizer is not None else getattr(module, "tokenizer", None)
     model = transformer_in(module)
     if model is not None and "ForSequenceClassification" in type(model).__name__:
-        named = model.config.id2label
-        return SequenceClassification(tokenizer, [named[i] for i in range(model.config.num_labels)])
+        return SequenceClassification(tokenizer, label_names(model.config))
     held = "no `transformers` model" if model is None else f"a {type(model).__name__}"
     raise ValueError(
         f"{type(module).__name__} holds {held}, and no task can be inferred for it (sequence classifiers of "

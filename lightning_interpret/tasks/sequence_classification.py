@@ -50,8 +50,8 @@ class SequenceClassification(Task):
         """The tokenizer, loaded on first use where a name was given."""
         if self._tokenizer is None:
             raise ValueError(
-                "`tokenizer=None`: to show tokens, their tokenizer is needed. Give `tokenizer=` (an object, a name or a "
-                "directory), or keep it in the module or the data module as `tokenizer`."
+                "`tokenizer=None`: to show tokens, their tokenizer is needed. Give `tokenizer=` (an object, a name or "
+                "a directory), or keep it in the module or the data module as `tokenizer`."
             )
         if isinstance(self._tokenizer, str):
             from transformers import AutoTokenizer
@@ -93,7 +93,9 @@ class SequenceClassification(Task):
         if self._labels is None:
             return tuple(str(i) for i in range(classes))
         if len(self._labels) != classes:
-            raise ValueError(f"`labels={list(self._labels)}` names {len(self._labels)} classes; the model has {classes}.")
+            raise ValueError(
+                f"`labels={list(self._labels)}` names {len(self._labels)} classes; the model has {classes}."
+            )
         return self._labels
 
     # What is explained

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 
 def transformer_in(module: nn.Module) -> PreTrainedModel | None:
@@ -25,7 +25,8 @@ def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
     accepted = inspect.signature(model.forward).parameters
     given = {name: value for name, value in parts.items() if name in accepted and name != "labels"}
     mask = given.get("attention_mask")
-    if "position_ids" in accepted and "position_ids" not in given and _left_padded(mask) and _counts_from_zero(model):
+    wanted = "position_ids" in accepted and "position_ids" not in given and _counts_from_zero(model)
+    if wanted and isinstance(mask, Tensor) and _left_padded(mask):
         given["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
     return model(**given, **({"return_dict": True} if "return_dict" in accepted else {}))
 
@@ -53,14 +54,20 @@ def running_embedding(module: nn.Module, model: PreTrainedModel) -> str:
     return embedding_name(module, model)
 
 
-def _left_padded(mask: Any) -> bool:
-    return isinstance(mask, Tensor) and mask.dim() == 2 and bool((mask[:, :1] == 0).any())
+def _left_padded(mask: Tensor) -> bool:
+    return mask.dim() == 2 and bool((mask[:, :1] == 0).any())
 
 
 def _counts_from_zero(model: PreTrainedModel) -> bool:
     """Whether positions are counted from 0; RoBERTa and its kin count them from the padding id, off the ids."""
     tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
     return not any(isinstance(part, nn.Embedding) and part.padding_idx is not None for part in tables)
+
+
+def label_names(config: PretrainedConfig) -> list[str]:
+    """Return the names of the classes in their order."""
+    named: dict = config.id2label or {}
+    return [str(named[i]) for i in sorted(named)]
 
 
 def find_token_id(tokenizer: Any, model: PreTrainedModel | None, kind: str) -> int | None:

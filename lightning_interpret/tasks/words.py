@@ -2,7 +2,7 @@
 
 A batch at validation time holds ids, not texts. WordPiece marks what continues a word (``##``), byte-level and
 SentencePiece vocabularies mark what begins one (``Ġ``, ``▁``), older ones what ends it (``</w>``); a vocabulary with no
-mark has a word a token. Where words are not written apart (CJK) and at punctuation, marked vocabularies begin a word anew.
+mark has a word a token. Where words are not written apart (CJK) and at punctuation, these begin a word anew.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def group(
         decode: The tokenizer's ``convert_tokens_to_string``.
     """
     words: list[int | None] = []
-    current, run = -1, []  # run: the tokens of the word so far, or of its last character where that is cut in bytes
+    current = -1
+    run: list[str] = []  # the tokens of the word so far, or of its last character where that is cut in bytes
     for token, skip in zip(tokens, special, strict=True):
         if skip:
             words.append(None)
@@ -51,9 +52,7 @@ def group(
     return tuple(words)
 
 
-def texts(
-    tokens: Sequence[str], words: Sequence[int | None], decode: Callable[[list[str]], str]
-) -> tuple[str, ...]:
+def texts(tokens: Sequence[str], words: Sequence[int | None], decode: Callable[[list[str]], str]) -> tuple[str, ...]:
     """Return the text of each word, as the tokenizer joins its tokens."""
     pieces: dict[int, list[str]] = {}
     for token, word in zip(tokens, words, strict=True):
@@ -86,5 +85,5 @@ def _stands_alone(character: str) -> bool:
     if not character or character in _INSIDE_WORDS:
         return False
     category = unicodedata.category(character)
-    wide = unicodedata.east_asian_width(character) == "W" or category == "Lo" and "\u0e00" <= character <= "\u0eff"
+    wide = unicodedata.east_asian_width(character) == "W" or (category == "Lo" and "\u0e00" <= character <= "\u0eff")
     return wide or category[0] in "PS"

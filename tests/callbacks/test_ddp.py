@@ -18,9 +18,13 @@ from lightning_interpret import IntegratedGradients, SaliencyMonitor
 
 def main(folder, watched):
     torch.manual_seed(0)
-    watcher = SaliencyMonitor(IntegratedGradients(steps=4), task=ToyTask(wordpiece()), probes=5, save_jsonl=folder + "/r.jsonl", on_error="raise")
+    watcher = SaliencyMonitor(
+        IntegratedGradients(steps=4), task=ToyTask(wordpiece()), probes=5, on_error="raise",
+        save_jsonl=folder + "/r.jsonl",
+    )
     trainer = Trainer(
-        default_root_dir=folder, accelerator="cpu", devices=2, strategy="ddp_fork_find_unused_parameters_true", max_epochs=2, val_check_interval=2,
+        default_root_dir=folder, accelerator="cpu", devices=2, max_epochs=2, val_check_interval=2,
+        strategy="ddp_fork_find_unused_parameters_true",
         callbacks=[watcher] if watched else [], logger=TensorBoardLogger(folder), enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )
@@ -57,5 +61,7 @@ def test_two_processes_train_the_same_and_gather_every_probe(tmp_path):
     steps = sorted({row["step"] for row in rows})
     assert [(row["step"], row["probe"]) for row in rows] == [(step, k) for step in steps for k in range(5)]
     last = [row for row in rows if row["step"] == steps[-1]]
-    assert scalars["interpret/saliency/attribution_error"] == pytest.approx(sum(abs(r["error"]) for r in last) / 5, rel=1e-4)
+    assert scalars["interpret/saliency/attribution_error"] == pytest.approx(
+        sum(abs(r["error"]) for r in last) / 5, rel=1e-4
+    )
     assert scalars["interpret/saliency/failures"] == 0

@@ -24,7 +24,8 @@ SCALARS = {"attribution_error", "relative_error", "steps", "drift", "seconds", "
 
 def monitor(**options):
     return SaliencyMonitor(
-        **{"method": IntegratedGradients(steps=4), "task": ToyTask(wordpiece()), "probes": 3, "on_error": "raise"} | options
+        **{"method": IntegratedGradients(steps=4), "task": ToyTask(wordpiece()), "probes": 3, "on_error": "raise"}
+        | options
     )
 
 
@@ -191,7 +192,9 @@ def test_the_sanity_check_is_skipped_and_every_n_th_validation_is_explained(tmp_
 def test_probes_are_indices_into_the_data_set_whatever_the_loader_does(tmp_path):
     watcher = Counts(probes=[23, 0, -2])
     val = DataLoader(Texts(seed=1), batch_size=7, shuffle=True)
-    trainer = Trainer(accelerator="cpu", limit_val_batches=1, callbacks=[watcher], logger=False, enable_progress_bar=False)
+    trainer = Trainer(
+        accelerator="cpu", limit_val_batches=1, callbacks=[watcher], logger=False, enable_progress_bar=False
+    )
     trainer.validate(Toy(), val, verbose=False)
     assert watcher.ids == [23, 0, 22]
 
@@ -303,7 +306,9 @@ class Caches(Toy):
 
 
 @pytest.mark.parametrize(
-    "keep", [lambda m, t: m.register_buffer("table", t), lambda m, t: setattr(m, "table", t)], ids=["buffer", "attribute"]
+    "keep",
+    [lambda m, t: m.register_buffer("table", t), lambda m, t: setattr(m, "table", t)],
+    ids=["buffer", "attribute"],
 )
 def test_a_table_made_in_inference_mode_is_no_obstacle(tmp_path, keep):
     trainer = Trainer(accelerator="cpu", callbacks=[monitor()], logger=False, enable_progress_bar=False)
@@ -363,7 +368,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_transformers_classifier_needs_a_tokenizer_and_nothing_else(tmp_path, kind):
     make, read = KINDS[kind]
-    loader = DataLoader(Texts(seed=1), batch_size=4, collate_fn=lambda rows: make(torch.utils.data.default_collate(rows)))
+    loader = DataLoader(
+        Texts(seed=1), batch_size=4, collate_fn=lambda rows: make(torch.utils.data.default_collate(rows))
+    )
     path = tmp_path / "r.jsonl"
     watcher = SaliencyMonitor(tokenizer=wordpiece(), probes=2, on_error="raise", save_jsonl=str(path))
     Trainer(accelerator="cpu", callbacks=[watcher], logger=False, enable_progress_bar=False).validate(
@@ -377,7 +384,7 @@ def test_a_transformers_classifier_needs_a_tokenizer_and_nothing_else(tmp_path, 
 
 def test_a_tokenizer_may_be_a_directory_or_stand_in_the_module(tmp_path):
     wordpiece().save_pretrained(tmp_path / "tok")
-    make, read = KINDS["dict"]
+    _, read = KINDS["dict"]
     for watcher, module in (
         (SaliencyMonitor(tokenizer=str(tmp_path / "tok"), on_error="raise"), Plain(read)),
         (SaliencyMonitor(on_error="raise"), Plain(read, wordpiece())),
@@ -388,7 +395,7 @@ def test_a_tokenizer_may_be_a_directory_or_stand_in_the_module(tmp_path):
 
 
 def check(tmp_path, watcher, module=None):
-    make, read = KINDS["dict"]
+    _, read = KINDS["dict"]
     module = module or Plain(read)
     module.training_step = lambda batch, batch_idx: pytest.fail("training has begun")
     module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.1)
@@ -398,10 +405,10 @@ def check(tmp_path, watcher, module=None):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer": None}, "tokenizer=None.*Give `tokenizer=`"),
-        ({"layer": "net.bert.embedings"}, "Did you mean.*net.bert.embeddings"),
-        ({"which": "LABEL_9"}, "`which='LABEL_9'` does not exist. Did you mean"),
-        ({"method": IntegratedGradients(baseline="mask")}, "no mask token. There is: pad, unk, zero, mean"),
+        ({"tokenizer": None}, r"tokenizer=None.*Give `tokenizer=`"),
+        ({"layer": "net.bert.embedings"}, r"Did you mean.*net.bert.embeddings"),
+        ({"which": "LABEL_9"}, r"`which='LABEL_9'` does not exist\. Did you mean"),
+        ({"method": IntegratedGradients(baseline="mask")}, r"no mask token\. There is: pad, unk, zero, mean"),
     ],
 )
 def test_what_does_not_exist_stops_before_training(tmp_path, options, message):
@@ -412,7 +419,7 @@ def test_what_does_not_exist_stops_before_training(tmp_path, options, message):
 
 def test_a_module_of_ones_own_without_a_task_is_told_what_to_write(tmp_path):
     module = Toy()
-    with pytest.raises(ValueError, match="Toy holds no `transformers` model.*Give `task="):
+    with pytest.raises(ValueError, match=r"Toy holds no `transformers` model.*Give `task="):
         check(tmp_path, SaliencyMonitor(tokenizer=wordpiece()), module)
 
 
@@ -441,7 +448,7 @@ def test_two_monitors_of_one_name_are_refused(tmp_path):
 def test_strategies_that_shard_weights_are_refused_by_name(tmp_path):
     trainer = Trainer(accelerator="cpu", logger=False)
     trainer.strategy.__class__ = type("FSDPStrategy", (type(trainer.strategy),), {})
-    with pytest.raises(ValueError, match="does not run under FSDPStrategy.*DDPStrategy"):
+    with pytest.raises(ValueError, match=r"does not run under FSDPStrategy.*DDPStrategy"):
         monitor().setup(trainer, Toy(), "fit")
 
 

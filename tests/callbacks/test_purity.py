@@ -1,4 +1,4 @@
-"""Promise 1: training ends in the same bits with a Monitor and without it, also when it raises (golden cases T20, T21)."""
+"""Promise 1: training ends in the same bits with a Monitor and without it, also when it raises (cases T20, T21)."""
 
 import warnings
 
@@ -14,7 +14,8 @@ from lightning_interpret.methods import IntegratedGradients
 
 def monitor(**options):
     return SaliencyMonitor(
-        **{"method": IntegratedGradients(steps=4), "task": ToyTask(wordpiece()), "probes": 5, "max_seconds": None} | options
+        **{"method": IntegratedGradients(steps=4), "task": ToyTask(wordpiece()), "probes": 5, "max_seconds": None}
+        | options
     )
 
 
@@ -73,7 +74,8 @@ def rows_of(stage, tmp_path, **options):
             super().update(metrics, probe, row)
 
     watcher = Keeps(
-        **{"method": IntegratedGradients(steps=8), "task": ToyTask(wordpiece()), "probes": 4, "on_error": "raise"} | options
+        **{"method": IntegratedGradients(steps=8), "task": ToyTask(wordpiece()), "probes": 4, "on_error": "raise"}
+        | options
     )
     trainer = Trainer(
         default_root_dir=tmp_path,

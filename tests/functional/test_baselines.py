@@ -54,7 +54,9 @@ def test_names(given, kind, text, name):
 
 
 def test_an_unknown_name_is_told_the_near_ones():
-    with pytest.raises(ValueError, match=r"`baseline='masks'` does not exist\. Did you mean 'mask'.*There is: pad, mask"):
+    with pytest.raises(
+        ValueError, match=r"`baseline='masks'` does not exist\. Did you mean 'mask'.*There is: pad, mask"
+    ):
         Baseline.ensure("masks")
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from tiny import Bag, classifier
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from lightning_interpret.functional.features import Features, LayerError, features, find_layer
-from tiny import Bag, classifier
 
 Pair = namedtuple("Pair", ["label", "hidden"])
 
@@ -90,7 +90,7 @@ def test_hooks_do_nothing_outside_of_read_and_put_and_go_with_the_block():
         assert torch.equal(net(X), expected)
         assert len(net.layer._forward_hooks) == 1
     assert len(net.layer._forward_hooks) == 0
-    with pytest.raises(RuntimeError, match="stop"), Features(net, "layer") as opened:  # noqa: PT012
+    with pytest.raises(RuntimeError, match="stop"), Features(net, "layer") as opened:
         opened.put(torch.zeros(5, 4), lambda: (_ for _ in ()).throw(RuntimeError("stop")))
     assert len(net.layer._forward_hooks) == 0
 

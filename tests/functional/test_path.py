@@ -144,11 +144,14 @@ def test_g5_saturated_softmax(rule, steps, expected, within):
     assert float(gradient_times_input(score_of(probability), x, baseline)) == pytest.approx(4.5e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "low", "high"), [
-    (torch.float64, 0, 1e-5),
-    (torch.float32, 0, 1e-5),
-    (torch.bfloat16, 1e-3, 1e-1),
-])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        (torch.float64, 0, 1e-5),
+        (torch.float32, 0, 1e-5),
+        (torch.bfloat16, 1e-3, 1e-1),
+    ],
+)
 def test_g9_precision(dtype, low, high):
     torch.manual_seed(0)
     net = nn.Sequential(*[part for _ in range(6) for part in (nn.Linear(16, 16), nn.GELU())], nn.Linear(16, 1)).double()
@@ -206,11 +209,14 @@ def test_gauss_legendre_nodes_are_those_of_numpy():
         torch.testing.assert_close(weights, torch.from_numpy(mass / 2), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("rule", "places"), [
-    ("left", [0, 0.25, 0.5, 0.75]),
-    ("midpoint", [0.125, 0.375, 0.625, 0.875]),
-    ("right", [0.25, 0.5, 0.75, 1]),
-])
+@pytest.mark.parametrize(
+    ("rule", "places"),
+    [
+        ("left", [0, 0.25, 0.5, 0.75]),
+        ("midpoint", [0.125, 0.375, 0.625, 0.875]),
+        ("right", [0.25, 0.5, 0.75, 1]),
+    ],
+)
 def test_riemann_nodes(rule, places):
     assert quadrature(rule, 4)[0].tolist() == places
 

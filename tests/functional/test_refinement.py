@@ -167,9 +167,7 @@ def test_a_path_that_is_no_number_in_the_middle_ends_the_loop(bad):
         inside = (rows == 2) & (along > 0.4) & (along < 0.6)
         return values * torch.ones_like(values).masked_fill(inside, bad)
 
-    result = integrate(
-        score, steep.x, steep.baseline, **steep.ends(), steps=STEPS, tolerance=TOLERANCE, max_steps=512
-    )
+    result = integrate(score, steep.x, steep.baseline, **steep.ends(), steps=STEPS, tolerance=TOLERANCE, max_steps=512)
     assert not bool(result.contributions[2].isfinite().all())
     assert int(result.steps[2]) <= 512
     others = [i for i in range(len(steep.x)) if i != 2]
@@ -187,3 +185,24 @@ def test_a_jump_does_not_hang():
     result = integrate(lambda p, rows: function(p), x, baseline, **ends, tolerance=0.01, max_steps=256)
     assert result.steps.tolist() == [256]
     assert float(result.contributions) == 0
+
+
+def test_an_infinite_slope_is_not_chased():
+    """Finer nodes make nothing finite, so that no gradient is spent on them."""
+    x, baseline = torch.tensor([[1.0]], dtype=torch.float64), torch.tensor([[0.0]], dtype=torch.float64)
+
+    class Wall(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, points):
+            ctx.save_for_backward(points)
+            return points[:, 0].clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            (points,) = ctx.saved_tensors
+            return torch.where(points > 0.5, math.inf, 1.0)
+
+    ends = {"target": x[:, 0], "baseline_target": baseline[:, 0]}
+    result = integrate(lambda p, rows: Wall.apply(p), x, baseline, **ends, steps=STEPS, max_steps=512)
+    assert result.contributions.tolist() == [[math.inf]]
+    assert result.gradients.tolist() == [STEPS]

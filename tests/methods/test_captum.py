@@ -3,10 +3,10 @@
 import captum.attr
 import pytest
 import torch
+from tiny import batch_of, classifier, tokenizer_for
 
 from lightning_interpret import Gradient, GradientTimesInput, IntegratedGradients
 from lightning_interpret.tasks import find_task
-from tiny import batch_of, classifier, tokenizer_for
 
 
 @pytest.fixture(params=["bert", "distilbert", "llama"])

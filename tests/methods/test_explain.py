@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny import Bag, bag_task, batch_of, classifier, tokenizer_for, wordpiece
 from torch import nn
 
 import lightning_interpret
 from lightning_interpret import GradientTimesInput, IntegratedGradients, explain
 from lightning_interpret.tasks.encode import encode, max_tokens
-from tiny import Bag, bag_task, batch_of, classifier, tokenizer_for, wordpiece
 
 MODEL, TOKENIZER = classifier("bert"), wordpiece()
 
@@ -50,7 +50,9 @@ def test_no_text_is_refused(texts):
 
 def test_options_reach_the_method():
     method = GradientTimesInput(baseline="mask")
-    record = explain(MODEL, TOKENIZER, "a dull film", method=method, which="LABEL_2-LABEL_0", output="prob", layer="bert.encoder")
+    record = explain(
+        MODEL, TOKENIZER, "a dull film", method=method, which="LABEL_2-LABEL_0", output="prob", layer="bert.encoder"
+    )
     assert record.baseline == "mask"
     assert record.target_name == ("LABEL_2-LABEL_0",)
     assert (record.output, record.layer) == ("prob", "bert.encoder")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny import Bag, BagTask, batch_of, classifier, tokenizer_for, wordpiece
 
 from lightning_interpret import GradientTimesInput, IntegratedGradients, explain
 from lightning_interpret.functional.baselines import fill_tokens
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.tasks import SequenceClassification, find_task
-from tiny import Bag, BagTask, batch_of, classifier, tokenizer_for, wordpiece
 
 UNAFFABLE = ["[CLS]", "he", "is", "un", "##aff", "##able", "[SEP]"]
 
@@ -62,7 +62,9 @@ def test_t13_ids_are_perturbed_never_text(kind, monkeypatch):
     )
     with torch.no_grad():
         without = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
-    assert row.baseline_target == pytest.approx(float(without[int(row.target_name == "b") + 2 * (row.target_name == "c")]))
+    assert row.baseline_target == pytest.approx(
+        float(without[int(row.target_name == "b") + 2 * (row.target_name == "c")])
+    )
 
 
 def test_t13_all_content_is_replaced_in_place():
@@ -75,7 +77,11 @@ def test_t13_all_content_is_replaced_in_place():
 @pytest.mark.parametrize("options", [{}, {"baseline": "mask"}])
 def test_t25_default_baseline_is_never_id_zero(options):
     tokenizer, model = tokenizer_for("roberta"), classifier("roberta")
-    assert (tokenizer.bos_token_id or tokenizer.cls_token_id, tokenizer.pad_token_id, model.config.pad_token_id) == (0, 1, 1)
+    assert (tokenizer.bos_token_id or tokenizer.cls_token_id, tokenizer.pad_token_id, model.config.pad_token_id) == (
+        0,
+        1,
+        1,
+    )
     calls = []
     handle = model.roberta.embeddings.word_embeddings.register_forward_hook(
         lambda module, args, output: calls.append(args[0].clone())
@@ -106,7 +112,9 @@ def test_t25_a_tokenizer_without_a_mask_token_names_what_there_is():
     tokenizer, model = wordpiece(mask_token=None), classifier("bert")
     task = find_task(model, tokenizer=tokenizer)
     method = IntegratedGradients(baseline="mask")
-    with pytest.raises(ValueError, match=r"`baseline='mask'`, but the tokenizer has no mask token\. There is: ") as caught:
+    with pytest.raises(
+        ValueError, match=r"`baseline='mask'`, but the tokenizer has no mask token\. There is: "
+    ) as caught:
         method(model, batch_of(tokenizer), task)
     assert "pad, unk, zero, mean" in str(caught.value)
     assert "'text: ...'" in str(caught.value)

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import pytest
 import torch
+from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, wordpiece
 from torch import nn
 
 from lightning_interpret import Attribution, Gradient, GradientTimesInput, IntegratedGradients
 from lightning_interpret.methods import METHODS, Method, method_named
-from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, wordpiece
 
 EVERY = [IntegratedGradients(), GradientTimesInput(), GradientTimesInput(baseline="pad"), Gradient()]
 
@@ -27,7 +27,9 @@ def test_methods_are_found_by_name():
     assert method_named("gradient") == Gradient()
     method = IntegratedGradients(steps=3)
     assert method_named(method) is method
-    with pytest.raises(ValueError, match=r"`method='integrated_gradient'` does not exist\. Did you mean 'integrated_gra"):
+    with pytest.raises(
+        ValueError, match=r"`method='integrated_gradient'` does not exist\. Did you mean 'integrated_gra"
+    ):
         method_named("integrated_gradient")
 
 
@@ -245,11 +247,28 @@ def test_gradient_norms():
 
 def test_first_order_error_is_what_it_misses():
     model, batch, task = case()
-    first, whole = (method(model, batch, task) for method in (GradientTimesInput(), IntegratedGradients(tolerance=1e-6)))
+    first, whole = (
+        method(model, batch, task) for method in (GradientTimesInput(), IntegratedGradients(tolerance=1e-6))
+    )
     missed = first.scores.sum(dim=1) - (first.target - first.baseline_target)
     torch.testing.assert_close(first.error, missed)
     assert float(first.error.abs().max()) > float(whole.error.abs().max())
     assert first.baseline == "zero (special tokens too)"
+
+
+@pytest.mark.parametrize("method", EVERY, ids=str)
+@pytest.mark.parametrize("layer", ["embedding", "middle"])
+def test_padding_has_no_score_even_where_the_model_reads_it(method, layer):
+    class Careless(Bag):
+        def forward(self, ids, mask):
+            mixed = self.embedding(ids) + self.embedding(ids).mean(dim=1, keepdim=True)  # padding too
+            return self.head(torch.tanh(self.hidden(self.middle(mixed).sum(dim=1))))
+
+    _, batch, task = case()
+    record = method(Careless(nn.Linear(6, 6)).double(), batch, task, layer=layer)
+    padding = record.units.padding
+    assert record.scores[padding].tolist() == [0] * int(padding.sum())
+    assert float(record.scores[~padding].abs().max()) > 1e-3
 
 
 # Other batches and other models
@@ -317,3 +336,15 @@ def test_recurrent_models():
     for row, text in zip(record, TEXTS, strict=True):
         alone = IntegratedGradients(tolerance=1e-4)(model, batch_of(tokenizer, [text]), BagTask(tokenizer))[0]
         assert row.scores == pytest.approx(alone.scores, abs=1e-10)
+
+
+def test_a_compiled_module_is_explained_eagerly_under_the_names_of_what_was_compiled():
+    model, batch, task = case()
+
+    def never(graph, inputs):
+        raise AssertionError("compiled anew")
+
+    expected = IntegratedGradients()(model, batch, task)
+    record = IntegratedGradients()(torch.compile(model, backend=never), batch, task)
+    assert record.layer == "embedding"
+    assert torch.equal(record.scores, expected.scores)

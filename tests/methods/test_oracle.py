@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tiny import VOCABULARY, batch_of, lively, wordpiece
 from transformers import BertConfig, BertForSequenceClassification
 
 from lightning_interpret import GradientTimesInput, IntegratedGradients
 from lightning_interpret.tasks import find_task
-from tiny import VOCABULARY, batch_of, lively, wordpiece
 
 NODES = 2000
 

@@ -6,12 +6,12 @@ import threading
 import numpy
 import pytest
 import torch
+from tiny import Bag, BagTask, batch_of, wordpiece
 from torch import nn
 
 from lightning_interpret import Gradient, GradientTimesInput, IntegratedGradients
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.tasks import batches
-from tiny import Bag, BagTask, batch_of, wordpiece
 
 METHODS = [IntegratedGradients(), GradientTimesInput(), Gradient()]
 
@@ -52,7 +52,9 @@ def state_of(model):
     """Everything that an explanation must leave as it is; tensors by identity, version and value."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    gradients = {name: (weight.grad, weight.grad is not None and weight.grad.clone()) for name, weight in tensors.items()}
+    gradients = {
+        name: (weight.grad, weight.grad is not None and weight.grad.clone()) for name, weight in tensors.items()
+    }
     return {
         "training": {name: part.training for name, part in model.named_modules()},
         "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
@@ -91,7 +93,10 @@ def test_a_module_is_left_as_it_was(method, layer):
     method(model, batch, task, layer=layer)
     assert_same(before, state_of(model))
     flat = model.middle.lstm._flat_weights
-    assert all(weight is getattr(model.middle.lstm, name) for weight, name in zip(flat, model.middle.lstm._flat_weights_names, strict=True))
+    assert all(
+        weight is getattr(model.middle.lstm, name)
+        for weight, name in zip(flat, model.middle.lstm._flat_weights_names, strict=True)
+    )
     task.logits(model, batch).sum().backward()  # and it trains on
     assert model.hidden.weight.grad is not None
 
@@ -208,3 +213,51 @@ def test_another_thread_sees_untouched_logits():
     assert len(seen) >= 4
     assert all(torch.equal(logits, expected) for logits in seen)
     assert any(not torch.equal(logits, expected) for logits in replaced)  # while here other values were put
+
+
+def test_two_threads_may_explain_one_module():
+    """Scopes that overlap without nesting must not leave one's stand-ins in the place of the weights."""
+    model, tokenizer = Bag(Stateful()).train(), wordpiece()
+    batch = batch_of(tokenizer)
+    before = state_of(model)
+    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
+
+    class First(BagTask):
+        def logits(self, module, batch):
+            first_is_in.set()
+            second_is_in.wait(0.1)
+            return super().logits(module, batch)
+
+    class Second(BagTask):
+        def logits(self, module, batch):
+            second_is_in.set()
+            first_is_out.wait(0.1)
+            return super().logits(module, batch)
+
+    def first():
+        Gradient()(model, batch, First(tokenizer))
+        first_is_out.set()
+
+    def second():
+        first_is_in.wait(5)
+        Gradient()(model, batch, Second(tokenizer))
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = state_of(model)
+    for state in (before, after):
+        del state["random"]  # threads share the random states, so that they draw from one another's
+    assert_same(before, after)
+
+
+def test_an_embedding_that_changes_its_own_weight_does_not():
+    """``max_norm`` rescales rows in place whenever they are read."""
+    model, tokenizer = Bag(), wordpiece()
+    model.embedding.max_norm = 0.5
+    before = model.embedding.weight.detach().clone()
+    record = IntegratedGradients()(model, batch_of(tokenizer), BagTask(tokenizer))
+    assert torch.equal(model.embedding.weight, before)
+    assert all(record.converged)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny import Bag, BagTask, batch_of, wordpiece
 from torch import nn
 
 from lightning_interpret import GradientTimesInput, IntegratedGradients
-from tiny import Bag, BagTask, batch_of, wordpiece
 
 
 class Residual(nn.Module):

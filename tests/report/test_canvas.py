@@ -1,10 +1,9 @@
 import random
 
 import pytest
+from records import NASTY, arbitrary_text
 
 from lightning_interpret.report.canvas import SCALE, Canvas, Pen
-
-from .samples import NASTY, arbitrary_text
 
 _PEN = Pen(("",))
 

@@ -1,8 +1,7 @@
 import pytest
+from records import NASTY
 
 from lightning_interpret.report import fonts
-
-from .samples import NASTY
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 import math
 
 import pytest
+from records import NASTY, arbitrary_row, row
 
 from lightning_interpret.palette import AGAINST, FOR, background
 from lightning_interpret.report import image
-
-from .samples import NASTY, arbitrary_row, row
 
 
 def _colours(picture):

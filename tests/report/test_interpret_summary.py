@@ -4,12 +4,11 @@ import random
 from dataclasses import replace
 
 import pytest
+from records import NASTY, arbitrary_row, row
 from tensorboard.compat.proto import summary_pb2, types_pb2
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report.interpret_summary import join, payloads, summary, tag
-
-from .samples import NASTY, arbitrary_row, row
 
 
 def _pages(sample, **options):

@@ -4,11 +4,10 @@ import random
 from io import FileIO
 
 import pytest
+from records import arbitrary_row, row
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import jsonl
-
-from .samples import arbitrary_row, row
 
 
 @pytest.fixture

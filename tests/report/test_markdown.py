@@ -2,12 +2,11 @@ import html
 import re
 
 import pytest
+from records import NASTY, arbitrary_row, row
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lightning_interpret.report.markdown import escape, render
 from lightning_interpret.report.words import printable, shades
-
-from .samples import NASTY, arbitrary_row, row
 
 
 def _plain(fragment):

@@ -2,10 +2,9 @@ import io
 import re
 
 import pytest
+from records import NASTY, arbitrary_row, row
 
 from lightning_interpret.report.terminal import colour_wanted, display_width, render, table
-
-from .samples import NASTY, arbitrary_row, row
 
 _COLOUR = re.compile(r"\x1b\[(?:0|2|38;2;\d+;\d+;\d+|48;2;\d+;\d+;\d+)m")
 

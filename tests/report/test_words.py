@@ -2,10 +2,9 @@ import math
 import unicodedata
 
 import pytest
+from records import NASTY, arbitrary_row, row
 
 from lightning_interpret.report.words import printable, scale, shades, signed
-
-from .samples import NASTY, arbitrary_row, row
 
 
 @pytest.mark.parametrize("seed", range(15))

@@ -3,13 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from records import NASTY, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_interpret.report import image, interpret_summary, markdown, writer
-
-from .samples import NASTY, row
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from tiny import Bag, batch_of, wordpiece
 from torch import Tensor
 from torch.utils.data import default_collate
 from transformers import BatchEncoding
 
 from lightning_interpret.tasks import batches
-from tiny import Bag, batch_of, wordpiece
 
 Named = namedtuple("Named", ["input_ids", "labels", "texts"])
 

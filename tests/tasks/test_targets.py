@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from tiny import Bag, BagTask, MeanPooled, MeanPooledTask, bag_task, batch_of, classifier, wordpiece
 from torch import nn
 from transformers import BertForSequenceClassification
 
 from lightning_interpret import IntegratedGradients, SequenceClassification, Task
 from lightning_interpret.tasks import find_task
 from lightning_interpret.tasks.sequence_classification import parse_which
-from tiny import Bag, BagTask, MeanPooled, MeanPooledTask, bag_task, batch_of, classifier, wordpiece
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 0.0]], dtype=torch.float64)
 LABELS = ("very-bad", "so-so", "good")
@@ -158,7 +158,11 @@ def test_gold_where_an_example_has_no_label_is_refused():
 
 
 def test_scores_are_in_single_precision_at_least():
-    for dtype, expected in [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)]:
+    for dtype, expected in [
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ]:
         logits = LOGITS.to(dtype)
         assert TASK.score(logits, TASK.resolve(logits, {}, "predicted"), "prob").dtype == expected
 
@@ -210,7 +214,9 @@ def test_the_task_of_the_module_comes_before_what_is_inferred_and_the_one_given_
     assert find_task(Owns(), task=given) is given
 
 
-@pytest.mark.parametrize(("make", "held"), [(Bag, "no `transformers` model"), (lambda: MeanPooled("bert"), "a BertModel")])
+@pytest.mark.parametrize(
+    ("make", "held"), [(Bag, "no `transformers` model"), (lambda: MeanPooled("bert"), "a BertModel")]
+)
 def test_what_cannot_be_inferred_is_asked_for(make, held):
     with pytest.raises(ValueError, match=f"holds {held}, and no task can be inferred.*Give `task=`"):
         find_task(make(), tokenizer=wordpiece())
@@ -262,3 +268,14 @@ def test_a_batch_may_hold_more_than_the_model_takes():
     batch["weight"] = torch.ones(2)
     assert task.logits(model, batch).shape == (2, 3)
     assert math.isfinite(float(task.losses(model, batch).sum()))
+
+
+def test_a_token_that_frames_texts_frames_them_though_it_is_the_unknown_one_too():
+    """OPT's ``</s>`` begins every text, and its tokenizer's BOS, EOS and UNK are that one token."""
+    tokenizer = wordpiece(cls_token=None, sep_token=None, bos_token="[UNK]", eos_token="[UNK]")
+    end = tokenizer.unk_token_id
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == end
+    units = SequenceClassification(tokenizer).units(torch.tensor([[end, 5, 6, end]]))
+    assert units.special.tolist() == [[True, False, False, True]]
+    only = SequenceClassification(wordpiece()).units(torch.tensor([[2, 1, 4, 3]]))  # [CLS] [UNK] [MASK] [SEP]
+    assert only.special.tolist() == [[True, False, False, True]]

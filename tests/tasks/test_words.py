@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from tiny import batch_of, wordpiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lightning_interpret import AttributionRow, SequenceClassification
 from lightning_interpret.tasks import words
-from tiny import batch_of, wordpiece
 
 ROW = AttributionRow(
     tokens=(), scores=(), target=0.0, target_name="good", output="logit", method="gradient", layer="embedding"
@@ -69,7 +69,9 @@ def test_t10_a_last_word_that_is_split_needs_no_end_token(tokens, style, expecte
     assert words.group(tokens, [False] * len(tokens), style, "".join) == expected
 
 
-@pytest.mark.parametrize(("marks", "style"), [("{}", "continues"), ("▁{}", "begins"), ("{}</w>", "ends"), ("{}", "whole")])
+@pytest.mark.parametrize(
+    ("marks", "style"), [("{}", "continues"), ("▁{}", "begins"), ("{}</w>", "ends"), ("{}", "whole")]
+)
 def test_t10_repeated_tokens_stay_separate(marks, style):
     tokens = [marks.format(word) for word in ("the", "cat", "the", "the")]
     ids = words.group(tokens, [False] * 4, style, "".join)
@@ -121,7 +123,10 @@ def test_padding_is_in_no_word():
     units = SequenceClassification(tokenizer).units(batch_of(tokenizer, ["the player", "un film was good"]))
     assert units.word_ids == ((None, None, 0, 1, 1, None), (None, 0, 1, 2, 3, None))
     assert units.padding.tolist() == [[True, False, False, False, False, False], [False] * 6]
-    assert units.special.tolist() == [[False, True, False, False, False, True], [True, False, False, False, False, True]]
+    assert units.special.tolist() == [
+        [False, True, False, False, False, True],
+        [True, False, False, False, False, True],
+    ]
 
 
 SENTENCES = ["the player was great, not bad", "a dull film", "don't you like well-made films?", "great (very great)!"]
@@ -193,9 +198,28 @@ def test_byte_level_loses_nothing(byte_level, text):
 @pytest.fixture(scope="module")
 def marked():
     """What SentencePiece makes: ``▁`` where a word begins, and bytes for what it has not seen."""
-    pieces = ["<unk>", "<s>", "</s>", "<pad>", "▁", "▁the", "▁play", "er", "▁great", "▁He", "llo", "s", ",", "▁don", "'", "t"]
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<pad>",
+        "▁",
+        "▁the",
+        "▁play",
+        "er",
+        "▁great",
+        "▁He",
+        "llo",
+        "s",
+        ",",
+        "▁don",
+        "'",
+        "t",
+    ]
     pieces += ["好", "片", *[f"<0x{byte:02X}>" for byte in range(256)]]
-    inner = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0, byte_fallback=True))
+    inner = Tokenizer(
+        models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0, byte_fallback=True)
+    )
     inner.pre_tokenizer = pre_tokenizers.Metaspace()
     inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
@@ -221,7 +245,25 @@ def test_sentencepiece_words(marked, text, expected):
 @pytest.fixture(scope="module")
 def ends():
     """What GPT-1 and CLIP have: ``</w>`` where a word ends."""
-    pieces = ["<unk>", "<pad>", "t", "h", "e", "e</w>", "th", "the</w>", "p", "l", "a", "y", "y</w>", "pl", "ay", "play", "play</w>"]
+    pieces = [
+        "<unk>",
+        "<pad>",
+        "t",
+        "h",
+        "e",
+        "e</w>",
+        "th",
+        "the</w>",
+        "p",
+        "l",
+        "a",
+        "y",
+        "y</w>",
+        "pl",
+        "ay",
+        "play",
+        "play</w>",
+    ]
     pieces += ["r</w>", "er</w>", "!</w>"]
     merges = [("t", "h"), ("th", "e</w>"), ("p", "l"), ("a", "y"), ("pl", "ay"), ("a", "y</w>"), ("e", "r</w>")]
     pieces.insert(-1, "ay</w>")
