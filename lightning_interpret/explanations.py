@@ -132,13 +132,14 @@ class AttributionRow:
         """
         merged: list[Word] = []
         before: int | None = None
-        for token, score, word in zip(self.tokens, self.scores, self.word_ids, strict=True):
+        word_ids = self.word_ids or range(len(self.tokens))  # without words every token is one
+        for token, score, word in zip(self.tokens, self.scores, word_ids, strict=True):
             if word is None:
                 merged.append(Word(token, score, special=True))
             elif word == before:
                 merged[-1] = replace(merged[-1], score=merged[-1].score + score)
             else:
-                merged.append(Word(self.words[word], score))
+                merged.append(Word(self.words[word] if self.words else token, score))
             before = word
         return merged
 
@@ -323,7 +324,8 @@ class Attribution:
         first, width = rows[0], max(len(row.tokens) for row in rows)
 
         def padded(name: str, fill: Any) -> list[Any]:
-            return [list(getattr(row, name)) + [fill] * (width - len(row.tokens)) for row in rows]
+            given = [list(getattr(row, name) or ()) for row in rows]
+            return [values + [fill] * (width - len(values)) for values in given]
 
         def column(name: str) -> Any:
             values = tuple(getattr(row, name) for row in rows)
@@ -334,7 +336,7 @@ class Attribution:
             if values is None:
                 return None
             values = [math.nan if value is None else value for value in values]
-            return torch.tensor(values, dtype=torch.float64 if isinstance(values[0], float) else torch.long)
+            return torch.tensor(values, dtype=torch.float64 if any(isinstance(v, float) for v in values) else torch.long)
 
         units = Units(
             kind=first.units,
@@ -344,8 +346,8 @@ class Attribution:
             words=tuple(row.words for row in rows),
             special=torch.tensor(padded("special", False), dtype=torch.bool).reshape(len(rows), width),
             padding=torch.tensor([[i >= len(row.tokens) for i in range(width)] for row in rows]).reshape(-1, width),
-            offsets=None if first.offsets is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
-            segment=None if first.segment is None else torch.tensor(padded("segment", 0)),
+            offsets=None if column("offsets") is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
+            segment=None if column("segment") is None else torch.tensor(padded("segment", 0)),
         )
         numeric = ("target", "gradients", "forwards", "baseline_target", "error", "relative_error", "steps")
         named = ("target_name", "prediction", "gold", "example_id", "converged", "notes")

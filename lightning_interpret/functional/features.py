@@ -238,8 +238,9 @@ def _trial(
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    scale = float(b.abs().max()) if b.numel() else 0.0
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=1e-5 * scale + 1e-8))
+    finite = b[b.isfinite()]
+    scale = float(finite.abs().max()) if finite.numel() else 0.0
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=1e-5 * scale + 1e-8, equal_nan=True))
 
 
 def _shared(module: nn.Module, layer: nn.Module) -> list[nn.Module]:

@@ -6,6 +6,8 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import RLock
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +25,34 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         module: The module to be explained.
         full_precision: Whether weights and buffers in half precision are float32 copies inside the block.
     """
-    training = [(part, part.training) for part in module.modules()]
     with ExitStack() as stack:
+        # scopes of two threads may overlap without one being inside the other: what the second finds must be the module's
+        stack.enter_context(_LOCKS.setdefault(module, RLock()))
         stack.enter_context(_random_states())
-        stack.callback(_restore_training, training)
+        stack.callback(_restore_training, [(part, part.training) for part in module.modules()])
         module.eval()
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_no_fast_path())
         # cuDNN's recurrent layers have no backward in evaluation mode
         stack.enter_context(torch.backends.cudnn.flags(enabled=False) if _recurrent(module) else ExitStack())
         stack.enter_context(frozen_weights(module, full_precision=full_precision))
         yield
+
+
+_LOCKS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """Keep PyTorch's transformer layers from packing the batch, which hides the layers' outputs from hooks."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextmanager
@@ -64,7 +82,8 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
 
     try:
         for part in module.modules():
-            for store, copy in ((part._parameters, False), (part._buffers, True)):
+            renormalises = getattr(part, "max_norm", None) is not None  # an embedding that rescales rows when it reads them
+            for store, copy in ((part._parameters, renormalises), (part._buffers, True)):
                 for name, tensor in list(store.items()):
                     if tensor is not None:
                         put(store, name, stand_in(tensor, copy=copy))

@@ -111,7 +111,7 @@ class Case:
 
     def to_units(self, contributions: Tensor) -> Tensor:
         """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
-        scores = contributions.reshape(*contributions.shape[: 1 + len(self.units.shape)], -1).sum(dim=-1)
+        scores = contributions.reshape(len(contributions), *self.units.shape, -1).sum(dim=-1)
         return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
 
     def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
@@ -181,7 +181,8 @@ def open_case(
         of = targets.example.tolist()
         predicted = task.names(logits)
         rows = units.take(targets.example.cpu())
-        fitted = inputs.shape[1 : 1 + len(units.shape)] == units.shape
+        # a unit has features of its own: a vector that is as long as the text by chance is no text
+        fitted = inputs.dim() > 1 + len(units.shape) and inputs.shape[1 : 1 + len(units.shape)] == units.shape
         case = Case(
             layer=layer,
             output=output,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightning_interpret.explanations import Attribution
@@ -52,7 +53,7 @@ def explain(
     if not texts:
         raise ValueError("`texts` is empty: give a text or a list of them.")
     chosen, found = method_named(method), find_task(model, task=task, tokenizer=tokenizer)
-    device = next(model.parameters()).device
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     limit, rows = max_tokens(tokenizer, transformer_in(model)), []
     for start in range(0, len(texts), batch_size):
         batch = encode(tokenizer, texts[start : start + batch_size], max_length=limit).to(device)

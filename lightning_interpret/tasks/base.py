@@ -82,8 +82,8 @@ class Task(ABC):
         """Return the name of what is predicted for each example."""
 
     @abstractmethod
-    def gold_names(self, batch: Any) -> tuple[str, ...] | None:
-        """Return the name of each gold label, or None where the batch has none."""
+    def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
+        """Return the name of each gold label, None for an example without one, or None where the batch has none."""
 
     @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -13,15 +14,17 @@ LABEL_NAMES = ("labels", "label", "target", "targets")
 
 
 def map_leaves(function: Callable[[Any], Any], batch: Any) -> Any:
-    """Return the batch with ``function`` applied to each leaf; lists of plain values are leaves."""
+    """Return the batch with ``function`` applied to each leaf; lists and tuples without a tensor are leaves."""
+    if isinstance(batch, MutableMapping):  # dict and its kin, BatchEncoding, ModelOutput
+        made = copy(batch)
+        for key, value in batch.items():
+            made[key] = map_leaves(function, value)
+        return made
     if isinstance(batch, Mapping):
-        mapped = {key: map_leaves(function, value) for key, value in batch.items()}
-        return mapped if type(batch) is dict else type(batch)(mapped)  # type: ignore[call-arg]
-    if hasattr(batch, "items") and hasattr(batch, "data"):  # BatchEncoding is a UserDict of its own
-        return type(batch)({key: map_leaves(function, value) for key, value in batch.items()})
+        return {key: map_leaves(function, value) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(map_leaves(function, value) for value in batch))
-    if isinstance(batch, tuple) or (isinstance(batch, list) and any(_holds_tensor(value) for value in batch)):
+    if isinstance(batch, tuple | list) and any(_holds_tensor(value) for value in batch):
         return type(batch)(map_leaves(function, value) for value in batch)
     if is_dataclass(batch) and not isinstance(batch, type):
         names = [f.name for f in fields(batch) if f.init]
@@ -55,7 +58,7 @@ def take(batch: Any, index: Tensor) -> Any:
     def pick(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
             return leaf[index.to(leaf.device)] if leaf.dim() > 0 and len(leaf) == size else leaf
-        return [leaf[i] for i in picked] if isinstance(leaf, list) and len(leaf) == size else leaf
+        return [leaf[i] for i in picked] if isinstance(leaf, list | tuple) and len(leaf) == size else leaf
 
     return map_leaves(pick, batch)
 

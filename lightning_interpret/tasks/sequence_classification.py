@@ -132,12 +132,13 @@ class SequenceClassification(Task):
         labels = self.label_names(logits.shape[1])
         return tuple(labels[i] for i in logits.argmax(dim=1).tolist())
 
-    def gold_names(self, batch: Any) -> tuple[str, ...] | None:
-        """Return the name of each gold label; a number where the classes are not named."""
+    def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
+        """Return the name of each gold label, a number where the classes are not named; None for what is no class."""
         gold = self.labels(batch)
         if gold is None or gold.is_floating_point():
             return None
-        return tuple(self._labels[i] if self._labels and i < len(self._labels) else str(i) for i in gold.tolist())
+        names = dict(enumerate(self._labels or ()))
+        return tuple(None if i < 0 else names.get(i, str(i)) for i in gold.tolist())
 
     def _classes(self, which: str, labels: tuple[str, ...], logits: Tensor, batch: Any) -> tuple[Tensor, Tensor | None]:
         if which == "predicted":
@@ -146,7 +147,14 @@ class SequenceClassification(Task):
             gold = self.labels(batch)
             if gold is None:
                 raise ValueError("`which='gold'`, but the batch has no labels: explain 'predicted' or a named class.")
-            return gold.to(logits.device).long(), None
+            gold = gold.to(logits.device).long()
+            without = ((gold < 0) | (gold >= len(labels))).nonzero().flatten().tolist()
+            if without:
+                raise ValueError(
+                    f"`which='gold'`, but examples {without} of the batch have no label among {len(labels)} classes "
+                    f"({gold[without].tolist()}): explain 'predicted' or a named class."
+                )
+            return gold, None
         first, second = parse_which(which, labels)
         like = torch.full((len(logits),), first, device=logits.device)
         return like, None if second is None else torch.full_like(like, second)

@@ -8,10 +8,11 @@ mark has a word a token. Where words are not written apart (CJK) and at punctuat
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 _CONTINUES, _BEGINS, _ENDS = "##", ("Ġ", "▁"), "</w>"
 _CUT = "\ufffd"  # what stands for bytes that are no whole character
+_BYTES = 4  # of one character, at most
 _INSIDE_WORDS = "'’-_"
 
 
@@ -38,17 +39,17 @@ def group(
         decode: The tokenizer's ``convert_tokens_to_string``.
     """
     words: list[int | None] = []
-    current = -1
-    run: list[str] = []  # the tokens of the word so far, or of its last character where that is cut in bytes
-    for token, skip in zip(tokens, special, strict=True):
-        if skip:
+    current, before = -1, ""  # what is written by the run before; nothing after a special token
+    for run in _runs(tokens, special, style, decode):
+        if special[run[0]]:
             words.append(None)
-            run = []
+            before = ""
             continue
-        if not (run and _continues(token, run, style, decode)):
-            current, run = current + 1, []
-        words.append(current)
-        run = [*run, token] if style == "begins" and _surface(run, decode).endswith(_CUT) else [token]
+        written = _written([tokens[i] for i in run], style, decode)
+        if not (before and _continues(written, before, style)):
+            current += 1
+        words += [current] * len(run)
+        before = written
     return tuple(words)
 
 
@@ -61,23 +62,45 @@ def texts(tokens: Sequence[str], words: Sequence[int | None], decode: Callable[[
     return tuple(decode(piece).strip() or "".join(piece) for piece in pieces.values())
 
 
-def _continues(token: str, run: list[str], style: str, decode: Callable[[list[str]], str]) -> bool:
+def _runs(
+    tokens: Sequence[str], special: Sequence[bool], style: str, decode: Callable[[list[str]], str]
+) -> Iterator[list[int]]:
+    """Yield the places of tokens, those of one character that is cut into bytes together."""
+    run: list[int] = []
+    for i in range(len(tokens)):
+        if run and special[i]:
+            yield run
+            run = []
+        run = [*run, i]
+        whole = style != "begins" or not _written([tokens[k] for k in run], style, decode).endswith(_CUT)
+        if special[i] or whole or len(run) == _BYTES:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _continues(written: str, before: str, style: str) -> bool:
     if style == "continues":
-        return token.startswith(_CONTINUES)
+        return written.startswith(_CONTINUES)
     if style == "ends":
-        return not run[-1].endswith(_ENDS)
-    if style == "whole" or token.startswith(_BEGINS):
+        return not before.endswith(_ENDS)
+    if style == "whole":
         return False
-    before = _surface(run, decode)
-    if before.endswith(_CUT):  # in the middle of a character
+    if before.isspace():  # white space belongs to the word that it begins
         return True
-    return not (_stands_alone(_surface([token], decode)[:1]) or _stands_alone(before[-1:]))
+    return not (written[:1].isspace() or _stands_alone(written[:1]) or _stands_alone(before[-1:]))
 
 
-def _surface(tokens: list[str], decode: Callable[[list[str]], str]) -> str:
-    """Return what is written: tokens of plain ASCII as they are, bytes of other characters put together."""
-    joined = "".join(tokens)
-    return joined if joined.isascii() and not joined.startswith("<0x") else decode(tokens)
+def _written(run: list[str], style: str, decode: Callable[[list[str]], str]) -> str:
+    """Return what tokens write; a mark that begins a word is a space."""
+    if style != "begins":
+        return run[0]
+    begins = run[0].startswith(_BEGINS)
+    plain = "".join(run)[begins:]
+    if not plain.isascii() or plain.startswith("<0x"):
+        plain = decode(run).removeprefix(" " if begins else "")
+    return " " + plain if begins else plain
 
 
 def _stands_alone(character: str) -> bool:
