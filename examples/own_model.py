@@ -1,7 +1,7 @@
 """A model of your own, no `transformers` in it: a GRU, and the Task of a few lines that says how to read it.
 
-    python examples/own_model.py
-    tensorboard --logdir own_model
+python examples/own_model.py
+tensorboard --logdir own_model
 """
 
 import torch

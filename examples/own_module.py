@@ -1,7 +1,7 @@
 """The three lines: a LightningModule of yours around a `transformers` classifier, and a SaliencyMonitor.
 
-    python examples/own_module.py
-    tensorboard --logdir own_module
+python examples/own_module.py
+tensorboard --logdir own_module
 """
 
 import torch

@@ -336,7 +336,9 @@ class Attribution:
             if values is None:
                 return None
             values = [math.nan if value is None else value for value in values]
-            return torch.tensor(values, dtype=torch.float64 if any(isinstance(v, float) for v in values) else torch.long)
+            return torch.tensor(
+                values, dtype=torch.float64 if any(isinstance(v, float) for v in values) else torch.long
+            )
 
         units = Units(
             kind=first.units,

@@ -110,9 +110,11 @@ def lively(module, seed=0):
     """The module with weights large enough that its attention and its heads are far from linear; in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in module.parameters():
+        for name, weight in module.named_parameters():
             if weight.dim() > 1:
                 weight.normal_(0, 1 / math.sqrt(weight.shape[-1]), generator=generator)
+            elif name.endswith("bias"):
+                weight.normal_(0, 0.2, generator=generator)
     return module.eval()
 
 

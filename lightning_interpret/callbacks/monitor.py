@@ -75,7 +75,7 @@ class Monitor(Callback):
         self.every_n_validations, self.max_seconds = every_n_validations, max_seconds
         self.precision, self.on_error, self.save_jsonl = precision, on_error, save_jsonl
         self._runs = 0
-        self._found: tuple[Task, Probes] | None = None
+        self._waiting: tuple[Task, Probes] | None = None  # from the start of a run to its first batch
         self._metrics: dict[str, Metric] = {}
         self._rows: list[tuple[int, AttributionRow]] = []
         self._said: set[str] = set()
@@ -112,6 +112,7 @@ class Monitor(Callback):
             raise ValueError(f"Two Monitors have `name={self.name!r}`: give one of them another name.")
         for problem in output.problems(trainer, self.save_jsonl):
             self._say(problem)
+        self._runs, self._waiting, self._metrics = 0, None, {}  # another entry point may have other data
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the task and check every option that names something, before training starts."""
@@ -191,7 +192,7 @@ class Monitor(Callback):
         return task
 
     def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:
-        self._found, self._rows, self._metrics = None, [], {}
+        self._waiting, self._rows, self._metrics = None, [], {}
         due = self._runs % self.every_n_validations == 0
         self._runs += 1
         if not due:
@@ -206,14 +207,14 @@ class Monitor(Callback):
             probes = Probes(loaders, len(self.probes) if isinstance(self.probes, list) else self.probes)
         if not probes.indexed:
             self._say("The data set has no indices: the first examples of the first batch are explained.")
-        self._found = task, probes
+        self._waiting = task, probes
         self._metrics = {"seconds": MaxMetric(), "failures": SumMetric(), **self.metrics()}
 
     def _compute(self, trainer: Trainer, module: LightningModule, current: Any) -> None:
         """Explain this process's probes once a run, in growing groups while there is time."""
-        if self._found is None or trainer.sanity_checking or self._rows or self._metrics["failures"].update_called:
+        if self._waiting is None:
             return
-        task, probes = self._found
+        (task, probes), self._waiting = self._waiting, None
         begin, failures = _now(module), 0
         waiting = [k for k in probes.owned(trainer.global_rank, trainer.world_size) if k < probes.within(current)]
         group = 1
@@ -261,7 +262,7 @@ class Monitor(Callback):
         return int(min(group, left / max(each, 1e-9)))
 
     def _log(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._found is None or trainer.sanity_checking:
+        if not self._metrics:
             return
         stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
         name = self.name if stage == "fit" else f"{self.name}_{stage}"
@@ -273,7 +274,7 @@ class Monitor(Callback):
             for tag, value in scalars.items():
                 module.log(tag, value, sync_dist=trainer.world_size > 1)  # the same on every process already
         rows = output.gathered(self._rows, trainer.world_size)
-        self._found, self._rows, self._metrics = None, [], {}
+        self._rows, self._metrics = [], {}
         if trainer.is_global_zero and not fast_dev_run(trainer):
             try:
                 output.write(trainer, rows, name=name, step=logging_step(trainer), save_jsonl=self.save_jsonl)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
@@ -81,6 +81,11 @@ class SaliencyMonitor(Monitor):
         self.method = method_named(method)
         self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
         self._before: dict[int, torch.Tensor] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work; forget the explanations of another entry point, which may be of other data."""
+        super().setup(trainer, pl_module, stage)
+        self._before = {}
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a layer, a class or a baseline that does not exist."""

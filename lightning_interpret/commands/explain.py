@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 
 from lightning_interpret.commands.load import fingerprint, load_classifier
-from lightning_interpret.data import TextRow, read_rows
+from lightning_interpret.data import TextRow, class_of, read_rows
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import METHODS, Method
@@ -113,7 +113,7 @@ class _Explainer:
     def lines(self, rows: list[TextRow], first: int) -> list[dict[str, Any]]:
         """Return one line a row; where the rows fail together, each is tried alone and says why it failed."""
         try:
-            labels = [self._class(row) for row in rows] if rows[0].label is not None else None
+            labels = [class_of(r.label, self.module.labels or []) for r in rows] if rows[0].label is not None else None
             batch = encode(
                 self.module.tokenizer,
                 [row.text for row in rows],
@@ -128,14 +128,6 @@ class _Explainer:
             return [self._line(rows[0], first, self._failure(rows[0], error))]
         pairs = zip(rows, records, strict=True)
         return [self._line(row, first + i, record.to_dict()) for i, (row, record) in enumerate(pairs)]
-
-    def _class(self, row: TextRow) -> int:
-        labels = self.module.labels or []
-        if row.label in labels:
-            return labels.index(row.label)
-        if row.label is not None and row.label.isdecimal() and int(row.label) < len(labels):
-            return int(row.label)
-        raise ValueError(f"line {row.line}: {unknown('label', row.label, labels)}")
 
     def _line(self, row: TextRow, number: int, record: dict[str, Any]) -> dict[str, Any]:
         return {"row": number, "line": row.line, "text": row.text, **record, **self.made_by}

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interpret.data.files import read_rows
 from lightning_interpret.data.hub import hub_rows
-from lightning_interpret.data.rows import TextRow
+from lightning_interpret.data.rows import TextRow, class_of
 
 if TYPE_CHECKING:
     from lightning_interpret.data.reviews import Phrase, Review, ReviewCorpus
 
-__all__ = ["Phrase", "Review", "ReviewCorpus", "TextRow", "hub_rows", "read_rows"]
+__all__ = ["Phrase", "Review", "ReviewCorpus", "TextRow", "class_of", "hub_rows", "read_rows"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """One row of a user's labelled text, and the checks it passes wherever it was read from."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,19 @@ class TextRow:
     label: str | None
     line: int
     example_id: int
+
+
+def class_of(label: str | None, labels: Sequence[str]) -> int:
+    """Return the place of a label among ``labels``; a whole number that is no label itself is a place.
+
+    Raises:
+        ValueError: If it is neither; the message names the near ones.
+    """
+    if label in labels:
+        return labels.index(label)
+    if label is not None and label.isdecimal() and int(label) < len(labels):
+        return int(label)
+    raise ValueError(unknown("label", label, labels))
 
 
 @dataclass(frozen=True)

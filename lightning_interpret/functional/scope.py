@@ -82,7 +82,9 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
 
     try:
         for part in module.modules():
-            renormalises = getattr(part, "max_norm", None) is not None  # an embedding that rescales rows when it reads them
+            renormalises = (
+                getattr(part, "max_norm", None) is not None
+            )  # an embedding that rescales rows when it reads them
             for store, copy in ((part._parameters, renormalises), (part._buffers, True)):
                 for name, tensor in list(store.items()):
                     if tensor is not None:

@@ -26,7 +26,7 @@ from lightning_interpret.modules.portable import (
     tokenizer_from,
 )
 from lightning_interpret.tasks import SequenceClassification
-from lightning_interpret.tasks.transformer import call
+from lightning_interpret.tasks.transformer import call, label_names
 
 
 class TextClassifier(LightningModule):
@@ -96,7 +96,7 @@ class TextClassifier(LightningModule):
             return
         if self.labels is None:
             data = getattr(self._trainer, "datamodule", None)
-            self.labels = list(getattr(data, "labels", None) or _label_names(self.config))
+            self.labels = list(getattr(data, "labels", None) or label_names(self.config))
         self.config.num_labels = len(self.labels)
         self.config.id2label = dict(enumerate(self.labels))
         self.config.label2id = {label: i for i, label in enumerate(self.labels)}
@@ -188,12 +188,7 @@ class TextClassifier(LightningModule):
             self.log(name, metric, prog_bar=name.endswith("accuracy"), metric_attribute=f"_metrics.{name}")
 
 
-def _label_names(config: PretrainedConfig) -> list[str]:
-    names: Any = config.id2label
-    return [names[i] for i in sorted(names)]
-
-
 def _named_labels(config: PretrainedConfig) -> list[str] | None:
     """Return the labels that a configuration names, or None where they are the library's placeholders."""
-    names = _label_names(config)
+    names = label_names(config)
     return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names

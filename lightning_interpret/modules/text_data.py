@@ -11,9 +11,8 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_interpret.data import TextRow, hub_rows, read_rows
+from lightning_interpret.data import TextRow, class_of, hub_rows, read_rows
 from lightning_interpret.modules.portable import named_tokenizer
-from lightning_interpret.names import unknown
 from lightning_interpret.tasks.encode import encode, max_tokens
 from lightning_interpret.tasks.transformer import transformer_in
 
@@ -189,11 +188,10 @@ class TextDataModule(LightningDataModule):
 
     def _label(self, row: TextRow, split: str) -> str:
         labels = self.labels or []
-        if row.label in labels:
-            return row.label
-        if row.label is not None and row.label.isdecimal() and int(row.label) < len(labels):
-            return labels[int(row.label)]
-        raise ValueError(f"{self._named(split)}, line {row.line}: {unknown('label', row.label, labels)}")
+        try:
+            return labels[class_of(row.label, labels)]
+        except ValueError as error:
+            raise ValueError(f"{self._named(split)}, line {row.line}: {error}") from error
 
     def _named(self, split: str) -> str:
         return f"{self.dataset}, split {self._sources[split]}" if self.dataset else str(self._sources[split])

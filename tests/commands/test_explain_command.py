@@ -197,7 +197,8 @@ def test_a_row_that_fails_says_why_and_keeps_its_place(explain, write_rows):
     assert [row["row"] for row in rows] == list(range(len(ROWS)))
     failed = rows[2]
     assert (failed["text"], failed["gold"], failed["scores"], failed["target"]) == ("good", "positve", [], None)
-    assert "line 4: `label='positve'` does not exist. Did you mean 'positive'" in failed["reasons"]["scores"]
+    assert "`label='positve'` does not exist. Did you mean 'positive'" in failed["reasons"]["scores"]
+    assert failed["line"] == 4
     assert set(failed) == set(rows[0])
     assert AttributionRow.from_dict(failed).example_id == 2
     assert [row["target"] is None for row in rows] == [False, False, True, False, False, False, False]

@@ -108,7 +108,7 @@ def test_t9_internal_batch_size(name):
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "longformer"])
 def test_completeness(name, side):
     model, task, tokenizer = case_of(name, side)
-    record = IntegratedGradients(tolerance=0.01, max_steps=512)(model.train(), batch_of(tokenizer), task)
+    record = IntegratedGradients(tolerance=0.01, max_steps=4096)(model.train(), batch_of(tokenizer), task)
     assert record.converged == (True, True)
     assert float(record.relative_error.max()) <= 0.01
     missed = record.scores.double().sum(dim=1) - (record.target - record.baseline_target)
