@@ -336,9 +336,8 @@ class Attribution:
             if values is None:
                 return None
             values = [math.nan if value is None else value for value in values]
-            return torch.tensor(
-                values, dtype=torch.float64 if any(isinstance(v, float) for v in values) else torch.long
-            )
+            whole = not any(isinstance(value, float) for value in values)
+            return torch.tensor(values, dtype=torch.long if whole else torch.float64)
 
         units = Units(
             kind=first.units,

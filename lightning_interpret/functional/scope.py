@@ -26,7 +26,7 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         full_precision: Whether weights and buffers in half precision are float32 copies inside the block.
     """
     with ExitStack() as stack:
-        # scopes of two threads may overlap without one being inside the other: what the second finds must be the module's
+        # two threads' scopes may overlap without one being inside the other: the second must find the module's own
         stack.enter_context(_LOCKS.setdefault(module, RLock()))
         stack.enter_context(_random_states())
         stack.callback(_restore_training, [(part, part.training) for part in module.modules()])
