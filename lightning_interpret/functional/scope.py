@@ -82,9 +82,8 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
 
     try:
         for part in module.modules():
-            renormalises = (
-                getattr(part, "max_norm", None) is not None
-            )  # an embedding that rescales rows when it reads them
+            # an embedding with `max_norm` rescales rows in place when it reads them
+            renormalises = getattr(part, "max_norm", None) is not None
             for store, copy in ((part._parameters, renormalises), (part._buffers, True)):
                 for name, tensor in list(store.items()):
                     if tensor is not None:
