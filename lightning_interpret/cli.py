@@ -77,7 +77,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
     parser.add_argument("--val-file", help="validation rows; by default a tenth of the training rows")
     parser.add_argument("--model", help="a transformers directory, a hub name, or a Lightning checkpoint of ours")
-    _add_columns(parser)
+    _add_columns(parser, "label")
     parser.add_argument("--method", default="integrated_gradients", help="saliency method (default: %(default)s)")
     parser.add_argument("--epochs", type=_positive, help="epochs (default: 6 from scratch, 1 for a given model)")
     parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
@@ -100,14 +100,14 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", help="layer to attribute to (default: the word embeddings)")
     parser.add_argument("--which", default="predicted", help="predicted, gold, a label, or A-B (default: %(default)s)")
     parser.add_argument("--score", default="logit", help="logit, log_prob, prob or margin of it (default: %(default)s)")
-    _add_columns(parser)
+    _add_columns(parser, "label with --which gold, else none is read")
     parser.add_argument("--batch-size", type=_positive, default=16, help="texts in a batch (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="write the output anew instead of going on with it")
 
 
-def _add_columns(parser: argparse.ArgumentParser) -> None:
+def _add_columns(parser: argparse.ArgumentParser, label: str) -> None:
     parser.add_argument("--text-column", default="text", help="column of the text (default: %(default)s)")
-    parser.add_argument("--label-column", default=None, help="column of the label (default: label)")
+    parser.add_argument("--label-column", help=f"column of the label (default: {label})")
     parser.add_argument("--id-column", help="column of an integer id (default: rows are numbered)")
 
 

@@ -1,3 +1,7 @@
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read at import: a test that asks a hub fails at once
+
 import pytest
 import torch
 

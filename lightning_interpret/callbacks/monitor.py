@@ -201,7 +201,7 @@ class Monitor(Callback):
         try:
             probes = Probes(loaders, self.probes)
         except ValueError as error:  # no sanity check has found it: the run is worth more than the probe
-            if self.on_error == "raise" or trainer.state.fn != "fit":
+            if self.on_error == "raise":
                 raise
             self._say(f"{error} Examples spread over it are explained instead.")
             probes = Probes(loaders, len(self.probes) if isinstance(self.probes, list) else self.probes)

@@ -34,8 +34,8 @@ def quadrature(rule: str, nodes: int) -> tuple[Tensor, Tensor]:
         ValueError: If ``rule`` does not exist or ``nodes`` is not positive.
     """
     choose("rule", rule, RULES)
-    if nodes < 1:
-        raise ValueError(f"`steps={nodes}` must be at least 1.")
+    if not isinstance(nodes, int) or nodes < 1:
+        raise ValueError(f"`steps={nodes!r}` must be a whole number of at least 1.")
     if rule == "gauss_legendre":
         k = torch.arange(1, nodes, dtype=torch.float64)
         off_diagonal = k / (4 * k * k - 1).sqrt()
@@ -65,9 +65,18 @@ class PathIntegral:
 
 
 def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scores ``(M,)`` and their gradients ``(M, *shape)`` at M points, without a graph."""
+    """Return the scores ``(M,)`` and their gradients ``(M, *shape)`` at M points, without a graph.
+
+    Raises:
+        ValueError: If no gradient of the score reaches the points.
+    """
     points = points.detach().requires_grad_()
     values = score(points, rows)
+    if not values.requires_grad:
+        raise ValueError(
+            "The score does not depend on the layer by a gradient: the model runs what follows it under `no_grad`, or "
+            "detaches it. Choose a layer after that place."
+        )
     (gradient,) = torch.autograd.grad(values.sum(), points, materialize_grads=True)
     return values.detach(), gradient
 
@@ -122,12 +131,9 @@ def integrate(
         allowed = tolerance * (target - baseline_target).double().abs().clamp(min=error_floor)
         pieces = segments.count(count)
         off = segments.total_error(count).abs() > allowed
-        off &= (pieces + 1) * steps <= max_steps
-        # a segment is split if it holds more than its share of the error; the largest always is
-        share = (allowed / pieces)[segments.row]
-        largest = zero.scatter_reduce(0, segments.row, segments.error.abs(), "amax")[segments.row]
-        split = off[segments.row] & ((segments.error.abs() > share) | (segments.error.abs() == largest))
-        split &= segments.error.abs().isfinite()
+        # split is what holds more than its share of the error, as the largest segment of a row that is off always does
+        split = off[segments.row] & (segments.error.abs() > (allowed / pieces)[segments.row])
+        split &= segments.error.isfinite()
         split = _within(split, segments, max_steps // steps - pieces)
         if not split.any():
             break

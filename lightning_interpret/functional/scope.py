@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,9 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         full_precision: Whether weights and buffers in half precision are float32 copies inside the block.
     """
     with ExitStack() as stack:
-        # two threads' scopes may overlap without one being inside the other: the second must find the module's own
-        stack.enter_context(_LOCKS.setdefault(module, RLock()))
+        # two threads' scopes may overlap without one being inside the other, and share modules or PyTorch's switches:
+        # what the second finds must be what is theirs, and not the first one's stand-ins
+        stack.enter_context(_LOCK)
         stack.enter_context(_random_states())
         stack.callback(_restore_training, [(part, part.training) for part in module.modules()])
         module.eval()
@@ -41,7 +41,7 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         yield
 
 
-_LOCKS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+_LOCK = RLock()
 
 
 @contextmanager

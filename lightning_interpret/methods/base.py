@@ -74,6 +74,19 @@ class Method(ABC):
     ) -> Attribution:
         """Return the attribution to one layer; called inside the explaining scope."""
 
+    def __post_init__(self) -> None:
+        """Refuse options that are out of their range; the message names them."""
+        for option, lowest in (("internal_batch_size", 1), ("max_steps", getattr(self, "steps", 1))):
+            value = getattr(self, option, None)
+            if value is not None and not (isinstance(value, int) and value >= lowest):
+                raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
+        for option in ("tolerance", "error_floor"):
+            value = getattr(self, option, None)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{option}={value!r}` must be positive.")
+        if hasattr(self, "baseline"):
+            Baseline.ensure(self.baseline)
+
     @property
     def baseline_used(self) -> Baseline | None:
         """The baseline that the method needs, or None."""
@@ -177,7 +190,7 @@ def open_case(
             some = task.take(batch, targets.example[rows])
             return task.score(opened.put(points, lambda: task.logits(module, some)), targets.at(rows), output)
 
-        gold, ids, notes = task.gold_names(batch), task.example_ids(batch), task.notes(batch)
+        gold, ids, notes = task.gold_names(batch), task.example_ids(batch), _notes(task, batch, units)
         of = targets.example.tolist()
         predicted = task.names(logits)
         rows = units.take(targets.example.cpu())
@@ -197,7 +210,7 @@ def open_case(
                 "prediction": tuple(predicted[i] for i in of),
                 "gold": None if gold is None else tuple(gold[i] for i in of),
                 "example_id": None if ids is None else tuple(ids[i] for i in of),
-                "notes": None if notes is None else tuple(tuple(notes[i]) for i in of),
+                "notes": tuple(notes[i] for i in of),
                 "baseline": None if baseline is None else baseline.name,
                 "reasons": _reasons(gold, ids),
             },
@@ -244,6 +257,14 @@ def _read_baseline(
 def _in_single_precision(features: Tensor) -> Tensor:
     """Return features in which a path can be told apart: half precision has 8e-3 of error alone."""
     return features if features.dtype == torch.float64 else features.float()
+
+
+def _notes(task: Task, batch: Any, units: Units) -> list[tuple[str, ...]]:
+    """Return the task's notes, and one on every text of which nothing can be absent."""
+    nothing = (units.special | units.padding).flatten(1).all(dim=1).tolist()
+    said = task.notes(batch) or [()] * len(nothing)
+    empty = "the text has no tokens of its own: there is nothing to attribute to"
+    return [(*notes, empty) if none else tuple(notes) for notes, none in zip(said, nothing, strict=True)]
 
 
 def _reasons(gold: object, ids: object) -> dict[str, str]:

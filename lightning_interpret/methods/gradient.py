@@ -37,6 +37,7 @@ class Gradient(Method):
     internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choose("norm", self.norm, ("l2", "mean_abs"))
 
     def attribute(
@@ -78,9 +79,6 @@ class GradientTimesInput(Method):
     baseline: str | Baseline = _NOTHING
     error_floor: float = 0.01
     internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        Baseline.ensure(self.baseline)
 
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str

@@ -47,16 +47,8 @@ class IntegratedGradients(Method):
     internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        Baseline.ensure(self.baseline)
+        super().__post_init__()
         quadrature(self.rule, self.steps)
-        for option, lowest in (("max_steps", self.steps), ("internal_batch_size", 1)):
-            value = getattr(self, option)
-            if value is not None and value < lowest:
-                raise ValueError(f"`{option}={value}` must be at least {lowest}.")
-        for option in ("tolerance", "error_floor"):
-            value = getattr(self, option)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{option}={value}` must be positive.")
 
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str

@@ -24,22 +24,6 @@ def named_config(name: str) -> PretrainedConfig:
         raise OSError(f"`model={name!r}` {what} ({str(error).splitlines()[0]})") from error
 
 
-def named_tokenizer(name: str) -> Any:
-    """Return a tokenizer by its name or directory.
-
-    Raises:
-        OSError: If there is none.
-    """
-    try:
-        found = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise OSError(f"`tokenizer={name!r}` cannot be loaded ({str(error).splitlines()[0]})") from error
-    # where a directory holds a model alone, `transformers` makes a tokenizer that knows its special tokens only
-    if set(found.get_vocab().values()) <= set(found.all_special_ids):
-        raise OSError(f"`tokenizer={name!r}` has no vocabulary: save the tokenizer there with `save_pretrained`.")
-    return found
-
-
 def tokenizer_files(tokenizer: Any) -> dict[str, str]:
     """Return the files of a tokenizer by name, in base64."""
     with tempfile.TemporaryDirectory() as folder:

@@ -21,11 +21,11 @@ from lightning_interpret.modules.portable import (
     config_from,
     config_values,
     named_config,
-    named_tokenizer,
     tokenizer_files,
     tokenizer_from,
 )
 from lightning_interpret.tasks import SequenceClassification
+from lightning_interpret.tasks.encode import named_tokenizer
 from lightning_interpret.tasks.transformer import call, label_names
 
 
@@ -70,7 +70,13 @@ class TextClassifier(LightningModule):
                 f"model={model!r} and config={'values' if config else None!r}."
             )
         self.save_hyperparameters(ignore=["tokenizer", "config"])
-        self.labels = [str(label) for label in labels] if labels else _named_labels(self.config)
+        known = _named_labels(self.config)
+        self.labels = [str(label) for label in labels] if labels else known
+        if known is not None and known != self.labels and sorted(known) == sorted(self.labels or []):
+            raise ValueError(
+                f"`labels={self.labels}` are the model's labels in another order ({known}), which would swap its "
+                "classes: leave them out, or give them in its order."
+            )
         self._model_name, self._tokenizer = model, tokenizer
         self.model: PreTrainedModel | None = None
         self._metrics = torch.nn.ModuleDict()

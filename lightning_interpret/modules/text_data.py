@@ -12,8 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret.data import TextRow, class_of, hub_rows, read_rows
-from lightning_interpret.modules.portable import named_tokenizer
-from lightning_interpret.tasks.encode import encode, max_tokens
+from lightning_interpret.tasks.encode import encode, max_tokens, named_tokenizer
 from lightning_interpret.tasks.transformer import transformer_in
 
 _SPLITS = ("train", "val", "test", "predict")

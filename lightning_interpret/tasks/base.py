@@ -91,8 +91,9 @@ class Task(ABC):
 
     def labels(self, batch: Any) -> Tensor | None:
         """Return the gold targets, or None where the batch has none."""
-        found = batches.as_mapping(batch)
-        return next((found[name] for name in batches.LABEL_NAMES if isinstance(found.get(name), Tensor)), None)
+        parts = batches.as_mapping(batch)
+        found = next((parts[name] for name in batches.LABEL_NAMES if isinstance(parts.get(name), Tensor)), None)
+        return found.squeeze(1) if found is not None and found.dim() == 2 and found.shape[1] == 1 else found
 
     def take(self, batch: Any, index: Tensor) -> Any:
         """Return the batch with its examples gathered or repeated: any container."""
@@ -106,4 +107,4 @@ class Task(ABC):
     def notes(self, batch: Any) -> Sequence[tuple[str, ...]] | None:
         """Return for each example what its reader should know (``note`` in the batch), or None."""
         notes = batches.get(batch, "note")
-        return None if notes is None else [tuple(note for note in [text] if note) for text in notes]
+        return [(note,) if note else () for note in notes] if isinstance(notes, list) else None

@@ -7,7 +7,23 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import BatchEncoding, PreTrainedModel
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedModel
+
+
+def named_tokenizer(name: str) -> Any:
+    """Return a tokenizer by its name or directory.
+
+    Raises:
+        OSError: If there is none.
+    """
+    try:
+        found = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise OSError(f"`tokenizer={name!r}` cannot be loaded ({str(error).splitlines()[0]})") from error
+    # where a directory holds a model alone, `transformers` makes a tokenizer that knows its special tokens only
+    if set(found.get_vocab().values()) <= set(found.all_special_ids):
+        raise OSError(f"`tokenizer={name!r}` has no vocabulary: save the tokenizer there with `save_pretrained`.")
+    return found
 
 
 def max_tokens(tokenizer: Any, model: PreTrainedModel | None) -> int | None:
@@ -16,8 +32,8 @@ def max_tokens(tokenizer: Any, model: PreTrainedModel | None) -> int | None:
     if model is not None:
         tables = [part for name, part in model.named_modules() if name.endswith(("position_embeddings", ".wpe"))]
         limits += [
-            table.num_embeddings
-            - (0 if table.padding_idx is None else table.padding_idx + 1)  # RoBERTa's begin after it
+            # RoBERTa's positions begin after the padding id
+            table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
             for table in tables
             if isinstance(table, nn.Embedding)
         ]
@@ -58,18 +74,19 @@ def encode(
     )
     cut = [_cut(batch, i) if max_length is not None else 0 for i in range(len(texts))]
     lengths = [len(ids) for ids in batch["input_ids"]]
+    width = max(1, *lengths)  # texts of no tokens are one token of padding
     offsets = batch.pop("offset_mapping", None)
     if tokenizer.pad_token_id is None:
-        if len(set(lengths)) > 1:
+        if set(lengths) != {width}:
             raise ValueError(
-                "The tokenizer has no padding token, so texts of several lengths make no batch: set "
+                "The tokenizer has no padding token, so texts of several lengths, or of none, make no batch: set "
                 "`tokenizer.pad_token = tokenizer.eos_token` (and `model.config.pad_token_id`), or use batch size 1."
             )
         padded = batch.convert_to_tensors("pt")
     else:
-        padded = tokenizer.pad(batch, return_tensors="pt")
+        padded = tokenizer.pad(batch, padding="max_length", max_length=width, return_tensors="pt")
     if offsets is not None:
-        width, left = max(lengths), tokenizer.padding_side == "left"
+        left = tokenizer.padding_side == "left"
         blanks = [[(0, 0)] * (width - length) for length in lengths]
         rows = [blank + row if left else row + blank for row, blank in zip(offsets, blanks, strict=True)]
         padded["offset_mapping"] = torch.tensor(rows, dtype=torch.long).reshape(len(rows), width, 2)

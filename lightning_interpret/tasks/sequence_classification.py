@@ -17,6 +17,7 @@ from lightning_interpret.functional.features import find_layer
 from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches, words
 from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
+from lightning_interpret.tasks.encode import named_tokenizer
 from lightning_interpret.tasks.transformer import call, find_token_id, running_embedding, special_mask, transformer_in
 
 
@@ -53,11 +54,7 @@ class SequenceClassification(Task):
                 "`tokenizer=None`: to show tokens, their tokenizer is needed. Give `tokenizer=` (an object, a name or "
                 "a directory), or keep it in the module or the data module as `tokenizer`."
             )
-        if isinstance(self._tokenizer, str):
-            from transformers import AutoTokenizer
-
-            return AutoTokenizer.from_pretrained(self._tokenizer)
-        return self._tokenizer
+        return named_tokenizer(self._tokenizer) if isinstance(self._tokenizer, str) else self._tokenizer
 
     # What the model is
 

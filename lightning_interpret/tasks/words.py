@@ -68,7 +68,7 @@ def _runs(
     """Yield the places of tokens, those of one character that is cut into bytes together."""
     run: list[int] = []
     for i in range(len(tokens)):
-        if run and special[i]:
+        if run and (special[i] or tokens[i].startswith(_BEGINS)):
             yield run
             run = []
         run = [*run, i]

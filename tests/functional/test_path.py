@@ -227,7 +227,7 @@ def test_unknown_rule_names_the_near_one():
 
 
 def test_no_node_is_refused():
-    with pytest.raises(ValueError, match=r"`steps=0` must be at least 1"):
+    with pytest.raises(ValueError, match=r"`steps=0` must be a whole number of at least 1"):
         quadrature("midpoint", 0)
 
 

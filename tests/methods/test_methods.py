@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, wordpiece
+from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, classifier, wordpiece
 from torch import nn
 
 from lightning_interpret import Attribution, Gradient, GradientTimesInput, IntegratedGradients
 from lightning_interpret.methods import METHODS, Method, method_named
+from lightning_interpret.tasks import find_task
 
 EVERY = [IntegratedGradients(), GradientTimesInput(), GradientTimesInput(baseline="pad"), Gradient()]
 
@@ -56,10 +57,10 @@ def test_options_cannot_change():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, r"`steps=0` must be at least 1"),
+        ({"steps": 0}, r"`steps=0` must be a whole number of at least 1"),
         ({"rule": "trapezoid"}, r"`rule='trapezoid'` does not exist"),
-        ({"max_steps": 15}, r"`max_steps=15` must be at least 16"),
-        ({"internal_batch_size": 0}, r"`internal_batch_size=0` must be at least 1"),
+        ({"max_steps": 15}, r"`max_steps=15` must be a whole number of at least 16"),
+        ({"internal_batch_size": 0}, r"`internal_batch_size=0` must be a whole number of at least 1"),
         ({"tolerance": 0}, r"`tolerance=0` must be positive"),
         ({"tolerance": -1.0}, r"`tolerance=-1.0` must be positive"),
         ({"tolerance": math.nan}, r"`tolerance=nan` must be positive"),
@@ -348,3 +349,38 @@ def test_a_compiled_module_is_explained_eagerly_under_the_names_of_what_was_comp
     record = IntegratedGradients()(torch.compile(model, backend=never), batch, task)
     assert record.layer == "embedding"
     assert torch.equal(record.scores, expected.scores)
+
+
+@pytest.mark.parametrize("method", [Gradient, GradientTimesInput, IntegratedGradients])
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_every_method_checks_how_many_go_in_a_pass(method, size):
+    with pytest.raises(ValueError, match="internal_batch_size"):
+        method(internal_batch_size=size)
+
+
+def test_first_order_needs_a_positive_floor_and_a_baseline_that_exists():
+    with pytest.raises(ValueError, match="`error_floor=-1` must be positive"):
+        GradientTimesInput(error_floor=-1)
+    with pytest.raises(ValueError, match="Did you mean 'zero'"):
+        GradientTimesInput(baseline="zeros")
+
+
+def test_a_layer_that_the_model_detaches_is_refused_with_the_reason():
+    class Frozen(Bag):
+        def forward(self, *parts):
+            with torch.no_grad():
+                return super().forward(*parts)
+
+    with pytest.raises(ValueError, match=r"no_grad.*Choose a layer after that place"):
+        IntegratedGradients()(Frozen(), batch_of(wordpiece()), BagTask(wordpiece()))
+
+
+def test_a_text_of_no_tokens_has_no_score_and_says_so():
+    tokenizer = wordpiece()
+    model = classifier("bert")
+    task = find_task(model, tokenizer=tokenizer)
+    record = IntegratedGradients()(model, batch_of(tokenizer, ["", "a dull film"]), task)
+    assert record[0].scores == (0.0, 0.0)
+    assert record[0].error == 0
+    assert record[0].notes == ("the text has no tokens of its own: there is nothing to attribute to",)
+    assert record[1].notes == ()

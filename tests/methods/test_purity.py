@@ -215,42 +215,79 @@ def test_another_thread_sees_untouched_logits():
     assert any(not torch.equal(logits, expected) for logits in replaced)  # while here other values were put
 
 
-def test_two_threads_may_explain_one_module():
-    """Scopes that overlap without nesting must not leave one's stand-ins in the place of the weights."""
-    model, tokenizer = Bag(Stateful()).train(), wordpiece()
+def overlapping(first, second):
+    """Explain two modules in two threads: the second begins while the first is explained, and ends after it if it can.
+
+    ``first`` and ``second`` are each a module and the name of its embeddings.
+    """
+    tokenizer = wordpiece()
     batch = batch_of(tokenizer)
-    before = state_of(model)
     first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
 
-    class First(BagTask):
+    class Waits(BagTask):
+        def __init__(self, name, enters, waits_for):
+            super().__init__(tokenizer)
+            self.name, self.enters, self.waits_for = name, enters, waits_for
+
+        def layer(self, module):
+            return self.name
+
         def logits(self, module, batch):
-            first_is_in.set()
-            second_is_in.wait(0.1)
+            self.enters.set()
+            self.waits_for.wait(0.1)
             return super().logits(module, batch)
 
-    class Second(BagTask):
-        def logits(self, module, batch):
-            second_is_in.set()
-            first_is_out.wait(0.1)
-            return super().logits(module, batch)
-
-    def first():
-        Gradient()(model, batch, First(tokenizer))
+    def run_first():
+        Gradient()(first[0], batch, Waits(first[1], first_is_in, second_is_in))
         first_is_out.set()
 
-    def second():
+    def run_second():
         first_is_in.wait(5)
-        Gradient()(model, batch, Second(tokenizer))
+        Gradient()(second[0], batch, Waits(second[1], second_is_in, first_is_out))
 
-    threads = [threading.Thread(target=run) for run in (first, second)]
+    threads = [threading.Thread(target=run) for run in (run_first, run_second)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+class Around(nn.Module):
+    """A module that holds another, as a LightningModule holds its model."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args):
+        return self.inner(*args)
+
+
+@pytest.mark.parametrize("wraps", [(False, False), (True, False), (False, True)])
+def test_two_threads_may_explain_one_module(wraps):
+    """Scopes that overlap without nesting must not leave one's stand-ins in the place of the weights."""
+    model = Bag(Stateful()).train()
+    before = state_of(model)
+    overlapping(*((Around(model), "inner.embedding") if wrap else (model, "embedding") for wrap in wraps))
     after = state_of(model)
     for state in (before, after):
         del state["random"]  # threads share the random states, so that they draw from one another's
     assert_same(before, after)
+
+
+def test_two_threads_may_explain_two_modules():
+    """Settings of the whole process are restored too."""
+
+    def settings():
+        return torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn.enabled
+
+    torch.backends.mha.set_fastpath_enabled(True)
+    before = settings()
+    overlapping((Bag(Stateful()), "embedding"), (Bag(), "embedding"))
+    try:
+        assert settings() == before
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
 
 
 def test_an_embedding_that_changes_its_own_weight_does_not():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tiny import CLASSIFIERS, LONG, SHORT, wordpiece
+from tokenizers import processors
 
 from lightning_interpret.tasks.encode import encode, max_tokens
 
@@ -46,7 +47,7 @@ def test_a_text_that_is_cut_says_so():
 def test_without_a_padding_token_only_equal_lengths_make_a_batch():
     tokenizer = wordpiece(pad_token=None)
     assert encode(tokenizer, [SHORT, SHORT])["input_ids"].shape == (2, len(tokenizer(SHORT)["input_ids"]))
-    with pytest.raises(ValueError, match="no padding token, so texts of several lengths make no batch"):
+    with pytest.raises(ValueError, match="no padding token, so texts of several lengths, or of none, make no batch"):
         encode(tokenizer, TEXTS)
 
 
@@ -61,3 +62,12 @@ def test_the_longest_text_is_the_smaller_of_tokenizer_and_model():
     assert max_tokens(wordpiece(model_max_length=12), CLASSIFIERS["bert"]()) == 12
     assert max_tokens(wordpiece(model_max_length=512), CLASSIFIERS["bert"]()) == 40
     assert max_tokens(wordpiece(), CLASSIFIERS["t5"]()) is None
+
+
+def test_texts_of_no_tokens_make_a_batch_of_padding():
+    tokenizer = wordpiece()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+    batch = encode(tokenizer, ["", ""])
+    assert batch["input_ids"].tolist() == [[tokenizer.pad_token_id]] * 2
+    assert batch["attention_mask"].tolist() == [[0], [0]]
+    assert batch["offset_mapping"].shape == (2, 1, 2)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, PreTrainedTokenizerFast
 
 from lightning_interpret import TextClassifier, TextDataModule
+from lightning_interpret.modules.from_scratch import small_encoder
 from lightning_interpret.modules.portable import config_values
 from lightning_interpret.tasks.encode import encode
 
@@ -270,3 +271,10 @@ def test_a_decoder_without_a_padding_token_is_padded(tmp_path):
     trainer.save_checkpoint(tmp_path / "gpt.ckpt")
     loaded = TextClassifier.load_from_checkpoint(tmp_path / "gpt.ckpt")
     assert torch.equal(logits_of(loaded, [text for text, _ in rows]), together)
+
+
+def test_labels_in_another_order_than_the_models_are_refused(tmp_path):
+    module = small_encoder(["a b c"], ["negative", "positive"])
+    module.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"in another order .* which would swap its classes"):
+        TextClassifier(str(tmp_path), labels=["positive", "negative"])

@@ -173,6 +173,7 @@ def test_byte_level_is_really_cut(byte_level):
         ("bad café", ["bad", "café"]),
         ("naïve film", ["naïve", "film"]),
         ("кино was great", ["кино", "was", "great"]),
+        ("the � film was �", ["the", "�", "film", "was", "�"]),  # mojibake that is in the text itself
         ("“great”", ["“", "great", "”"]),
     ],
 )
