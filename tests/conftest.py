@@ -13,3 +13,8 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--data-folder", help="the folder of the real data sets, for slow tests")
+    parser.addoption("--encoder-folder", help="a directory of a pretrained MiniLM, for slow tests")

@@ -117,6 +117,10 @@ class Monitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the task and check every option that names something, before training starts."""
         self._prepare(trainer, pl_module)
+        if not trainer.enable_validation:
+            self._say(
+                "this fit has no validation (no loader, no step, or `limit_val_batches=0`): nothing is explained."
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a validation run."""
@@ -245,6 +249,8 @@ class Monitor(Callback):
             with attribution_mode(trainer, module, self.precision):
                 batch = to_module(probes.batch(numbers, current, task), trainer, module, self.precision)
                 found = list(zip(numbers, self.explain(module, batch, task), strict=True))
+            for probe, row in found:
+                self.update(self._metrics, probe, row)
         except Exception as error:
             if self.on_error == "raise":
                 raise
@@ -252,8 +258,6 @@ class Monitor(Callback):
                 return sum(self._explain(trainer, module, task, probes, [k], current) for k in numbers)
             self._say(f"probe {numbers[0]} could not be explained ({type(error).__name__}: {error}); training goes on.")
             return 1
-        for probe, row in found:
-            self.update(self._metrics, probe, row)
         self._rows += found
         return 0
 

@@ -217,7 +217,8 @@ def test_of_several_loaders_the_first_is_probed(tmp_path):
 
 def test_without_validation_batches_nothing_is_explained_and_nothing_breaks(tmp_path):
     watcher = Counts(probes=2)
-    run(tmp_path, [watcher], limit_val_batches=0)
+    with pytest.warns(UserWarning, match="no validation .* nothing is explained"):
+        run(tmp_path, [watcher], limit_val_batches=0)
     assert watcher.calls == []
 
 
