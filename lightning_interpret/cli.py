@@ -79,9 +79,13 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a transformers directory, a hub name, or a Lightning checkpoint of ours")
     _add_columns(parser, "label")
     parser.add_argument("--method", default="integrated_gradients", help="saliency method (default: %(default)s)")
-    parser.add_argument("--epochs", type=_positive, help="epochs (default: 6 from scratch, 1 for a given model)")
+    parser.add_argument(
+        "--epochs",
+        type=_positive,
+        help="epochs (default: as many as make 48,000 texts from scratch, at most 20; 1 for a given model)",
+    )
     parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
-    parser.add_argument("--size", type=_positive, default=8000, help="reviews to generate (default: %(default)s)")
+    parser.add_argument("--size", type=_positive, default=24000, help="reviews to generate (default: %(default)s)")
     parser.add_argument("--probes", type=_positive, default=8, help="validation texts to follow (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
 

@@ -29,6 +29,7 @@ from lightning_interpret.modules.from_scratch import small_encoder
 from lightning_interpret.report import terminal
 
 _VALIDATIONS = 8  # points on the curves, over the whole run
+_TEXTS = 48_000  # that a small encoder reads before it knows a negation
 _JUDGED = 64  # validation texts explained for the table at the end
 _SHOWN = 4
 
@@ -98,7 +99,7 @@ def _module_and_data(options: argparse.Namespace) -> tuple[TextClassifier, TextD
 def _trainer(
     options: argparse.Namespace, folder: Path, monitor: SaliencyMonitor, *, from_scratch: bool, rows: int
 ) -> Trainer:
-    epochs = options.epochs or (6 if from_scratch else 1)
+    epochs = options.epochs or (min(20, max(1, round(_TEXTS / rows))) if from_scratch else 1)
     batches = -(-rows // options.batch_size)
     return Trainer(
         max_epochs=epochs,
@@ -114,7 +115,7 @@ def _trainer(
 
 def _write_reviews(options: argparse.Namespace, folder: Path) -> dict[int, Review]:
     """Write the generated corpus with its ground truth, point the options at it, and return the validation reviews."""
-    validation = max(2, options.size // 10)
+    validation = min(800, max(2, options.size // 10))
     train = ReviewCorpus(options.size, seed=options.seed, flipped=0.02, duplicates=0.05, shortcut=0.2)
     val = ReviewCorpus(validation, seed=options.seed + 1)
     for name, corpus in (("train", train), ("val", val)):

@@ -37,7 +37,7 @@ def word_piece(texts: Iterable[str], *, vocabulary: int = 8000, max_length: int 
     return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=max_length, **names)
 
 
-def small_encoder(texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 1e-3) -> TextClassifier:
+def small_encoder(texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 5e-4) -> TextClassifier:
     """Return an untrained BERT of two layers and 96 dimensions, with a tokenizer for ``texts``."""
     tokenizer: Any = word_piece(texts)
     config = BertConfig(
