@@ -1,0 +1,74 @@
+"""What the package promises as a whole: light to import, public names, imports that run one way."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import lightning_interpret
+
+ROOT = Path(lightning_interpret.__file__).parent
+ROOMS = {
+    "names": set(),
+    "palette": set(),
+    "explanations": {"palette"},
+    "functional": {"names"},
+    "data": {"names"},
+    "tasks": {"explanations", "functional", "names"},
+    "methods": {"tasks", "functional", "explanations", "names"},
+    "metrics": {"functional"},
+    "report": {"explanations", "palette"},
+    "modules": {"tasks", "data", "names"},
+    "callbacks": {"methods", "metrics", "report", "tasks", "functional", "explanations", "names"},
+    "commands": {"callbacks", "modules", "methods", "report", "tasks", "functional", "data", "explanations", "names"},
+    "cli": {"commands"},
+}
+
+
+def test_importing_the_package_loads_neither_torch_nor_lightning():
+    code = (
+        "import sys, lightning_interpret; loaded = {name.split('.')[0] for name in sys.modules};"
+        "assert not loaded & {'torch', 'lightning', 'transformers', 'numpy'}, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT.parent)})
+
+
+@pytest.mark.parametrize("name", lightning_interpret.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    assert getattr(lightning_interpret, name).__doc__
+    assert name in dir(lightning_interpret)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error_that_lists_those_there_are():
+    with pytest.raises(AttributeError, match=r"has no attribute 'SaliencyMonitr'; it has .*SaliencyMonitor"):
+        _ = lightning_interpret.SaliencyMonitr
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert lightning_interpret.__version__ == version("lightning-interpret")
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for name in _imports(path):
+        parts = name.split(".")
+        if parts[0] == "lightning_interpret" and len(parts) > 1:
+            assert parts[1] == room or parts[1] in ROOMS[room], f"{path} imports {name}"
+        if room in ("functional", "tasks", "methods", "metrics", "report", "data", "explanations"):
+            assert parts[0] not in ("lightning", "pytorch_lightning"), f"{path} imports {name}"
+        if room == "functional":
+            assert parts[0] != "transformers", f"{path} imports {name}"
