@@ -25,8 +25,8 @@ def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
     accepted = inspect.signature(model.forward).parameters
     given = {name: value for name, value in parts.items() if name in accepted and name != "labels"}
     mask = given.get("attention_mask")
-    wanted = "position_ids" in accepted and "position_ids" not in given and _counts_from_zero(model)
-    if wanted and isinstance(mask, Tensor) and _left_padded(mask):
+    free = "position_ids" in accepted and "position_ids" not in given
+    if free and isinstance(mask, Tensor) and _left_padded(mask) and _counts_from_zero(model):
         given["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
     return model(**given, **({"return_dict": True} if "return_dict" in accepted else {}))
 
