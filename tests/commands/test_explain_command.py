@@ -358,7 +358,7 @@ BAD_OPTIONS = {
     "steps=abc": "`--set steps=abc`: expected int, but got str",
     "steps=2.5": "`--set steps=2.5`: expected int, but got float",
     "steps=true": "expected int, but got bool",
-    "steps=0": "`steps=0` must be at least 1",
+    "steps=0": "`steps=0` must be a whole number of at least 1",
     "stepz=8": "`--set='stepz=8'` does not exist. Did you mean 'steps=...'",
     "steps": "`--set='steps'` does not exist",
     "baseline=maks": "`baseline='maks'` does not exist. Did you mean 'mask'",

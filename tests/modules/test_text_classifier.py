@@ -120,7 +120,7 @@ def test_a_checkpoint_holds_all_that_a_prediction_needs(trained, tmp_path):
     assert torch.equal(kept["logits"], logits_of(trained.module))
     assert kept["labels"] == trained.module.labels
     assert kept["tokens"] == trained.module.tokenizer.tokenize(TEXTS[0])
-    assert kept["rate"] == 1e-3
+    assert kept["rate"] == 5e-4
 
 
 def test_a_checkpoint_of_a_model_by_name_holds_it_too(trained, tmp_path):
