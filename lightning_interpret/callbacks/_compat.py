@@ -1,12 +1,20 @@
 """What we read of Lightning that is not public: one place, held by contract tests."""
 
-from lightning.pytorch import Trainer
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
 
 
 def logging_step(trainer: Trainer) -> int:
     """Return the step at which Lightning stamps validation scalars, so that our points sit on the same x."""
     loop = getattr(trainer.fit_loop, "epoch_loop", None)
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
+    """Return the batch after ``on_before_batch_transfer``: the module's hook, or the data module's where it has one."""
+    hook = getattr(module, "_on_before_batch_transfer", module.on_before_batch_transfer)
+    return hook(batch, 0)
 
 
 def fast_dev_run(trainer: Trainer) -> bool:

@@ -23,7 +23,8 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
     Args:
         trainer: The trainer that runs the hook.
         module: Its module.
-        precision: ``"32"``: autocast off and half-precision weights as float32 copies; ``"model"``: the precision that
+        precision: ``"32"``: autocast off and half-precision weights as float32 copies (a model in double
+            precision stays there); ``"model"``: the precision that
             the trainer trains in.
 
     Raises:
@@ -32,7 +33,8 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
     full = precision == "32"
     with explaining(module, full_precision=full):
         device = module.device.type
-        context = torch.autocast(device, enabled=False) if full else trainer.precision_plugin.forward_context()
+        single = full and not any(weight.dtype == torch.float64 for weight in module.parameters())
+        context = torch.autocast(device, enabled=False) if single else trainer.precision_plugin.forward_context()
         try:
             with context:
                 yield

@@ -32,6 +32,9 @@ class Monitor(Callback):
     end of it. It never changes training: weights, buffers, optimiser, gradients, flags, hooks and random states are
     bit-identical with it and without it. Subclasses say what a probe's explanation is and which numbers it gives.
 
+    Two things are outside that promise: what a forward changes inside a container that the module keeps (appends to a
+    list), and a data set that draws from a random generator of its own, which is read at the probes' indices.
+
     Logged for every Monitor under ``interpret/<name>/``: ``seconds`` (of the slowest process) and ``failures``
     (examples that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``.
 
@@ -65,6 +68,8 @@ class Monitor(Callback):
     ) -> None:
         choose("precision", precision, PRECISIONS)
         choose("on_error", on_error, ("warn", "raise"))
+        if isinstance(probes, bool) or probes == []:
+            raise ValueError(f"`probes={probes!r}` must be a number of at least 1, or a list of indices.")
         for option, value in (("probes", probes), ("every_n_validations", every_n_validations)):
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"`{option}={value}` must be at least 1.")
@@ -229,8 +234,12 @@ class Monitor(Callback):
             done = len(self._rows) + failures
             group = self._affordable(2 * group, spent, spent / max(1, done))
             if waiting and group < 1:
-                self._say(f"`max_seconds={self.max_seconds}` is spent: {len(waiting)} of {done + len(waiting)} probes "
-                          "are left out. Ask for fewer `probes`, or a cheaper `method`.")  # fmt: skip
+                self._say(
+                    f"`max_seconds={self.max_seconds}` is spent: {len(waiting)} of {done + len(waiting)} probes are "
+                    "left out. Ask for fewer `probes`, or a cheaper `method`.",
+                    once="max_seconds",
+                    rank_zero=False,
+                )
                 break
         self._metrics["failures"].update(failures)
         self._metrics["seconds"].update(_now(module) - begin)
@@ -247,17 +256,21 @@ class Monitor(Callback):
         """Explain a group of probes and return how many failed; of a group that fails each is tried alone."""
         try:
             with attribution_mode(trainer, module, self.precision):
-                batch = to_module(probes.batch(numbers, current, task), trainer, module, self.precision)
+                batch = probes.batch(numbers, current, task)
+                batch = to_module(batch, trainer, module, precision=self.precision, moved=not probes.indexed)
                 found = list(zip(numbers, self.explain(module, batch, task), strict=True))
-            for probe, row in found:
-                self.update(self._metrics, probe, row)
         except Exception as error:
             if self.on_error == "raise":
                 raise
             if len(numbers) > 1:
                 return sum(self._explain(trainer, module, task, probes, [k], current) for k in numbers)
-            self._say(f"probe {numbers[0]} could not be explained ({type(error).__name__}: {error}); training goes on.")
+            why = f"{type(error).__name__}: {error}"
+            self._say(
+                f"probe {numbers[0]} could not be explained ({why}); training goes on.", once=why, rank_zero=False
+            )
             return 1
+        for probe, row in found:
+            self.update(self._metrics, probe, row)
         self._rows += found
         return 0
 
@@ -293,10 +306,13 @@ class Monitor(Callback):
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric", category=UserWarning)
             return {what: metric.to(module.device).compute().float() for what, metric in self._metrics.items()}
 
-    def _say(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
-            rank_zero_warn(f"{type(self).__name__}(name={self.name!r}): {message}")
+    def _say(self, message: str, *, once: str | None = None, rank_zero: bool = True) -> None:
+        """Warn once of a thing; of what only one process may have met, on that process."""
+        once = once or message
+        if once not in self._said:
+            self._said.add(once)
+            warn = rank_zero_warn if rank_zero else warnings.warn
+            warn(f"{type(self).__name__}(name={self.name!r}): {message}", stacklevel=2)
 
 
 def _now(module: LightningModule) -> float:

@@ -169,6 +169,7 @@ def features(
     Raises:
         LayerError: If no route is right; the message says why.
     """
+    find_layer(module, layer)
     routes, key = _ROUTES.setdefault(module, {}), (layer, units is not None)
     classes = (Features, EmbeddedFeatures) if units is not None else (Features,)
     known = routes.get(key)
@@ -180,6 +181,11 @@ def features(
     assert not isinstance(read, str)
     with classes[known](module, layer) as opened:
         yield opened, *read
+
+
+def same_layer(module: nn.Module, layer: str, other: str) -> bool:
+    """Return whether two names stand for one layer: one module, or embeddings of one weight."""
+    return find_layer(module, layer) in _shared(module, find_layer(module, other))
 
 
 def find_layer(module: nn.Module, layer: str) -> nn.Module:

@@ -74,8 +74,8 @@ def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tens
     values = score(points, rows)
     if not values.requires_grad:
         raise ValueError(
-            "The score does not depend on the layer by a gradient: the model runs what follows it under `no_grad`, or "
-            "detaches it. Choose a layer after that place."
+            "No gradient of the score reaches the layer: the model runs what follows it under `no_grad` or detaches "
+            "it, or uses another of its outputs than the first. Choose a layer after that place."
         )
     (gradient,) = torch.autograd.grad(values.sum(), points, materialize_grads=True)
     return values.detach(), gradient

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,17 +58,21 @@ def _no_fast_path() -> Iterator[None]:
 
 @contextmanager
 def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
-    """Put detached weights and copied buffers in the place of the module's own while the block lasts.
+    """Put detached weights and copies of all other tensors in the place of the module's own while the block lasts.
 
     The mechanism of ``torch.func.functional_call``, as a scope: tied weights stay tied, and the lists that recurrent
     layers keep of their own weights follow (``functional_call`` leaves its replacements in those lists behind).
+    Attributes of the module and its parts are what they were afterwards, whatever a forward has written there: a
+    counter, a hidden state, a cache. What a forward changes inside a container of its own (appends to a list) stays.
 
     Args:
         module: The module whose tensors are replaced.
         full_precision: Whether tensors in half precision become float32 copies.
     """
     replaced: dict[int, Tensor] = {}
-    undo: list[tuple[dict, str, object]] = []
+    saved = [
+        (store, dict(store)) for part in module.modules() for store in (vars(part), part._parameters, part._buffers)
+    ]
 
     def stand_in(tensor: Tensor, *, copy: bool) -> Tensor:
         if id(tensor) not in replaced:
@@ -76,28 +81,24 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
             replaced[id(tensor)] = value.clone() if copy and not half else value
         return replaced[id(tensor)]
 
-    def put(store: dict, name: str, value: object) -> None:
-        undo.append((store, name, store[name]))
-        store[name] = value
-
     try:
         for part in module.modules():
             # an embedding with `max_norm` rescales rows in place when it reads them
             renormalises = getattr(part, "max_norm", None) is not None
-            for store, copy in ((part._parameters, renormalises), (part._buffers, True)):
-                for name, tensor in list(store.items()):
-                    if tensor is not None:
-                        put(store, name, stand_in(tensor, copy=copy))
+            stores: tuple[tuple[dict[str, Any], bool], ...] = ((part._parameters, renormalises), (part._buffers, True))
+            for store, copy in stores:
+                store.update((name, stand_in(t, copy=copy)) for name, t in list(store.items()) if t is not None)
         for part in module.modules():
             for name, value in list(vars(part).items()):
                 if isinstance(value, list) and any(isinstance(item, Tensor) for item in value):
-                    put(vars(part), name, [replaced.get(id(item), item) for item in value])
-                elif isinstance(value, Tensor) and value.is_inference():  # a cache that `validate` left behind
-                    put(vars(part), name, value.clone())
+                    vars(part)[name] = [replaced.get(id(item), item) for item in value]
+                elif isinstance(value, Tensor):
+                    vars(part)[name] = stand_in(value, copy=True)
         yield
     finally:
-        for store, name, value in reversed(undo):
-            store[name] = value
+        for store, before in saved:
+            store.clear()
+            store.update(before)
 
 
 @contextmanager

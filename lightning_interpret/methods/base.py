@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_interpret.explanations import Attribution, Units
 from lightning_interpret.functional import path
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.features import features
+from lightning_interpret.functional.features import features, same_layer
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
@@ -172,7 +172,8 @@ def open_case(
 ) -> Iterator[Case]:
     """Read module, batch and task at x and at x', and keep the layer open for other values while the block lasts."""
     words = task.layer(module)
-    layer = layer or words
+    if layer is None or same_layer(module, layer, words):
+        layer = words  # by whatever name it was called: hooks on one module twice would hide x' from one another
     units = task.units(batch)
 
     def forward() -> Tensor:

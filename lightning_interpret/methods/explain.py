@@ -10,8 +10,7 @@ from torch import nn
 
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.tasks import Task, find_task
-from lightning_interpret.tasks.encode import encode, max_tokens
-from lightning_interpret.tasks.transformer import transformer_in
+from lightning_interpret.tasks.encode import encode, max_tokens, named_tokenizer
 
 
 def explain(
@@ -30,7 +29,7 @@ def explain(
 
     Args:
         model: A `transformers` classifier, or a module that holds one.
-        tokenizer: Its tokenizer.
+        tokenizer: Its tokenizer: the object, a name or a directory.
         texts: A text, or several.
         method: Name of a method, or one with its options.
         layer: Name of the layer to attribute to; by default the word embeddings.
@@ -49,12 +48,14 @@ def explain(
     """
     from lightning_interpret.methods import method_named
 
+    if isinstance(tokenizer, str):
+        tokenizer = named_tokenizer(tokenizer)
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts:
         raise ValueError("`texts` is empty: give a text or a list of them.")
     chosen, found = method_named(method), find_task(model, task=task, tokenizer=tokenizer)
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    limit, rows = max_tokens(tokenizer, transformer_in(model)), []
+    limit, rows = max_tokens(tokenizer, model), []
     for start in range(0, len(texts), batch_size):
         batch = encode(tokenizer, texts[start : start + batch_size], max_length=limit).to(device)
         rows += chosen(model, batch, found, layer=layer, which=which, output=output)

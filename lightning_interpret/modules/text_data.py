@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret.data import TextRow, class_of, hub_rows, read_rows
 from lightning_interpret.tasks.encode import encode, max_tokens, named_tokenizer
-from lightning_interpret.tasks.transformer import transformer_in
 
 _SPLITS = ("train", "val", "test", "predict")
 _LENGTHS_CHECKED = 2000
@@ -196,7 +195,7 @@ class TextDataModule(LightningDataModule):
         return f"{self.dataset}, split {self._sources[split]}" if self.dataset else str(self._sources[split])
 
     def _loader(self, split: str, *, shuffle: bool = False) -> DataLoader:
-        limit = max_tokens(self.tokenizer, transformer_in(self._module) if self._module is not None else None)
+        limit = max_tokens(self.tokenizer, self._module)
         limits = [length for length in (limit, self.max_length) if length is not None]
         length = min(limits, default=None)
         rows = self.rows[split]

@@ -26,19 +26,20 @@ def named_tokenizer(name: str) -> Any:
     return found
 
 
-def max_tokens(tokenizer: Any, model: PreTrainedModel | None) -> int | None:
+def max_tokens(tokenizer: Any, module: nn.Module | None) -> int | None:
     """Return how many tokens a text may have: what the tokenizer says and what the positions of the model allow."""
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 10**9 else []
-    if model is not None:
-        tables = [part for name, part in model.named_modules() if name.endswith(("position_embeddings", ".wpe"))]
+    if module is not None:
+        tables = [part for name, part in module.named_modules() if name.endswith(("position_embeddings", ".wpe"))]
         limits += [
             # RoBERTa's positions begin after the padding id
             table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
             for table in tables
             if isinstance(table, nn.Embedding)
         ]
-        positions = getattr(model.config, "max_position_embeddings", None)
-        limits += [positions] if isinstance(positions, int) and positions > 0 and not limits else []
+        models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+        positions = [getattr(model.config, "max_position_embeddings", None) for model in models]
+        limits += [] if limits else [count for count in positions if isinstance(count, int) and count > 0]
     return min(limits, default=None)
 
 

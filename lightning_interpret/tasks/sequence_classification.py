@@ -37,13 +37,14 @@ class SequenceClassification(Task):
     Args:
         tokenizer: The tokenizer, or the name or directory to load it from.
         labels: Names of the classes in order; by default those of the model's configuration.
+        model: Name of the `transformers` model in the module, where it holds several classifiers.
 
     Raises:
         ValueError: By :meth:`check` or on first use: no tokenizer, an unknown label, a baseline the tokenizer lacks.
     """
 
-    def __init__(self, tokenizer: Any = None, labels: Sequence[str] | None = None) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any = None, labels: Sequence[str] | None = None, model: str | None = None) -> None:
+        self._tokenizer, self._model = tokenizer, model
         self._labels = None if labels is None else tuple(str(label) for label in labels)
 
     @cached_property
@@ -60,7 +61,7 @@ class SequenceClassification(Task):
 
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the class scores ``(B, C)`` of the `transformers` model in ``module``."""
-        model = transformer_in(module)
+        model = transformer_in(module, self._model)
         if model is None:
             raise ValueError(_no_model(module))
         output = call(model, batches.as_mapping(batch))
@@ -80,7 +81,7 @@ class SequenceClassification(Task):
 
     def layer(self, module: nn.Module) -> str:
         """Return the name of the word embeddings."""
-        model = transformer_in(module)
+        model = transformer_in(module, self._model)
         if model is None:
             raise ValueError(_no_model(module))
         return running_embedding(module, model)
@@ -132,10 +133,11 @@ class SequenceClassification(Task):
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
         """Return the name of each gold label, a number where the classes are not named; None for what is no class."""
         gold = self.labels(batch)
-        if gold is None or gold.is_floating_point():
+        if gold is None or gold.is_floating_point() or gold.dim() != 1:
             return None
-        names = dict(enumerate(self._labels or ()))
-        return tuple(None if i < 0 else names.get(i, str(i)) for i in gold.tolist())
+        if self._labels is None:
+            return tuple(None if i < 0 else str(i) for i in gold.tolist())
+        return tuple(self._labels[i] if 0 <= i < len(self._labels) else None for i in gold.tolist())
 
     def _classes(self, which: str, labels: tuple[str, ...], logits: Tensor, batch: Any) -> tuple[Tensor, Tensor | None]:
         if which == "predicted":
@@ -144,6 +146,8 @@ class SequenceClassification(Task):
             gold = self.labels(batch)
             if gold is None:
                 raise ValueError("`which='gold'`, but the batch has no labels: explain 'predicted' or a named class.")
+            if gold.dim() != 1:
+                raise ValueError(f"`which='gold'` needs one class an example, but the labels have {tuple(gold.shape)}.")
             gold = gold.to(logits.device).long()
             without = ((gold < 0) | (gold >= len(labels))).nonzero().flatten().tolist()
             if without:
@@ -241,9 +245,9 @@ class SequenceClassification(Task):
         return words.mark_style(list(self.tokenizer.get_vocab()))
 
     def _token_id(self, module: nn.Module, kind: str) -> int:
-        found = find_token_id(self.tokenizer, transformer_in(module), kind)
+        found = find_token_id(self.tokenizer, transformer_in(module, self._model), kind)
         if found is None:
-            model = transformer_in(module)
+            model = transformer_in(module, self._model)
             there = [k for k in baselines.TOKEN_KINDS if find_token_id(self.tokenizer, model, k) is not None]
             raise ValueError(
                 f"`baseline={kind!r}`, but the tokenizer has no {kind} token. There is: "
@@ -263,6 +267,8 @@ def parse_which(which: str, labels: Sequence[str]) -> tuple[int, int | None]:
     cuts = [i for i, character in enumerate(which) if character == "-"]
     for cut in cuts:
         first, second = which[:cut].strip(), which[cut + 1 :].strip()
+        if first in labels and first == second:
+            raise ValueError(f"`which={which!r}` contrasts a class with itself: name two.")
         if first in labels and second in labels:
             return labels.index(first), labels.index(second)
     raise ValueError(unknown("which", which, ["predicted", "gold", *labels]))

@@ -10,10 +10,42 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from lightning_interpret.functional.features import find_layer
 
-def transformer_in(module: nn.Module) -> PreTrainedModel | None:
-    """Return the outermost `transformers` model in a module, or None."""
-    return next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+
+def transformer_in(module: nn.Module, name: str | None = None) -> PreTrainedModel | None:
+    """Return the `transformers` model in a module: the one named, else its only sequence classifier, else its first.
+
+    Args:
+        module: The module.
+        name: Name of the model in it.
+
+    Raises:
+        ValueError: If the name is of something else, or there are several sequence classifiers to choose from.
+    """
+    if name is not None:
+        named = find_layer(module, name)
+        if not isinstance(named, PreTrainedModel):
+            raise ValueError(f"`model={name!r}` is a {type(named).__name__}, no `transformers` model.")
+        return named
+    outermost: dict[str, PreTrainedModel] = {}
+    inside: set[int] = set()
+    for path, part in module.named_modules():
+        if isinstance(part, PreTrainedModel) and id(part) not in inside:
+            outermost[path] = part
+            inside |= {id(inner) for inner in part.modules()}
+    heads = {path: part for path, part in outermost.items() if is_classifier(part)}
+    if len(heads) > 1:
+        raise ValueError(
+            f"{type(module).__name__} holds several sequence classifiers ({', '.join(heads)}): say which is explained, "
+            f"`task=SequenceClassification(tokenizer, labels, model={next(iter(heads))!r})`."
+        )
+    return next(iter(heads.values()), next(iter(outermost.values()), None))
+
+
+def is_classifier(model: PreTrainedModel | None) -> bool:
+    """Return whether a model gives one score a class for each text."""
+    return model is not None and "ForSequenceClassification" in type(model).__name__
 
 
 def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from purity import Texts, Toy, ToyTask, fit, loaders
@@ -242,6 +242,63 @@ def test_a_data_set_without_indices_is_probed_by_its_first_batch(tmp_path):
     assert watcher.ids == [0, 1, 2]
 
 
+class Counted(Stream):
+    def __len__(self):
+        return 10
+
+
+def test_an_iterable_data_set_with_a_length_has_no_indices_either(tmp_path):
+    watcher = Counts(probes=3, on_error="raise")
+    trainer = Trainer(accelerator="cpu", callbacks=[watcher], logger=False, enable_progress_bar=False)
+    with pytest.warns(UserWarning, match="no indices"):
+        trainer.validate(Toy(), DataLoader(Counted(), batch_size=4), verbose=False)
+    assert watcher.ids == [0, 1, 2]
+
+
+class Late(LightningDataModule):
+    """Makes its batches on the way to the module, as the hooks allow."""
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def val_dataloader(self):
+        return DataLoader(self.dataset, batch_size=4, collate_fn=list)
+
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        return torch.utils.data.default_collate(batch)
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return {**batch, "input_ids": batch["input_ids"] + 1}
+
+
+@pytest.mark.parametrize("dataset", [Texts(seed=1), Stream()], ids=["indexed", "stream"])
+@pytest.mark.filterwarnings("ignore:.*no indices")
+def test_the_transfer_hooks_of_a_data_module_are_met_once(dataset):
+    seen = []
+
+    class Sees(Counts):
+        def explain(self, module, batch, task):
+            seen.append(batch["input_ids"][0].tolist())
+            return super().explain(module, batch, task)
+
+    trainer = Trainer(
+        accelerator="cpu", callbacks=[Sees(probes=1, on_error="raise")], logger=False, enable_progress_bar=False
+    )
+    trainer.validate(Toy(), datamodule=Late(dataset), verbose=False)
+    assert seen == [(Texts(seed=1)[0]["input_ids"] + 1).tolist()]
+
+
+def test_one_cause_of_failure_is_said_once(tmp_path):
+    class Chokes(Counts):
+        def explain(self, module, batch, task):
+            raise ArithmeticError("no")
+
+    with pytest.warns(UserWarning, match="ArithmeticError: no") as said:
+        run(tmp_path, [Chokes(probes=4)], val_check_interval=6)
+    assert sum("could not be explained" in str(w.message) for w in said) == 1
+
+
 def test_an_index_outside_the_data_set_stops_before_training(tmp_path):
     with pytest.raises(ValueError, match=r"`probes`: \[99\] are outside the data set, which has 24 examples"):
         run(tmp_path, [Counts(probes=[1, 99])])
@@ -432,6 +489,8 @@ def test_a_module_of_ones_own_without_a_task_is_told_what_to_write(tmp_path):
         ({"precision": "16"}, "precision"),
         ({"on_error": "ignore"}, "on_error"),
         ({"probes": 0}, "`probes=0` must be at least 1"),
+        ({"probes": []}, "probes"),
+        ({"probes": True}, "probes"),
         ({"every_n_validations": 0}, "every_n_validations"),
         ({"max_seconds": 0}, "max_seconds"),
     ],

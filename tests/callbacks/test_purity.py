@@ -1,10 +1,11 @@
 """Promise 1: training ends in the same bits with a Monitor and without it, also when it raises (cases T20, T21)."""
 
+import copy
 import warnings
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from purity import Toy, ToyTask, assert_same, fit, loaders
 from tiny import wordpiece
 
@@ -28,7 +29,7 @@ class Raises(SaliencyMonitor):
         raise RuntimeError("in the middle")
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
 @pytest.mark.parametrize("manual", [False, True], ids=["accumulation", "manual"])
 def test_t20_training_is_bit_identical_with_and_without_the_monitor(tmp_path, precision, manual):
     plain, _ = fit([], tmp_path, precision=precision, manual=manual)
@@ -120,3 +121,35 @@ def test_half_precision_weights_are_explained_in_single_precision(tmp_path):
         warnings.simplefilter("ignore")
         _, trainer = fit([monitor(on_error="raise")], tmp_path, precision="bf16-true")
     assert trainer.callback_metrics["interpret/saliency/relative_error"] < 0.01
+
+
+class Keeps(Toy):
+    """Keeps what a forward made, counts, and changes a plain tensor that training reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature, self.count, self.last = torch.ones(1), 0, None
+
+    def forward(self, ids):
+        self.count += 1
+        self.temperature.mul_(1.01)
+        self.last = super().forward(ids)
+        return self.last
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * self.temperature.item()
+
+
+class Copies(Callback):
+    """What averaging callbacks do: a module that holds a graph cannot be copied."""
+
+    def on_validation_end(self, trainer, pl_module):
+        copy.deepcopy(pl_module)
+
+
+def test_what_a_forward_writes_on_the_module_is_undone(tmp_path):
+    options = {"module": Keeps, "limit_val_batches": 1, "num_sanity_val_steps": 0}
+    plain, _ = fit([Copies()], tmp_path, **options)
+    watched, trainer = fit([monitor(on_error="raise"), Copies()], tmp_path, **options)
+    assert_same(plain, watched)
+    assert trainer.lightning_module.count == len(watched["seen"]) + 18  # a batch a validation, and the training steps

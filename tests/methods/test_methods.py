@@ -9,7 +9,7 @@ import torch
 from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, classifier, wordpiece
 from torch import nn
 
-from lightning_interpret import Attribution, Gradient, GradientTimesInput, IntegratedGradients
+from lightning_interpret import Attribution, Gradient, GradientTimesInput, IntegratedGradients, SequenceClassification
 from lightning_interpret.methods import METHODS, Method, method_named
 from lightning_interpret.tasks import find_task
 
@@ -384,3 +384,43 @@ def test_a_text_of_no_tokens_has_no_score_and_says_so():
     assert record[0].error == 0
     assert record[0].notes == ("the text has no tokens of its own: there is nothing to attribute to",)
     assert record[1].notes == ()
+
+
+@pytest.mark.parametrize(("name", "other"), [("bert", "alias"), ("t5", "transformer.shared")])
+def test_the_word_embeddings_are_the_word_embeddings_by_whatever_name(name, other):
+    model, tokenizer = classifier(name), wordpiece()
+    model.alias = model.get_input_embeddings()
+    task = find_task(model, tokenizer=tokenizer)
+    batch = batch_of(tokenizer)
+    record, same = IntegratedGradients()(model, batch, task), IntegratedGradients()(model, batch, task, layer=other)
+    assert torch.equal(record.scores, same.scores)
+    assert same.cut
+    assert float(same.scores.abs().max()) > 0
+
+
+def test_of_several_classifiers_one_must_be_named():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.teacher, self.student = classifier("bert"), classifier("distilbert")
+
+    module, tokenizer = Pair(), wordpiece()
+    with pytest.raises(ValueError, match=r"several sequence classifiers \(teacher, student\): say which"):
+        find_task(module, tokenizer=tokenizer)
+    task = SequenceClassification(tokenizer, model="student")
+    batch = batch_of(tokenizer)
+    record = IntegratedGradients()(module, batch, task)
+    assert record.layer == "student.distilbert.embeddings.word_embeddings"
+    assert torch.equal(
+        task.logits(module, batch), module.student(**{k: batch[k] for k in ("input_ids", "attention_mask")}).logits
+    )
+
+
+def test_a_classifier_is_found_behind_another_encoder():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head = classifier("bert").bert, classifier("distilbert")
+
+    record = IntegratedGradients()(Both(), batch_of(wordpiece()), find_task(Both(), tokenizer=wordpiece()))
+    assert record.layer.startswith("head.")

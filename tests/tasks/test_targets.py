@@ -33,7 +33,6 @@ def values(which, output):
         ("very-bad-so-so", ("very-bad-so-so",) * 2, [-2, 1.5]),
         ("good-very-bad", ("good-very-bad",) * 2, [1, -0.5]),
         ("good - so-so", ("good-so-so",) * 2, [-1, 1]),
-        ("good-good", ("good-good",) * 2, [0, 0]),
     ],
 )
 def test_which(which, names, expected):
@@ -41,6 +40,11 @@ def test_which(which, names, expected):
     assert targets.name == names
     assert targets.example.tolist() == [0, 1]
     assert found == expected
+
+
+def test_a_contrast_of_a_class_with_itself_is_refused():
+    with pytest.raises(ValueError, match="contrasts a class with itself"):
+        values("good-good", "logit")
 
 
 def test_a_label_that_reads_as_a_contrast_is_the_label():
@@ -279,3 +283,10 @@ def test_a_token_that_frames_texts_frames_them_though_it_is_the_unknown_one_too(
     assert units.special.tolist() == [[True, False, False, True]]
     only = SequenceClassification(wordpiece()).units(torch.tensor([[2, 1, 4, 3]]))  # [CLS] [UNK] [MASK] [SEP]
     assert only.special.tolist() == [[True, False, False, True]]
+
+
+def test_labels_that_are_not_one_class_an_example_are_no_gold_class():
+    assert TASK.gold_names({"labels": torch.zeros(2, 3, dtype=torch.long)}) is None
+    assert TASK.gold_names({"labels": torch.tensor([11, 0])})[0] is None
+    with pytest.raises(ValueError, match=r"one class an example, but the labels have \(2, 3\)"):
+        TASK.resolve(LOGITS, {"labels": torch.zeros(2, 3, dtype=torch.long)}, "gold")
