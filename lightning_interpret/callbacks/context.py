@@ -23,9 +23,8 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
     Args:
         trainer: The trainer that runs the hook.
         module: Its module.
-        precision: ``"32"``: autocast off and half-precision weights as float32 copies (a model in double
-            precision stays there); ``"model"``: the precision that
-            the trainer trains in.
+        precision: ``"32"``: autocast off and half-precision weights as float32 copies (a model in double precision
+            stays there); ``"model"``: the precision that the trainer trains in.
 
     Raises:
         RuntimeError: If a tensor that the module made in inference mode, and keeps in a container, stands in the way.

@@ -154,41 +154,13 @@ class Monitor(Callback):
         """Explain the probes with the weights that are validated."""
         self._compute(trainer, pl_module, batch)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Explain the probes."""
-        self._compute(trainer, pl_module, batch)
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Explain the probes."""
-        self._compute(trainer, pl_module, batch)
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what was found."""
         self._log(trainer, pl_module)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what was found."""
-        self._log(trainer, pl_module)
-
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what was found; scalars go to the loggers, since ``self.log`` does not serve ``predict``."""
-        self._log(trainer, pl_module)
+    on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
 
     # How
 
@@ -284,7 +256,7 @@ class Monitor(Callback):
         stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
         name = self.name if stage == "fit" else f"{self.name}_{stage}"
         scalars = {f"interpret/{name}/{what}": value for what, value in self._computed(module).items()}
-        if stage == "predict":
+        if stage == "predict":  # which `self.log` does not serve
             for logger in trainer.loggers:
                 logger.log_metrics({tag: value.item() for tag, value in scalars.items()}, step=logging_step(trainer))
         else:

@@ -96,8 +96,9 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
                     vars(part)[name] = stand_in(value, copy=True)
         yield
     finally:
-        for store, before in saved:
-            store.clear()
+        for store, before in saved:  # never empty in between: another thread may be running the module
+            for name in store.keys() - before.keys():
+                del store[name]
             store.update(before)
 
 

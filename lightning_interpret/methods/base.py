@@ -179,8 +179,8 @@ def open_case(
     def forward() -> Tensor:
         return task.logits(module, batch)
 
-    shape = (batches.batch_size(batch), *units.shape) if layer == words else None
-    with features(module, layer, forward, units=shape) as (opened, logits, inputs):
+    shape = (batches.batch_size(batch), *units.shape)
+    with features(module, layer, forward, units=shape if layer == words else None) as (opened, logits, inputs):
         with torch.no_grad():
             targets = task.resolve(logits, batch, which)
             target = task.score(logits, targets, output)
@@ -218,7 +218,7 @@ def open_case(
         )
         if baseline is not None:
             with torch.no_grad():
-                _read_baseline(case, opened, module, batch, task, words, forward, baseline, inputs)
+                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs)
         yield case
 
 
@@ -229,6 +229,7 @@ def _read_baseline(
     batch: Any,
     task: Task,
     words: str,
+    shape: tuple[int, ...],
     forward: Any,
     baseline: Baseline,
     inputs: Tensor,
@@ -244,7 +245,6 @@ def _read_baseline(
         logits = opened.put(reference, forward)
         case.cut, case.forwards = True, 2
     else:
-        shape = (batches.batch_size(batch), *task.units(batch).shape)
         with features(module, words, forward, units=shape) as (embedded, _, embeddings):
             absent = task.baseline(module, batch, embeddings, baseline)
             at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))

@@ -245,9 +245,9 @@ class SequenceClassification(Task):
         return words.mark_style(list(self.tokenizer.get_vocab()))
 
     def _token_id(self, module: nn.Module, kind: str) -> int:
-        found = find_token_id(self.tokenizer, transformer_in(module, self._model), kind)
+        model = transformer_in(module, self._model)
+        found = find_token_id(self.tokenizer, model, kind)
         if found is None:
-            model = transformer_in(module, self._model)
             there = [k for k in baselines.TOKEN_KINDS if find_token_id(self.tokenizer, model, k) is not None]
             raise ValueError(
                 f"`baseline={kind!r}`, but the tokenizer has no {kind} token. There is: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,12 +28,7 @@ def transformer_in(module: nn.Module, name: str | None = None) -> PreTrainedMode
         if not isinstance(named, PreTrainedModel):
             raise ValueError(f"`model={name!r}` is a {type(named).__name__}, no `transformers` model.")
         return named
-    outermost: dict[str, PreTrainedModel] = {}
-    inside: set[int] = set()
-    for path, part in module.named_modules():
-        if isinstance(part, PreTrainedModel) and id(part) not in inside:
-            outermost[path] = part
-            inside |= {id(inner) for inner in part.modules()}
+    outermost = dict(_outermost(module, "", set()))
     heads = {path: part for path, part in outermost.items() if is_classifier(part)}
     if len(heads) > 1:
         raise ValueError(
@@ -43,9 +38,21 @@ def transformer_in(module: nn.Module, name: str | None = None) -> PreTrainedMode
     return next(iter(heads.values()), next(iter(outermost.values()), None))
 
 
-def is_classifier(model: PreTrainedModel | None) -> bool:
+def _outermost(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[str, PreTrainedModel]]:
+    """Yield each `transformers` model that is met first on its way down, by name, without walking through it."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    if isinstance(module, PreTrainedModel):
+        yield path, module
+        return
+    for name, child in module.named_children():
+        yield from _outermost(child, f"{path}.{name}" if path else name, seen)
+
+
+def is_classifier(model: PreTrainedModel) -> bool:
     """Return whether a model gives one score a class for each text."""
-    return model is not None and "ForSequenceClassification" in type(model).__name__
+    return "ForSequenceClassification" in type(model).__name__
 
 
 def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
