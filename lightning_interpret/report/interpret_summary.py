@@ -8,11 +8,11 @@ from typing import Any
 
 from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 
-from lightning_interpret.explanations import SCHEMA, AttributionRow
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.tensorboard.payload import PER_TOKEN, PLUGIN, SCHEMA
+from lightning_interpret.tensorboard.payload import join as join_pages
 
-PLUGIN = "interpret"
 _KIND = "attribution"
-_PER_TOKEN = ("tokens", "scores", "word_ids", "special", "offsets", "segment")
 
 
 def tag(name: str, probe: int, page: int = 1) -> str:
@@ -56,19 +56,8 @@ def join(payloads: Iterable[str]) -> AttributionRow:
     Raises:
         ValueError: If a page is missing, or the pages are not all of one row.
     """
-    pages = sorted((json.loads(payload) for payload in payloads), key=lambda page: page["page"])
-    numbers = [page["page"] for page in pages]
-    origins = {(page["monitor"], page["step"], page["probe"], page["pages"]) for page in pages}
-    if len(origins) != 1 or numbers != list(range(1, pages[0]["pages"] + 1)):
-        raise ValueError(f"Expected every page of one row, but got pages {numbers} of {sorted(origins)}.")
-    records = [page["records"][0] for page in pages]
-    row = dict(records[0])
-    for record in records[1:]:
-        for name in _PER_TOKEN:
-            values = _shifted(record[name], record["word_offset"]) if name == "word_ids" else record[name]
-            row[name] = None if values is None else row[name] + values
-        row["words"] = row["words"][: record["word_offset"]] + record["words"]
-    return AttributionRow.from_dict(row)
+    (record,) = join_pages(json.loads(page) for page in payloads)["records"]
+    return AttributionRow.from_dict(record)
 
 
 def summary(tag: str, payload: str, description: str = "") -> summary_pb2.Summary:
@@ -108,7 +97,7 @@ def _split(
 
 def _window(record: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
     ids = record["word_ids"]
-    cut = {name: None if record[name] is None else record[name][start:end] for name in _PER_TOKEN}
+    cut = {name: None if record[name] is None else record[name][start:end] for name in PER_TOKEN}
     # Words that no token stands for go with the token after them, so that the windows hold every word.
     first = min([_words_before(ids, start), *(i for i in ids[start:end] if i is not None)])
     last = len(record["words"]) if end == len(record["tokens"]) else _words_before(ids, end)

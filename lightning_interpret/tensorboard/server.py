@@ -1,0 +1,223 @@
+"""The back end of the Interpret tab: what is there, the facts of each step, and one step whole.
+
+It reads through TensorBoard's data provider, so that both data readers serve it. A payload that cannot be read is an
+answer with a ``problem``, never a failed request: the other steps stay readable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tensorboard import errors, plugin_util
+from tensorboard.backend import http_util
+from tensorboard.data import provider
+from tensorboard.plugins.base_plugin import FrontendMetadata, TBPlugin
+from werkzeug import wrappers
+
+from lightning_interpret.tensorboard.payload import PLUGIN, SCHEMA, drift, facts, join, page_of, parse, probe_of
+from lightning_interpret.tensorboard.plugin import SAMPLES
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_RAW = 20_000  # characters of a broken payload that are shown
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of a probe: its payload, or why there is none and what was written instead."""
+
+    step: int
+    wall_time: float
+    payload: dict[str, Any] | None
+    problem: str | None = None
+    raw: str = ""
+
+
+class InterpretPlugin(TBPlugin):
+    """Serves the tab's files, and the records of the runs that TensorBoard reads.
+
+    Routes, under ``data/plugin/interpret/``:
+
+    - ``tags``: every probe of every run, and the kinds that have a renderer.
+    - ``latest?run=&tag=&tag=...``: the facts of the last step of some probes.
+    - ``steps?run=&tag=``: the facts of each step of a probe, with the drift since the step before.
+    - ``record?run=&tag=&step=``: the payload of one step, its pages joined.
+    """
+
+    plugin_name = PLUGIN
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._provider = context.data_provider
+        self._samples = (context.sampling_hints or {}).get(PLUGIN, SAMPLES)
+
+    def is_active(self) -> bool:
+        """Return ``False``: TensorBoard itself asks the data provider whether there is anything to show."""
+        return False
+
+    def frontend_metadata(self) -> FrontendMetadata:
+        """Return where the page starts."""
+        return FrontendMetadata(es_module_path="/index.js", tab_name="Interpret")
+
+    def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
+        """Return the routes; files are listed here once, so that no request names a path."""
+        apps: dict[str, Callable[..., Any]] = {
+            "/tags": _json(self._tags),
+            "/latest": _json(self._latest),
+            "/steps": _json(self._steps),
+            "/record": _json(self._record),
+        }
+        for path in _STATIC.rglob("*.*"):
+            if path.suffix in _TYPES:
+                apps["/" + path.relative_to(_STATIC).as_posix()] = _file(path)
+        return apps
+
+    def _tags(self, request: wrappers.Request) -> Any:
+        found = self._provider.list_tensors(**_asked(request), plugin_name=PLUGIN)
+        series = [_listed(run, tag, of) for run, tags in found.items() for tag, of in tags.items()]
+        first = [entry for entry in series if page_of(entry["tag"])[1] == 1]
+        return {
+            "schema": SCHEMA,
+            "kinds": sorted(path.stem for path in (_STATIC / "kinds").glob("*.js")),
+            "samples": self._samples,
+            "tags": sorted(first, key=lambda e: (e["run"], e["monitor"], e["probe"] is None, e["probe"], e["tag"])),
+        }
+
+    def _latest(self, request: wrappers.Request) -> Any:
+        run, tags = _argument(request, "run"), request.args.getlist("tag")
+        return {tag: _digest(steps[-1]) for tag, steps in self._read(request, run, tags, 1).items() if steps}
+
+    def _steps(self, request: wrappers.Request) -> Any:
+        digests, before = [], None
+        for step in self._probe(request):
+            digest = _digest(step)
+            if step.payload is not None:
+                digest["drift"] = drift(step.payload, before) if before is not None else None
+                before = step.payload
+            digests.append(digest)
+        return digests
+
+    def _record(self, request: wrappers.Request) -> Any:
+        wanted = _argument(request, "step")
+        found = [step for step in self._probe(request) if str(step.step) == wanted]
+        if not found:
+            raise errors.NotFoundError(f"`step={wanted}` of `tag={request.args['tag']}` is not there (any more).")
+        return vars(found[-1])
+
+    def _probe(self, request: wrappers.Request) -> list[_Step]:
+        run, tag = _argument(request, "run"), _argument(request, "tag")
+        steps = self._read(request, run, [tag], self._samples).get(tag)
+        if not steps:
+            raise errors.NotFoundError(f"`tag={tag}` of `run={run}` is not there.")
+        return steps
+
+    def _read(self, request: wrappers.Request, run: str, tags: Iterable[str], samples: int) -> dict[str, list[_Step]]:
+        """Return the steps of each tag in order, the pages of a step joined, of a step written twice the last."""
+        read = self._pages(request, run, list(tags), samples)
+        paged = {tag for tag, steps in read.items() if any(_has_more(step) for step in steps.values())}
+        more = self._further(request, run, paged) if paged else {}
+        return {
+            tag: [
+                _joined(first, [page[step] for page in more.get(tag, []) if step in page])
+                for step, first in sorted(steps.items())
+            ]
+            for tag, steps in read.items()
+        }
+
+    def _further(self, request: wrappers.Request, run: str, tags: set[str]) -> dict[str, list[dict[int, _Step]]]:
+        """Return what stands on the pages after the first, in their order."""
+        runs = provider.RunTagFilter(runs=[run])
+        listed = self._provider.list_tensors(**_asked(request), plugin_name=PLUGIN, run_tag_filter=runs).get(run, {})
+        pages = [tag for tag in listed if page_of(tag)[1] > 1 and page_of(tag)[0] in tags]
+        read = self._pages(request, run, pages, self._samples)
+        found = defaultdict(list)
+        for tag in sorted(read, key=lambda tag: page_of(tag)[1]):
+            found[page_of(tag)[0]].append(read[tag])
+        return found
+
+    def _pages(self, request: wrappers.Request, run: str, tags: list[str], samples: int) -> dict[str, dict[int, _Step]]:
+        """Return every page of some tags by step; of a step that was written twice the last."""
+        wanted = provider.RunTagFilter(runs=[run], tags=tags)
+        read = self._provider.read_tensors(
+            **_asked(request), plugin_name=PLUGIN, downsample=samples, run_tag_filter=wanted
+        )
+        return {tag: {datum.step: _page(datum) for datum in data} for tag, data in read.get(run, {}).items()}
+
+
+def _listed(run: str, tag: str, series: provider.TensorTimeSeries) -> dict[str, Any]:
+    try:
+        content = json.loads(series.plugin_content)
+    except ValueError:
+        content = None
+    content = content if isinstance(content, dict) else {}
+    monitor, probe = probe_of(tag)
+    return {
+        "run": run,
+        "tag": tag,
+        "monitor": monitor,
+        "probe": probe,
+        "kind": str(content.get("kind", "")),
+        "version": content.get("version"),
+        "last_step": series.max_step,
+    }
+
+
+def _page(datum: provider.TensorDatum) -> _Step:
+    raw = ""
+    try:
+        value = datum.numpy.item()
+        raw = value.decode("utf8") if isinstance(value, bytes) else str(value)
+        return _Step(datum.step, datum.wall_time, parse(raw))
+    except ValueError as error:  # also of a tensor with several entries, or of bytes that are no text
+        return _Step(datum.step, datum.wall_time, None, str(error), raw[:_RAW])
+
+
+def _has_more(page: _Step) -> bool:
+    return page.payload is not None and page.payload.get("pages", 1) != 1
+
+
+def _joined(first: _Step, further: list[_Step]) -> _Step:
+    if first.payload is None:
+        return first
+    try:
+        return replace(first, payload=join([first.payload, *(page.payload for page in further if page.payload)]))
+    except (ValueError, TypeError, KeyError) as error:
+        problem = f"{str(error) or type(error).__name__} TensorBoard may have dropped it: see --samples_per_plugin."
+        return replace(first, payload=None, problem=problem, raw=json.dumps(first.payload)[:_RAW])
+
+
+def _digest(step: _Step) -> dict[str, Any]:
+    known: Mapping[str, Any] = {"problem": step.problem} if step.payload is None else facts(step.payload)
+    return {**known, "step": step.step, "wall_time": step.wall_time}
+
+
+def _argument(request: wrappers.Request, name: str) -> str:
+    if name not in request.args:
+        raise errors.InvalidArgumentError(f"The request has no `{name}=`.")
+    return request.args[name]
+
+
+def _asked(request: wrappers.Request) -> dict[str, Any]:
+    environ = request.environ
+    return {"ctx": plugin_util.context(environ), "experiment_id": plugin_util.experiment_id(environ)}
+
+
+def _json(answer: Callable[[wrappers.Request], Any]) -> Callable[..., Any]:
+    @wrappers.Request.application
+    def app(request: wrappers.Request) -> Any:
+        return http_util.Respond(request, json.dumps(answer(request), allow_nan=False), "application/json")
+
+    return app
+
+
+def _file(path: Path) -> Callable[..., Any]:
+    @wrappers.Request.application
+    def app(request: wrappers.Request) -> Any:
+        return http_util.Respond(request, path.read_bytes(), _TYPES[path.suffix])
+
+    return app

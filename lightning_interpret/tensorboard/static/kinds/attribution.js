@@ -1,0 +1,185 @@
+// Attributions: tokens in the colours of their scores, what was explained, its baseline and error, and a table.
+
+import { check, choice, fact, h } from "../parts.js";
+import { direction, percent, plain, printable, scaleOf, signed, strength, units, wrong } from "../model.js";
+
+const ROWS = 50; // of the table, until the reader asks for all
+const PART = 300; // words in one block: browsers lay out a paragraph of thousands of isolated words in minutes
+
+/** Lines over the steps of a probe. */
+export function lines(steps) {
+  const of = (name) => steps.map((step) => (typeof step[name] === "number" ? step[name] : null));
+  return [
+    { label: "Drift", note: "1 − cosine with the scores of the step before: 0 unchanged, 2 turned round", values: of("drift"), zero: true },
+    { label: `Target${steps.at(-1)?.output ? `, ${steps.at(-1).output}` : ""}`, note: "the number explained", values: of("target"), format: signed },
+    { label: "Attribution error", note: "share of what separates target and baseline", values: of("relative_error"), zero: true, format: percent },
+  ];
+}
+
+/** The records of one step. */
+export function render(payload, context) {
+  return h("div", { class: "record" }, payload.records.map((record, i) => one(record, context, i ? null : context.charts)));
+}
+
+function one(record, context, charts) {
+  const { options } = context;
+  const found = units(record, options.unit);
+  const shown = options.special ? found : found.filter((unit) => !unit.special);
+  const everywhere = Math.max(0, ...context.steps.map((step) => step.largest ?? 0));
+  const scale = options.scale === "all" && everywhere ? everywhere : scaleOf(found);
+  const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
+  return [facts(record), strip(record, shown, scale, whole, context), charts, table(shown, scale, whole, context), about(record)];
+}
+
+function facts(record) {
+  const why = record.reasons ?? {};
+  const missed = wrong(record);
+  const total = (record.scores ?? []).reduce((sum, score) => sum + (score ?? 0), 0);
+  const difference = typeof record.baseline_target === "number" ? record.target - record.baseline_target : null;
+  const converged = { true: "within its tolerance", false: "NOT within its tolerance" }[String(record.converged)];
+  return h(
+    "dl",
+    { class: "card facts" },
+    fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }),
+    fact("Gold label", text(record.gold)),
+    fact("Explained", signed(record.target), { note: `${record.output} of ${record.target_name}` }),
+    record.baseline
+      ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${record.output} at `, text(record.baseline)) })
+      : fact("Baseline", "none", { note: why.baseline ?? why.baseline_target }),
+    fact("Sum of scores", signed(total), { note: difference === null ? null : `target − baseline is ${signed(difference)}` }),
+    record.relative_error === null || record.relative_error === undefined
+      ? fact("Attribution error", "none", { note: why.error ?? why.relative_error })
+      : fact("Attribution error", percent(record.relative_error), {
+          mark: record.converged === false ? "bad" : null,
+          note: [signed(record.error), converged ?? why.converged].filter(Boolean).join(", "),
+        }),
+  );
+}
+
+function strip(record, shown, scale, whole, { options, set }) {
+  const tip = h("div", { class: "tip", role: "status", hidden: true });
+  const list = h("div", { class: "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
+  let segment = 0, part = null;
+  shown.forEach((unit, i) => {
+    const turns = unit.segment !== segment && !unit.special;
+    if (turns) segment = unit.segment;
+    if (turns || i % PART === 0) list.append((part = h("div", { class: "part", role: "presentation" })));
+    if (turns) part.append(h("span", { class: "break", role: "separator" }, `text ${segment + 1}`));
+    part.append(unit.space && i ? " " : "", token(unit, scale, i));
+  });
+  const show = (element) => {
+    const unit = shown[Number(element.dataset.index)];
+    const more = unit.parts.length > 1;
+    tip.replaceChildren(
+      h("bdi", { class: "word" }, printable(unit.text)), h("b", { class: "number" }, signed(unit.score)),
+      h("span", {}, `${percent(Math.abs(unit.score ?? 0) / whole)} of all`),
+      ...(more ? [h("span", { class: "parts" }, unit.parts.map((part) => h("span", {}, h("bdi", {}, printable(part.text)), " ", signed(part.score))))] : []),
+    );
+    tip.hidden = false;
+    const box = element.getBoundingClientRect(), around = tip.parentElement.getBoundingClientRect();
+    const room = Math.max(0, around.width - tip.offsetWidth - 8);
+    tip.style.left = `${Math.max(8, Math.min(room, box.left - around.left))}px`;
+    tip.style.top = `${box.bottom - around.top + 6}px`;
+  };
+  const over = (event) => event.target.closest?.(".unit");
+  list.addEventListener("pointerover", (event) => (over(event) ? show(over(event)) : (tip.hidden = true)));
+  list.addEventListener("focusin", (event) => over(event) && show(over(event)));
+  list.addEventListener("pointerleave", () => (tip.hidden = true));
+  list.addEventListener("focusout", () => (tip.hidden = true));
+  list.addEventListener("keydown", (event) => walk(event, list, tip));
+  return h(
+    "section",
+    { class: "card words", "aria-label": "Words and their scores" },
+    h(
+      "div",
+      { class: "tools" },
+      choice("Units", [["word", "Words"], ["token", "Tokens"]], options.unit, (value) => set("unit", value)),
+      choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
+      check("Special tokens", options.special, (value) => set("special", value)),
+      legend(record, scale),
+    ),
+    shown.length ? list : h("p", { class: "muted" }, "The record has no tokens."),
+    tip,
+  );
+}
+
+function token(unit, scale, index) {
+  const share = strength(unit.score, scale);
+  const sign = share > 0 ? "for" : share < 0 ? "against" : "none";
+  return h(
+    "bdi",
+    {
+      class: `unit ${sign} ${unit.special ? "special" : ""}`, role: "listitem", tabindex: index ? "-1" : "0", "data-index": index,
+      "data-score": unit.score, "--s": Math.abs(share).toFixed(3), "aria-label": `${printable(unit.text)}: ${signed(unit.score)}`,
+    },
+    printable(unit.text),
+  );
+}
+
+function walk(event, list, tip) {
+  const all = [...list.querySelectorAll(".unit")];
+  const at = all.indexOf(document.activeElement);
+  const right = getComputedStyle(list).direction === "rtl" ? -1 : 1;
+  const to = { ArrowRight: at + right, ArrowLeft: at - right, Home: 0, End: all.length - 1 }[event.key];
+  if (event.key === "Escape") tip.hidden = true;
+  if (to === undefined || !all[to]) return;
+  event.preventDefault();
+  all[at]?.setAttribute("tabindex", "-1");
+  all[to].setAttribute("tabindex", "0");
+  all[to].focus();
+}
+
+function legend(record, scale) {
+  const what = record.target_name ? ` ${record.target_name}` : "";
+  return h(
+    "div",
+    { class: "legend", role: "img", "aria-label": `Colours: orange and dashed is against${what}, down to ${signed(-scale)}; blue is for${what}, up to ${signed(scale)}` },
+    h("span", {}, `${signed(-scale)} `, h("em", {}, "against", what)), h("i", { class: "ramp" }), h("span", {}, h("em", {}, "for", what), ` ${signed(scale)}`),
+  );
+}
+
+function table(shown, scale, whole, { options, set }) {
+  const value = { place: (u) => u.index, score: (u) => -(u.score ?? -Infinity), size: (u) => -Math.abs(u.score ?? 0) }[options.sort];
+  const sorted = [...shown].sort((a, b) => value(a) - value(b) || a.index - b.index);
+  const rows = options.rows === "all" ? sorted : sorted.slice(0, ROWS);
+  const head = (key, label, title) =>
+    h("th", { scope: "col", class: "number", "aria-sort": options.sort === key ? (key === "place" ? "ascending" : "descending") : "none" },
+      h("button", { type: "button", title, "data-key": `sort/${key}`, onclick: () => set("sort", key) }, label));
+  return h(
+    "section",
+    { class: "card scores" },
+    h(
+      "table",
+      {},
+      h("caption", {}, `Scores of ${shown.length} ${options.unit}s`),
+      h("thead", {}, h("tr", {}, head("place", "Place", "Sort in reading order"), h("th", { scope: "col" }, options.unit === "word" ? "Word" : "Token"), head("score", "Score", "Sort by score"), head("size", "Share", "Sort by size, whatever the sign"), h("th", { scope: "col", class: "wide" }, h("span", { class: "hidden" }, "Bar")))),
+      h("tbody", {}, rows.map((unit) => {
+        const share = strength(unit.score, scale);
+        return h("tr", { class: unit.special ? "special" : null },
+          h("td", { class: "number" }, unit.index + 1), h("th", { scope: "row" }, h("bdi", {}, printable(unit.text))),
+          h("td", { class: "number" }, signed(unit.score)), h("td", { class: "number" }, percent(Math.abs(unit.score ?? 0) / whole)),
+          h("td", { class: "wide" }, h("i", { class: `share ${share < 0 ? "against" : "for"}`, "--s": Math.abs(share).toFixed(3) })));
+      })),
+    ),
+    rows.length < sorted.length
+      ? h("button", { type: "button", class: "quiet", "data-key": "rows", onclick: () => set("rows", "all") }, `Show all ${sorted.length}`)
+      : null,
+  );
+}
+
+function about(record) {
+  const number = (value) => (typeof value === "number" ? plain(value) : null);
+  const known = [
+    ["Method", record.method], ["Layer", record.layer], ["Path nodes", number(record.steps)], ["Gradients", number(record.gradients)],
+    ["Forwards", number(record.forwards)], ["Error floor", number(record.error_floor)], ["Example", record.example_id],
+  ].filter(([, value]) => value !== null && value !== undefined);
+  const notes = [...(record.notes ?? []), ...Object.entries(record.reasons ?? {}).map(([name, why]) => `${name} is not given: ${why}`)];
+  return h(
+    "section",
+    { class: "card about" },
+    h("dl", { class: "line" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, printable(value))))),
+    notes.length ? h("ul", {}, notes.map((note) => h("li", {}, note))) : null,
+  );
+}
+
+const text = (value) => (value === null || value === undefined ? "–" : h("bdi", {}, printable(value)));

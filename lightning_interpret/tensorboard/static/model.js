@@ -1,0 +1,137 @@
+// What the tab knows of records, without a document: words, scales, numbers, lists. Each function is tested on its own.
+
+const NAMED = { "\n": "↵", "\r": "␍", "\t": "⇥" };
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const JOINERS = "\u200c\u200d"; // invisible, but they shape Arabic, Indic scripts and emoji
+
+/** The text with control, format and line-separating characters made visible; never empty. */
+export function printable(text) {
+  if (!String(text).trim()) return "␣";
+  return String(text).replace(HIDDEN, (c) => {
+    if (JOINERS.includes(c)) return c;
+    return NAMED[c] ?? "\\u" + c.codePointAt(0).toString(16).padStart(4, "0");
+  });
+}
+
+/** A score with its sign in three significant digits. */
+export function signed(score) {
+  if (score === null || score === undefined || !Number.isFinite(score)) return "not a number";
+  if (score === 0) return "0";
+  return (score > 0 ? "+" : "−") + plain(Math.abs(score));
+}
+
+/** A number in three significant digits, without an exponent where it reads well. */
+export function plain(number) {
+  if (typeof number !== "number" || !Number.isFinite(number)) return "–";
+  const size = Math.abs(number);
+  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return minus(number.toExponential(1));
+  return minus(String(Number(number.toPrecision(3))));
+}
+
+/** A share as per cent. */
+export function percent(share) {
+  if (typeof share !== "number" || !Number.isFinite(share)) return "–";
+  const per = share * 100;
+  return (per !== 0 && Math.abs(per) < 0.01 ? "< 0.01" : minus(String(Number(per.toPrecision(per >= 100 ? 3 : 2))))) + " %";
+}
+
+const minus = (text) => text.replace(/^-/, "−").replace("e-", "e−");
+
+/**
+ * The units of an attribution in reading order.
+ *
+ * Of words, each is the sum of its tokens' scores; a special token stands alone. `space` says whether the text has a
+ * gap before it, as far as the record knows.
+ */
+export function units(record, by = "word") {
+  const tokens = record.tokens ?? [];
+  const scores = record.scores ?? [];
+  const ids = record.word_ids?.length === tokens.length ? record.word_ids : tokens.map((_, i) => i);
+  const named = record.word_ids?.length === tokens.length ? record.words ?? [] : [];
+  const offsets = record.offsets;
+  const found = [];
+  let before; // the word of the token before; `undefined` at the start
+  tokens.forEach((token, i) => {
+    const word = ids[i] ?? null;
+    const special = record.special?.[i] ?? word === null;
+    const joins = word !== null && word === before;
+    before = word;
+    if (by === "word" && joins) {
+      const last = found.at(-1);
+      last.score = last.score === null || scores[i] === null ? null : last.score + scores[i];
+      last.parts.push({ text: token, score: scores[i] });
+      return;
+    }
+    const text = by === "word" && word !== null ? named[word] ?? token : token;
+    const gap = !offsets || i === 0 || special || ids[i - 1] === null || offsets[i][0] > offsets[i - 1][1];
+    found.push({
+      index: found.length, text, score: scores[i] ?? null, special, space: by === "word" ? gap : gap && !joins,
+      segment: record.segment?.[i] ?? 0, parts: [{ text: token, score: scores[i] }],
+    });
+  });
+  return found;
+}
+
+/** The direction in which most of the words are read: `rtl` for Arabic or Hebrew. */
+export function direction(found) {
+  const right = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
+  const words = found.filter((unit) => !unit.special && /\p{L}/u.test(unit.text));
+  return words.filter((unit) => right.test(unit.text)).length * 2 > words.length ? "rtl" : "ltr";
+}
+
+/** What colours are divided by: the largest score of a word, or of special tokens where the words' are all 0. */
+export function scaleOf(found) {
+  const largest = (special) =>
+    found.reduce((m, u) => (u.special === special && Number.isFinite(u.score) ? Math.max(m, Math.abs(u.score)) : m), 0);
+  return largest(false) || largest(true) || 1;
+}
+
+/** A score divided by its scale, in [-1, 1]; 0 where it is not a number. */
+export function strength(score, scale) {
+  return Number.isFinite(score) && score !== null ? Math.max(-1, Math.min(1, score / scale)) : 0;
+}
+
+/** Whether the prediction is wrong: `null` where there is no gold label to compare with. */
+export function wrong(facts) {
+  return facts?.gold == null || facts?.prediction == null ? null : facts.gold !== facts.prediction;
+}
+
+/** The entries that a reader asked for by words, runs and marks. */
+export function filtered(entries, { query = "", hidden = [], onlyWrong = false } = {}) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  return entries.filter((entry) => {
+    if (hidden.includes(entry.run)) return false;
+    if (onlyWrong && !wrong(entry.facts)) return false;
+    const facts = entry.facts ?? {};
+    const text = [entry.tag, facts.text, facts.prediction, facts.gold, facts.example_id].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/** Entries in groups of one run and monitor, in their order. */
+export function grouped(entries) {
+  const groups = new Map();
+  for (const entry of entries) {
+    const key = JSON.stringify([entry.run, entry.monitor]);
+    if (!groups.has(key)) groups.set(key, { run: entry.run, monitor: entry.monitor, entries: [] });
+    groups.get(key).entries.push(entry);
+  }
+  return [...groups.values()];
+}
+
+/** The place of the wanted step, or of the last one before it; the last place where nothing is wanted. */
+export function placeOf(steps, wanted) {
+  if (wanted === null || wanted === undefined) return steps.length - 1;
+  const at = steps.findLastIndex((step) => step.step <= wanted);
+  return Math.max(0, at);
+}
+
+/** A range of a chart that holds all values, padded, with three round marks on it. */
+export function axis(values, { zero = false } = {}) {
+  const known = values.filter(Number.isFinite);
+  let low = Math.min(...known, zero ? 0 : Infinity), high = Math.max(...known, zero ? 0 : -Infinity);
+  if (!known.length) [low, high] = [0, 1];
+  if (low === high) [low, high] = zero ? [0, high || 1] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+  const room = (high - low) * 0.08;
+  return { low: zero && low === 0 ? 0 : low - room, high: high + room, marks: [low, (low + high) / 2, high] };
+}
