@@ -184,7 +184,8 @@ class AttributionRow:
         return " | ".join(parts)
 
     def _repr_html_(self) -> str:
-        scale = scale_of([word.score for word in self.merged()])
+        # special tokens are left out, as in every picture: a large score on one would pale every word
+        scale = scale_of([word.score for word in self.merged() if not word.special])
         spans = [
             f'<span title="{word.score:+.4g}" style="background:rgb{background(word.score / scale)};'
             f'color:rgb{foreground(word.score / scale)};padding:0 .2em">{escape(word.text)}</span>'

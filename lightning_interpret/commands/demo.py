@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"\nvalidation row {row.example_id}:")
         print(terminal.render(record, colour=colour, width=width))
     print(f"\nThe model is in {model_folder}, the records in {trainer.log_dir}/interpret/saliency.jsonl.")
-    print(f"It took {time.perf_counter() - began:.0f} s. Now open TensorBoard (its Interpret tab; Images, Text and Scalars hold the same):\n")
+    print(f"It took {time.perf_counter() - began:.0f} s.")
+    print("Now open TensorBoard and its Interpret tab (the tabs Images, Text and Scalars hold the same):\n")
     print(f"    {_tensorboard()} --logdir {folder}\n")
     return 0
 
