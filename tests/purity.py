@@ -1,16 +1,26 @@
-"""The purity harness: one fit with a callback and one without it, and everything that training could show of it.
+"""The purity harness: a run with a Monitor and a run without it, and everything that training could show of it.
 
-A later Monitor is run through it by adding it to a test's parameters.
+A Monitor goes through all of it once it stands in :data:`MONITORS`.
 """
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
 
+import numpy
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from tiny import wordpiece
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_interpret import SequenceClassification
+from lightning_interpret import IntegratedGradients, SaliencyMonitor, SequenceClassification
+
+# What is watched: a small model, and batches of texts
 
 
 class Texts(Dataset):
@@ -44,8 +54,11 @@ class Toy(LightningModule):
 
     def forward(self, ids):
         self.calls += 1  # a buffer that a forward changes in place
-        hidden, _ = self.rnn(self.dropout(self.embedding(ids)))
+        hidden = self.mixed(self.dropout(self.embedding(ids)))
         return self.head(self.frozen(self.norm(hidden.mean(dim=1))))
+
+    def mixed(self, hidden):
+        return self.rnn(hidden)[0]
 
     def on_fit_start(self):
         self.frozen.eval()
@@ -58,23 +71,41 @@ class Toy(LightningModule):
         self.frozen.eval()
         loss = self.loss(batch)
         if not self.automatic_optimization:
-            optimizer = self.optimizers()
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
+            self.step_by_hand(loss)
         return loss
+
+    # Lightning's own bookkeeping is not what is compiled here: seconds of work a fit
+    log = torch.compiler.disable(LightningModule.log)
+
+    @torch.compiler.disable
+    def step_by_hand(self, loss):
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("val_loss", self.loss(batch))
 
-    def test_step(self, batch, batch_idx):
+    def test_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("test_loss", self.loss(batch))
 
-    def predict_step(self, batch, batch_idx):
+    def predict_step(self, batch, batch_idx, dataloader_idx=0):
         return self(batch["input_ids"])
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+class Dense(Toy):
+    """A Toy without the GRU, which Dynamo does not trace: its forward is compiled as a whole."""
+
+    def __init__(self, manual=False):
+        super().__init__(manual)
+        self.rnn = nn.Linear(12, 12)
+
+    def mixed(self, hidden):
+        return torch.tanh(self.rnn(hidden))
 
 
 class ToyTask(SequenceClassification):
@@ -87,25 +118,6 @@ class ToyTask(SequenceClassification):
         return "embedding"
 
 
-class Witness(Callback):
-    """Writes down what a Monitor could disturb, at the end of each validation, after all other callbacks."""
-
-    def __init__(self):
-        self.seen = []
-
-    def on_validation_end(self, trainer, pl_module):
-        self.seen.append(
-            {
-                "flags": [part.training for part in pl_module.modules()],
-                "grads": [None if p.grad is None else p.grad.clone() for p in pl_module.parameters()],
-                "requires_grad": [p.requires_grad for p in pl_module.parameters()],
-                "parameters": [id(p) for p in pl_module.parameters()],
-                "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in pl_module.modules()],
-                "random": (torch.get_rng_state(), random.getstate()),
-            }
-        )
-
-
 def loaders(workers=0, batch_size=4):
     return [
         DataLoader(Texts(seed=seed), batch_size=batch_size, shuffle=seed == 0, num_workers=workers, drop_last=seed == 0)
@@ -113,51 +125,320 @@ def loaders(workers=0, batch_size=4):
     ]
 
 
-def fit(callbacks, tmp_path, *, module=None, precision="32-true", manual=False, epochs=3, **options):
-    """Fit and return everything there is to compare, the module and the trainer."""
-    torch.manual_seed(0)
-    random.seed(0)
-    module = module() if module else Toy(manual)
-    witness = Witness()
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        max_epochs=epochs,
-        precision=precision,
-        accumulate_grad_batches=1 if manual else 3,
-        callbacks=[*callbacks, witness],
-        **{
-            "val_check_interval": 2,
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-        }
-        | options,
-    )
-    train, val = loaders()
-    trainer.fit(module, train, val)
+# Who is watched
+
+
+def saliency(**options):
+    return SaliencyMonitor(IntegratedGradients(steps=4), **options)
+
+
+MONITORS: dict[str, Callable[..., Any]] = {"SaliencyMonitor": saliency}
+"""Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
+
+
+def watched(name, *, tag=None, **options):
+    """Return a Monitor of the registry that keeps its records, each of its hooks checked by itself."""
+    defaults = {"name": tag, "task": ToyTask(wordpiece()), "probes": 3, "max_seconds": None, "on_error": "raise"}
+    monitor = MONITORS[name](**defaults | options)
+    monitor.found, update = [], monitor.update
+
+    def keeps(metrics, probe, row):
+        monitor.found.append((probe, row))
+        update(metrics, probe, row)
+
+    monitor.update = keeps
+    return bracketed(monitor)
+
+
+def bracketed(callback):
+    """Let each hook of a callback raise unless the state after it, also after an error, is the state before it."""
+    for name in dir(Callback):
+        own = getattr(type(callback), name) is not getattr(Callback, name)
+        if own and (name.startswith("on_") or name in ("setup", "teardown")):
+            setattr(callback, name, _bracket(name, getattr(callback, name)))
+    return callback
+
+
+def _bracket(name, hook):
+    @wraps(hook)
+    def checked(trainer, pl_module, *args, **kwargs):
+        before = state_of(pl_module, trainer)
+        try:
+            return hook(trainer, pl_module, *args, **kwargs)
+        finally:
+            assert_same(before, state_of(pl_module, trainer), name, objects=True)
+
+    return checked
+
+
+# What is compared
+
+
+def state_of(module, trainer=None):
+    """Return a copy of everything that an explanation must leave as it is."""
+    parts = dict(module.named_modules())
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {
-        "state": {name: tensor.clone() for name, tensor in module.state_dict().items()},
-        "optimizer": trainer.optimizers[0].state_dict()["state"],
-        "random": (torch.get_rng_state(), random.getstate()),
-        "seen": witness.seen,
-        "flags": [part.training for part in module.modules()],
-    }, trainer
+        "tensors": copied(tensors),
+        "grads": {name: copied(tensor.grad) for name, tensor in tensors.items() if tensor.is_leaf},
+        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
+        "flags": {name: part.training for name, part in parts.items()},
+        "hooks": {
+            name: {kind: len(hooks) for kind, hooks in vars(part).items() if kind.endswith("_hooks")}
+            for name, part in [*parts.items(), ("every module", torch.nn.modules.module)]
+        },
+        "tensor hooks": {name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()},
+        "attributes": {name: _attributes(part) for name, part in parts.items()},
+        "random": (torch.get_rng_state(), random.getstate(), numpy.random.get_state()),
+        "modes": (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.cudnn.enabled,
+            torch.get_default_dtype(),
+            torch._dynamo.eval_frame._stance.stance,
+        ),
+        "optimizers": copied([each.state_dict() for each in trainer.optimizers]) if trainer else [],
+        "schedulers": copied([each.scheduler.state_dict() for each in trainer.lr_scheduler_configs]) if trainer else [],
+        "objects": {name: (id(tensor), id(tensor.grad) if tensor.is_leaf else 0) for name, tensor in tensors.items()},
+    }
 
 
-def assert_same(a, b, where=""):
-    """Assert that two nests are equal, tensors to the bit; identities of parameters are compared within a run."""
+def _attributes(part):
+    return {
+        name: _attribute(value)
+        for name, value in vars(part).items()
+        if not name.startswith("_torchdynamo")  # an address
+    }
+
+
+def _attribute(value):
+    if isinstance(value, torch.Generator | numpy.random.RandomState):
+        return value.get_state()
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, numpy.random.Generator):
+        return value.bit_generator.state
+    return copied(value) if isinstance(value, int | float | str | torch.Tensor) else type(value).__name__
+
+
+def copied(nest):
+    """Return a nest with its tensors detached and copied."""
+    if isinstance(nest, torch.Tensor):
+        return nest.detach().clone()
+    if isinstance(nest, dict):
+        return {key: copied(value) for key, value in nest.items()}
+    return type(nest)(map(copied, nest)) if type(nest) in (list, tuple) else nest
+
+
+def assert_same(a, b, where="", *, objects=False):
+    """Assert that two nests are equal, tensors to the bit; identities of objects are compared within one run only."""
     if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
+        assert isinstance(b, torch.Tensor), where
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), where
+        assert torch.equal(a.isnan(), b.isnan()), where
+        assert torch.equal(a.nan_to_num(), b.nan_to_num()), where
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
         for key in a:
-            if key != "parameters":
-                assert_same(a[key], b[key], f"{where}.{key}")
+            if objects or key != "objects":
+                assert_same(a[key], b[key], f"{where}.{key}", objects=objects)
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{where}[{i}]")
+            assert_same(x, y, f"{where}[{i}]", objects=objects)
+    elif isinstance(a, numpy.ndarray):
+        assert numpy.array_equal(a, b), where
     else:
         assert a == b, where
+
+
+def users_own(metrics):
+    """Return the metrics that are not a Monitor's."""
+    return copied({name: value for name, value in metrics.items() if not name.startswith("interpret/")})
+
+
+class Witness(Callback):
+    """Writes down, after all other callbacks, what a run shows: its batches, and the state after each of them."""
+
+    def __init__(self):
+        self.seen, self.batches = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.batches.append((batch_idx, copied((outputs, batch))))
+        self._see("train", trainer, pl_module)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.batches.append((batch_idx, dataloader_idx, copied((outputs, batch))))
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, trainer, pl_module):
+        self._see("validation", trainer, pl_module)
+
+    def on_test_end(self, trainer, pl_module):
+        self._see("test", trainer, pl_module)
+
+    def on_predict_end(self, trainer, pl_module):
+        self._see("predict", trainer, pl_module)
+
+    def on_fit_end(self, trainer, pl_module):
+        self._see("fit", trainer, pl_module)
+
+    def on_exception(self, trainer, pl_module, exception):
+        self._see(repr(exception), trainer, pl_module)
+
+    def _see(self, when, trainer, module):
+        self.seen.append(
+            {
+                "when": when,
+                "at": (trainer.global_step, trainer.current_epoch, trainer.sanity_checking),
+                "state": state_of(module, trainer),
+                "metrics": users_own(trainer.callback_metrics),
+            }
+        )
+
+
+# How it is run
+
+
+class Remembers(Logger):
+    """A logger that keeps what it is told."""
+
+    name, version, experiment = "remembers", 0, object()
+
+    def __init__(self):
+        super().__init__()
+        self.metrics = []
+
+    def log_metrics(self, metrics, step=None):
+        if own := users_own(metrics):
+            self.metrics.append((step, own))
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+@dataclass(eq=False)
+class Cell:
+    """One way to train.
+
+    Args:
+        module: Makes the module.
+        precision: The trainer's.
+        compiled: Backend that the whole module is compiled with, or None.
+        stages: The entry points, one after the other, of one trainer.
+        data: Makes the training loader, and the loaders of all other entry points.
+        others: Makes, for a folder, the callbacks before the Monitor and those after it.
+        epochs: Of each ``fit``.
+        explains: Whether there is anything for a Monitor to explain.
+        raises: What may end the run before its time.
+        options: Options of the trainer.
+    """
+
+    module: Callable[[], LightningModule] = Toy
+    precision: str = "32-true"
+    compiled: str | None = None
+    stages: tuple[str, ...] = ("fit",)
+    data: Callable[[], Any] = loaders
+    others: Callable[[Path], tuple[list[Callback], list[Callback]]] = lambda folder: ([], [])
+    epochs: int = 1
+    explains: bool = True
+    raises: tuple[type[BaseException], ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, callbacks, folder, ckpt_path=None):
+        """Run and return everything there is to compare, and the trainer."""
+        torch._dynamo.reset()  # its caches are the process's: a run would else depend on the one before it
+        torch._dynamo.utils.counters.clear()
+        torch.manual_seed(0)
+        random.seed(0)
+        numpy.random.seed(0)
+        module, witness, logger, (before, after) = self.module(), Witness(), Remembers(), self.others(folder)
+        trainer = Trainer(
+            default_root_dir=folder,
+            accelerator="cpu",
+            max_epochs=self.epochs,
+            precision=self.precision,
+            callbacks=[*before, *callbacks, *after, witness],
+            **{
+                "accumulate_grad_batches": 3 if module.automatic_optimization else 1,
+                "val_check_interval": 2,
+                "log_every_n_steps": 1,
+                "logger": logger,
+                "enable_checkpointing": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+            }
+            | self.options,
+        )
+        train, val = self.data()
+        called = torch.compile(module, backend=self.compiled) if self.compiled else module
+        outputs, error = [], None
+        try:
+            for i, stage in enumerate(self.stages):
+                if stage == "fit":
+                    trainer.fit_loop.max_epochs = self.epochs * (1 + self.stages[:i].count("fit"))
+                    trainer.fit(called, train, val, ckpt_path=ckpt_path)
+                else:
+                    found = getattr(trainer, stage)(called, val, **({} if stage == "predict" else {"verbose": False}))
+                    outputs.append(found if stage == "predict" else [users_own(each) for each in found])
+        except self.raises as caught:
+            error = repr(caught)
+        return {
+            "seen": witness.seen,
+            "batches": witness.batches,
+            "outputs": outputs,
+            "error": (error, trainer.state.status),
+            "logged": logger.metrics,
+            "state": state_of(module, trainer),
+            "checkpoints": {str(path.relative_to(folder)): written(path) for path in sorted(folder.rglob("*.ckpt"))},
+            "best": [Path(each.best_model_path).name for each in trainer.checkpoint_callbacks],
+            "compiled": {what: dict(torch._dynamo.utils.counters[what]) for what in ("frames", "stats")},
+        }, trainer
+
+
+def written(path):
+    """Return what a checkpoint holds, less the folder that it was written to."""
+    found = torch.load(path, weights_only=False)
+    for state in found["callbacks"].values():
+        for key in ("dirpath", "best_model_path", "last_model_path", "kth_best_model_path", "best_k_models"):
+            state.pop(key, None)
+    return found
+
+
+class Purity:
+    """Compares runs with a Monitor and without it; what is run without it is run for all Monitors once."""
+
+    def __init__(self, folders):
+        self._folders, self._plain = folders, {}
+
+    def folder(self):
+        """Return an empty folder."""
+        return self._folders.mktemp("run")
+
+    def plain(self, cell):
+        """Return what a run without a Monitor shows."""
+        if cell not in self._plain:
+            self._plain[cell], _ = cell.run([], self.folder())
+        return self._plain[cell]
+
+    def prove(self, cell):
+        """Assert that two runs without a Monitor are the same: what differs by itself could not blame a Monitor."""
+        assert_same(self.plain(cell), cell.run([], self.folder())[0], "two runs without a Monitor")
+
+    def check(self, cell, name, **options):
+        """Run a cell with a Monitor, assert that all is as without it, and return the Monitor and what was shown."""
+        plain, monitor = self.plain(cell), watched(name, **options)
+        shown, _ = cell.run([monitor], self.folder())
+        assert_same(plain, shown)
+        assert bool(monitor.found) == cell.explains
+        return monitor, shown
+
+
+def fit(callbacks, tmp_path, *, module=None, precision="32-true", manual=False, epochs=3, **options):
+    """Fit once: what there is to compare, and the trainer."""
+    options = {"logger": False} | options
+    cell = Cell(module=module or partial(Toy, manual), precision=precision, epochs=epochs, options=options)
+    return cell.run(callbacks, tmp_path)

@@ -6,62 +6,120 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from purity import MONITORS, assert_same
 
 SCRIPT = """
-import json, sys, warnings
+import random, sys, warnings
+from pathlib import Path
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from purity import Toy, ToyTask, loaders
+from purity import Cell, ToyTask, Witness, watched
 from tiny import wordpiece
-from lightning_interpret import IntegratedGradients, SaliencyMonitor
 
-def main(folder, watched):
-    torch.manual_seed(0)
-    watcher = SaliencyMonitor(
-        IntegratedGradients(steps=4), task=ToyTask(wordpiece()), probes=5, on_error="raise",
-        save_jsonl=folder + "/r.jsonl",
-    )
-    trainer = Trainer(
-        default_root_dir=folder, accelerator="cpu", devices=2, max_epochs=2, val_check_interval=2,
-        strategy="ddp_fork_find_unused_parameters_true",
-        callbacks=[watcher] if watched else [], logger=TensorBoardLogger(folder), enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )
-    module = Toy()
-    trainer.fit(module, *loaders())
-    weights = {name: value.double().sum().item() for name, value in module.state_dict().items()}
-    scalars = {k: v.item() for k, v in trainer.callback_metrics.items() if "interpret" in k}
-    print("RESULT" + json.dumps([weights, scalars]))
+class Saves(Witness):
+    '''Writes down what each process saw, and the Monitor's scalars.'''
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def setup(self, trainer, pl_module, stage):
+        random.seed(trainer.global_rank)  # Python seeds anew in a process that is forked
+
+    def on_fit_end(self, trainer, pl_module):
+        super().on_fit_end(trainer, pl_module)
+        scalars = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("interpret/")}
+        shown = {"seen": self.seen, "batches": self.batches}
+        torch.save((shown, scalars), f"{self.path}-{trainer.global_rank}.pt")
+
+class TiresOnOne(ToyTask):
+    '''Fails on the second process, and draws random numbers before it does.'''
+
+    def logits(self, module, batch):
+        if torch.distributed.get_rank() == 1:
+            torch.rand(3)
+            raise RuntimeError("on one process")
+        return super().logits(module, batch)
+
+def main(folder, name):
+    warnings.simplefilter("ignore")
+    def run(label, callbacks, **cell):
+        Cell(
+            epochs=2, others=lambda _: ([], [Saves(folder / label)]),
+            options={"devices": 2, "strategy": "ddp_fork_find_unused_parameters_true"}, **cell,
+        ).run(callbacks, folder)
+    run("plain", [])
+    run("plain again", [])
+    run("watched", [watched(name, probes=5, save_jsonl=str(folder / "r.jsonl"))])
+    run("one probe", [watched(name, probes=1)])
+    run("fails on one", [watched(name, probes=5, task=TiresOnOne(wordpiece()), on_error="warn")])
+    try:
+        run("stops on one", [watched(name, probes=5, task=TiresOnOne(wordpiece()))])
+    except Exception as error:
+        print("STOPPED", str(error).replace(chr(10), " "))
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    main(sys.argv[1], False)
-    main(sys.argv[1], True)
+    main(Path(sys.argv[1]), sys.argv[2])
 """
 
 
-def test_two_processes_train_the_same_and_gather_every_probe(tmp_path):
-    script = tmp_path / "run.py"
+@pytest.fixture(scope="module", params=MONITORS)
+def runs(request, tmp_path_factory):
+    """Return a Monitor's name, the folder of all runs, and what the script said."""
+    folder = tmp_path_factory.mktemp("ddp")
+    script = folder / "run.py"
     script.write_text(SCRIPT)
     here = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
+        [sys.executable, str(script), str(folder), request.param],
         capture_output=True,
         text=True,
         timeout=300,
-        env={"PYTHONPATH": f"{here}:{here.parent}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        env={
+            "PYTHONPATH": f"{here}:{here.parent}",
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (plain, _), (watched, scalars) = [
-        json.loads(line.removeprefix("RESULT")) for line in done.stdout.splitlines() if line.startswith("RESULT")
-    ]
-    assert watched == plain
-    rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    return request.param, folder, done.stdout
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("run", ["plain again", "watched", "one probe", "fails on one"])
+def test_each_of_two_processes_trains_the_same_with_the_monitor(runs, run, rank):
+    _, folder, _ = runs
+    (plain, _), (shown, _) = (torch.load(folder / f"{label}-{rank}.pt", weights_only=False) for label in ("plain", run))
+    assert len(plain["batches"]) > 8
+    assert_same(plain, shown)
+
+
+def test_every_probe_is_explained_once_and_gathered_in_one_record(runs):
+    name, folder, _ = runs
+    rows = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
     steps = sorted({row["step"] for row in rows})
     assert [(row["step"], row["probe"]) for row in rows] == [(step, k) for step in steps for k in range(5)]
-    last = [row for row in rows if row["step"] == steps[-1]]
-    assert scalars["interpret/saliency/attribution_error"] == pytest.approx(
-        sum(abs(r["error"]) for r in last) / 5, rel=1e-4
-    )
-    assert scalars["interpret/saliency/failures"] == 0
+    scalars = [torch.load(folder / f"watched-{rank}.pt", weights_only=False)[1] for rank in (0, 1)]
+    assert scalars[0].keys() == scalars[1].keys()
+    tag = f"interpret/{rows[0]['monitor']}"
+    assert scalars[0][f"{tag}/failures"] == 0
+    if name == "SaliencyMonitor":
+        last = [row for row in rows if row["step"] == steps[-1]]
+        mean = sum(abs(row["error"]) for row in last) / 5
+        assert scalars[0][f"{tag}/attribution_error"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_what_fails_on_one_process_is_counted_on_all_and_nothing_waits(runs):
+    _, folder, _ = runs
+    for rank in (0, 1):
+        _, scalars = torch.load(folder / f"fails on one-{rank}.pt", weights_only=False)
+        assert [value for tag, value in scalars.items() if tag.endswith("/failures")] == [2]
+
+
+def test_on_error_raise_on_one_process_ends_all(runs):
+    _, folder, said = runs
+    assert "STOPPED" in said
+    assert "on one process" in said
+    assert not list(folder.glob("stops on one-*"))

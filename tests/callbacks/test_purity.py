@@ -1,67 +1,128 @@
-"""Promise 1: training ends in the same bits with a Monitor and without it, also when it raises (cases T20, T21)."""
+"""Promise 1: training ends in the same bits with a Monitor and without it (cases T20, T21).
 
-import copy
+The matrix of precisions, optimisation, compilation and entry points. Ways to train are in `test_purity_training.py`,
+errors in `test_purity_errors.py`, several processes in `test_ddp.py`.
+"""
+
 import warnings
+from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
-from purity import Toy, ToyTask, assert_same, fit, loaders
+from lightning.pytorch import Trainer
+from purity import MONITORS, Cell, Dense, Toy, ToyTask, fit, loaders, watched
 from tiny import wordpiece
 
-from lightning_interpret import SaliencyMonitor
+import lightning_interpret
+from lightning_interpret import SaliencyMonitor, callbacks
+from lightning_interpret.callbacks import Monitor
 from lightning_interpret.methods import IntegratedGradients
 
+ENTRY_POINTS = ("fit", "validate", "test", "predict")
+CHAIN = (*ENTRY_POINTS, "fit")
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+everyone = pytest.mark.parametrize("name", MONITORS)
 
-def monitor(**options):
-    return SaliencyMonitor(
-        **{"method": IntegratedGradients(steps=4), "task": ToyTask(wordpiece()), "probes": 5, "max_seconds": None}
-        | options
+
+def test_every_public_monitor_goes_through_the_purity_matrix():
+    public = [getattr(room, name) for room in (lightning_interpret, callbacks) for name in room.__all__]
+    monitors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, Monitor)} - {"Monitor"}
+    missing = sorted(monitors - set(MONITORS))
+    assert not missing, (
+        f"{', '.join(missing)} is not run through the purity matrix: add it by class name to `MONITORS` in "
+        "tests/purity.py, as a function of the options of every Monitor that returns one which explains a Toy."
     )
+    assert {name: type(make(probes=1)).__name__ for name, make in MONITORS.items()} == {name: name for name in MONITORS}
 
 
-class Raises(SaliencyMonitor):
-    """Fails in the middle of an explanation, while the module is in another state."""
-
-    def explain(self, module, batch, task):
-        super().explain(module, batch, task)
-        torch.rand(3)
-        raise RuntimeError("in the middle")
+def test_a_monitor_that_is_not_in_the_registry_is_named_with_what_to_do(monkeypatch):
+    monkeypatch.delitem(MONITORS, "SaliencyMonitor")
+    with pytest.raises(AssertionError, match=r"SaliencyMonitor is not run .* add it by class name to `MONITORS`"):
+        test_every_public_monitor_goes_through_the_purity_matrix()
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+# The matrix
+
+
+def cells():
+    for precision in PRECISIONS:
+        for manual in (False, True):
+            how = f"{precision}-{'manual' if manual else 'accumulation'}"
+            yield f"{how}-eager", Cell(partial(Toy, manual), precision, stages=CHAIN)
+            yield (
+                f"{how}-compiled",
+                Cell(partial(Dense, manual), precision, compiled="aot_eager", stages=CHAIN),
+            )
+        for stage in ENTRY_POINTS[1:]:
+            yield f"{precision}-{stage}-eager", Cell(precision=precision, stages=(stage,))
+    yield "64-true-accumulation-eager", Cell(precision="64-true", stages=CHAIN)
+    for stage in ENTRY_POINTS[1:]:
+        yield f"32-true-{stage}-compiled", Cell(Dense, compiled="aot_eager", stages=(stage,))
+    # Dynamo does not trace a GRU, so that the forward is compiled in pieces
+    yield "32-true-accumulation-compiled-in-pieces", Cell(compiled="aot_eager")
+
+
+CELLS = dict(cells())
+
+
+@everyone
+@pytest.mark.parametrize("cell", CELLS)
+def test_t20_all_is_bit_identical_with_and_without_the_monitor(purity, cell, name):
+    cell = CELLS[cell]
+    _, shown = purity.check(cell, name)
+    if cell.compiled and cell.module is not Toy:
+        assert shown["compiled"]["stats"]["calls_captured"] > 8 * len(set(cell.stages))  # all of the module's forward
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_runs_without_a_monitor_are_the_same(purity, cell):
+    purity.prove(CELLS[cell])
+
+
+@everyone
+@pytest.mark.slow
 @pytest.mark.parametrize("manual", [False, True], ids=["accumulation", "manual"])
-def test_t20_training_is_bit_identical_with_and_without_the_monitor(tmp_path, precision, manual):
-    plain, _ = fit([], tmp_path, precision=precision, manual=manual)
-    watched, trainer = fit([monitor(on_error="raise")], tmp_path, precision=precision, manual=manual)
-    assert_same(plain, watched)
-    assert trainer.callback_metrics["interpret/saliency/failures"] == 0
-    identities = {tuple(seen["parameters"]) for seen in watched["seen"]}
-    assert len(identities) == 1  # the parameters are the same objects throughout
-    alive = any(gradient is not None for seen in watched["seen"] for gradient in seen["grads"])
-    assert alive != manual  # validation in the middle of an accumulation was met, and its gradients lived on
+def test_t20_all_is_bit_identical_when_inductor_compiles(purity, name, manual):
+    purity.check(Cell(partial(Dense, manual), "bf16-mixed", compiled="inductor", stages=CHAIN), name)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_t20_training_is_bit_identical_when_the_method_raises(tmp_path, precision):
-    plain, _ = fit([], tmp_path, precision=precision)
-    failing = Raises(task=ToyTask(wordpiece()), probes=3, name="saliency")
-    with pytest.warns(UserWarning, match="in the middle.*training goes on"):
-        watched, trainer = fit([failing], tmp_path, precision=precision)
-    assert_same(plain, watched)
-    assert trainer.callback_metrics["interpret/saliency/failures"] == 3
-    assert trainer.callback_metrics["interpret/saliency/attribution_error"].isnan()
+class Parts(Toy):
+    """Compiles parts of itself, as `configure_model` is for."""
+
+    def configure_model(self):
+        if isinstance(self.head, torch.nn.Linear):
+            for part in ("embedding", "norm", "head"):
+                setattr(self, part, torch.compile(getattr(self, part), backend="aot_eager"))
 
 
-def test_the_harness_sees_a_callback_that_disturbs(tmp_path):
-    class Draws(SaliencyMonitor):
-        def on_validation_epoch_end(self, trainer, pl_module):
-            torch.rand(1)
+@everyone
+def test_t20_all_is_bit_identical_when_parts_are_compiled_in_configure_model(purity, name):
+    _, shown = purity.check(Cell(Parts, stages=CHAIN), name)
+    assert shown["compiled"]["stats"]["unique_graphs"] >= 3
 
-    plain, _ = fit([], tmp_path)
-    watched, _ = fit([Draws(task=ToyTask(wordpiece()), probes=2)], tmp_path)
-    with pytest.raises(AssertionError):
-        assert_same(plain, watched)
+
+@everyone
+@pytest.mark.parametrize("module", [Dense, Parts])
+def test_a_compiled_module_is_explained_as_it_is_without_compilation(purity, module, name):
+    compiled, _ = purity.check(
+        Cell(module, compiled="aot_eager" if module is Dense else None, stages=("validate",)), name
+    )
+    eager, _ = purity.check(Cell(Toy if module is Parts else module, stages=("validate",)), name)
+    scores = [[row.to_dict()["scores"] for _, row in monitor.found] for monitor in (compiled, eager)]
+    assert scores[0] == scores[1]
+
+
+def test_the_matrix_meets_accumulated_gradients_and_a_layer_that_is_frozen(purity):
+    seen = purity.plain(CELLS["32-true-accumulation-eager"])["seen"]
+    states = [each["state"] for each in seen if each["when"] == "validation"]
+    assert any(gradient is not None for state in states for gradient in state["grads"].values())
+    training = [each["state"]["flags"] for each in seen if each["when"] == "train"]
+    assert all(flags["norm"] and not flags["frozen"] for flags in training)
+    assert not states[0]["requires_grad"]["frozen.weight"]
+
+
+# The same attributions from every entry point
 
 
 def rows_of(stage, tmp_path, **options):
@@ -119,37 +180,5 @@ def test_t21_the_models_own_precision_costs_error_that_is_logged(tmp_path):
 def test_half_precision_weights_are_explained_in_single_precision(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, trainer = fit([monitor(on_error="raise")], tmp_path, precision="bf16-true")
+        _, trainer = fit([watched("SaliencyMonitor")], tmp_path, precision="bf16-true")
     assert trainer.callback_metrics["interpret/saliency/relative_error"] < 0.01
-
-
-class Keeps(Toy):
-    """Keeps what a forward made, counts, and changes a plain tensor that training reads."""
-
-    def __init__(self):
-        super().__init__()
-        self.temperature, self.count, self.last = torch.ones(1), 0, None
-
-    def forward(self, ids):
-        self.count += 1
-        self.temperature.mul_(1.01)
-        self.last = super().forward(ids)
-        return self.last
-
-    def training_step(self, batch, batch_idx):
-        return super().training_step(batch, batch_idx) * self.temperature.item()
-
-
-class Copies(Callback):
-    """What averaging callbacks do: a module that holds a graph cannot be copied."""
-
-    def on_validation_end(self, trainer, pl_module):
-        copy.deepcopy(pl_module)
-
-
-def test_what_a_forward_writes_on_the_module_is_undone(tmp_path):
-    options = {"module": Keeps, "limit_val_batches": 1, "num_sanity_val_steps": 0}
-    plain, _ = fit([Copies()], tmp_path, **options)
-    watched, trainer = fit([monitor(on_error="raise"), Copies()], tmp_path, **options)
-    assert_same(plain, watched)
-    assert trainer.lightning_module.count == len(watched["seen"]) + 18  # a batch a validation, and the training steps

@@ -1,0 +1,116 @@
+"""Promise 1 when an explanation ends in the middle: by an error that is counted, by one that stops the run, by Ctrl-C.
+
+All of it against runs that a callback stops which does nothing else.
+"""
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerStatus
+from purity import MONITORS, Cell, Toy, ToyTask, assert_same, watched
+from tiny import wordpiece
+
+everyone = pytest.mark.parametrize("name", MONITORS)
+
+
+class Tires(ToyTask):
+    """Fails from one forward on: at once, or when the gradient comes back to its logits."""
+
+    def __init__(self, error=None, at=float("inf"), *, backward=False):
+        super().__init__(wordpiece())
+        self.error, self.at, self.backward, self.calls = error, at, backward, 0
+
+    def logits(self, module, batch):
+        self.calls += 1
+        logits = super().logits(module, batch)
+        if self.calls >= self.at:
+            if not self.backward:
+                raise self.error
+            if logits.requires_grad:
+                logits.register_hook(self.fail)
+        return logits
+
+    def fail(self, grad):
+        raise self.error
+
+
+def halfway(cell, name, folder):
+    """Return the number of the forward in the middle of all that a Monitor makes in a cell."""
+    task = Tires()
+    cell.run([watched(name, task=task)], folder)
+    assert task.calls > 4
+    return task.calls // 2 + 1
+
+
+class Raises(Callback):
+    """Raises in a validation's first batch, and does nothing else."""
+
+    def __init__(self, error, after):
+        self.error, self.after, self.ran = error, after, 0
+
+    def on_validation_batch_end(self, *args, **kwargs):
+        self.ran += 1
+        if self.ran > self.after:
+            raise self.error
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+
+
+@everyone
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_t20_training_is_bit_identical_when_the_method_raises_in_the_middle(purity, precision, backward, name):
+    cell = CELLS[precision]
+    task = Tires(RuntimeError("in the middle"), halfway(cell, name, purity.folder()), backward=backward)
+    monitor = watched(name, task=task, on_error="warn")
+    with pytest.warns(UserWarning, match=r"in the middle.*training goes on"):
+        shown, trainer = cell.run([monitor], purity.folder())
+    assert_same(purity.plain(cell), shown)
+    assert monitor.found  # it went well until then
+    assert trainer.callback_metrics[f"interpret/{monitor.name}/failures"] == 3
+
+
+CELLS = {precision: Cell(precision=precision) for precision in ("32-true", "bf16-mixed", "bf16-true")}
+
+
+@everyone
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize(
+    ("error", "caught", "on_error"),
+    [
+        (RuntimeError("in the middle"), RuntimeError, "raise"),
+        (KeyboardInterrupt("in the middle"), SystemExit, "warn"),
+        (SystemExit("in the middle"), SystemExit, "warn"),
+    ],
+    ids=["on-error-raise", "interrupt", "exit"],
+)
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_what_stops_a_run_in_the_middle_of_an_explanation_leaves_what_it_leaves_elsewhere(
+    purity, stage, error, caught, on_error, backward, name
+):
+    """Against a run that a callback stops which does nothing else: Lightning is told, and the module is as it was."""
+    cell = Cell(stages=(stage,), raises=(caught,))
+    at = halfway(cell, name, purity.folder())
+    monitor = watched(name, task=Tires(error, at, backward=backward), on_error=on_error)
+    shown, trainer = cell.run([monitor], purity.folder())
+    batches = [seen for seen in shown["batches"] if len(seen) == 3]  # those of evaluation, before the error
+    plain, _ = cell.run([Raises(error, len(batches))], purity.folder())
+    assert_same(plain, shown)
+    assert shown["seen"][-1]["when"] == repr(error)
+    assert shown["error"][1] == TrainerStatus.INTERRUPTED
+    assert trainer.interrupted
+
+
+@everyone
+def test_a_module_whose_explanation_was_interrupted_trains_on_as_any_other(purity, name):
+    ends = []
+    for stop in (Raises(KeyboardInterrupt(), 2), watched(name, task=Tires(KeyboardInterrupt(), 3), on_error="warn")):
+        torch.manual_seed(0)
+        module = Toy()
+        validated, _ = Cell(lambda module=module: module, stages=("validate",), raises=(SystemExit,)).run(
+            [stop], purity.folder()
+        )
+        assert "SystemExit" in validated["error"][0]
+        module.calls.zero_()  # how far validation came is not what is asked
+        ends.append(Cell(lambda module=module: module).run([], purity.folder())[0])
+    assert_same(*ends)
