@@ -101,6 +101,17 @@ class Elaborate(Toy):
         super().validation_step(batch, batch_idx, dataloader_idx)
 
 
+class Logs(Toy):
+    """Logs in its forward."""
+
+    def forward(self, ids):
+        logits = super().forward(ids)
+        if self._trainer is not None and not self.trainer.predicting:
+            self.log("mean_logit", logits.mean(), on_step=False, on_epoch=True)
+            self.log_dict({"largest": logits.max()}, on_step=False, on_epoch=True)
+        return logits
+
+
 class Keeps(Toy):
     """Keeps what a forward made, counts, and changes a plain tensor that training reads."""
 
@@ -192,6 +203,7 @@ CELLS = {
     "two-optimizers-by-hand": Cell(Adversaries),
     "hooks-parametrizations-tied-weights": Cell(Elaborate, stages=("fit", "validate", "fit")),
     "hooks-parametrizations-in-half-precision": Cell(Elaborate, "bf16-mixed", stages=("fit", "validate", "fit")),
+    "forward-that-logs": Cell(Logs, stages=("fit", "validate", "test")),
     "forward-that-writes": Cell(Keeps, others=lambda folder: ([], [Copies()]), options={"limit_val_batches": 1}),
     "loaders-in-a-list": Cell(
         data=lambda: several(lambda a, b: [a, b]), stages=("fit", "validate", "test", "predict", "fit")
