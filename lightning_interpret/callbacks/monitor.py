@@ -236,15 +236,24 @@ class Monitor(Callback):
                 raise
             if len(numbers) > 1:
                 return sum(self._explain(trainer, module, task, probes, [k], current) for k in numbers)
-            why = f"{type(error).__name__}: {error}"
-            self._say(
-                f"probe {numbers[0]} could not be explained ({why}); training goes on.", once=why, rank_zero=False
-            )
-            return 1
-        for probe, row in found:
+            return self._failed(numbers[0], error)
+        return sum(self._add(probe, row) for probe, row in found)
+
+    def _add(self, probe: int, row: AttributionRow) -> int:
+        """Add one probe's record and return how many failed."""
+        try:
             self.update(self._metrics, probe, row)
-        self._rows += found
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            return self._failed(probe, error)
+        self._rows.append((probe, row))
         return 0
+
+    def _failed(self, probe: int, error: Exception) -> int:
+        why = f"{type(error).__name__}: {error}"
+        self._say(f"probe {probe} could not be explained ({why}); training goes on.", once=why, rank_zero=False)
+        return 1
 
     def _affordable(self, group: int, spent: float, each: float) -> int:
         left = float("inf") if self.max_seconds is None else self.max_seconds - spent

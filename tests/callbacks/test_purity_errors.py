@@ -102,6 +102,25 @@ def test_what_stops_a_run_in_the_middle_of_an_explanation_leaves_what_it_leaves_
 
 
 @everyone
+def test_numbers_that_cannot_be_made_of_a_record_cost_no_run(purity, name):
+    cell = CELLS["32-true"]
+    monitor = watched(name, on_error="warn")
+    update = monitor.update
+
+    def chokes(metrics, probe, row):
+        if probe == 1:
+            raise ArithmeticError("no number")
+        update(metrics, probe, row)
+
+    monitor.update = chokes
+    with pytest.warns(UserWarning, match=r"probe 1 could not be explained \(ArithmeticError: no number\)"):
+        shown, trainer = cell.run([monitor], purity.folder())
+    assert_same(purity.plain(cell), shown)
+    assert trainer.callback_metrics[f"interpret/{monitor.name}/failures"] == 1
+    assert {probe for probe, _ in monitor.found} == {0, 2}
+
+
+@everyone
 def test_a_module_whose_explanation_was_interrupted_trains_on_as_any_other(purity, name):
     ends = []
     for stop in (Raises(KeyboardInterrupt(), 2), watched(name, task=Tires(KeyboardInterrupt(), 3), on_error="warn")):
