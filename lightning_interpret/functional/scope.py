@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
     """Run a block with ``module`` in evaluation mode, gradients enabled, weights frozen and random states its own.
 
-    On leaving, also by an exception, every training flag, weight, buffer and random state is what it was. Gradients can
-    be asked of activations and inputs; parameters neither receive nor require any. Compiled code runs eagerly, so that
-    hooks are met and nothing is compiled anew.
+    On leaving, also by an exception, every training flag, weight, buffer and random state is what it was, those of
+    generators that the module keeps as attributes among them. Gradients can be asked of activations and inputs;
+    parameters neither receive nor require any. Compiled code runs eagerly, so that hooks are met and nothing is
+    compiled anew.
 
     Args:
         module: The module to be explained.
@@ -29,9 +31,11 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         # two threads' scopes may overlap without one being inside the other, and share modules or PyTorch's switches:
         # what the second finds must be what is theirs, and not the first one's stand-ins
         stack.enter_context(_LOCK)
-        stack.enter_context(_random_states())
-        stack.callback(_restore_training, [(part, part.training) for part in module.modules()])
-        module.eval()
+        stack.enter_context(_random_states(module))
+        flags = [(part, part.training) for part in module.modules()]
+        stack.callback(_restore_training, flags)
+        if any(flag for _, flag in flags):  # else there is nothing to do for a `train` that a module overrides
+            module.eval()
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -103,17 +107,32 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
 
 
 @contextmanager
-def _random_states() -> Iterator[None]:
+def _random_states(module: nn.Module) -> Iterator[None]:
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     numpy = sys.modules.get("numpy")  # not imported: nothing of it to disturb
-    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
+    restore = [*_restorers(random), *(_restorers(numpy.random) if numpy else ())]
+    for part in module.modules():
+        restore += _restorers(*vars(part).values())
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
-        random.setstate(python_state)
-        if numpy:
-            numpy.random.set_state(numpy_state)
+        for put_back in restore:
+            put_back()
+
+
+def _restorers(*holders: Any) -> Iterator[Callable[[], Any]]:
+    """Yield what puts the state of each random generator back, of whatever library; all else is passed over."""
+    for holder in holders:
+        if isinstance(holder, torch.Generator):
+            yield partial(holder.set_state, holder.get_state())
+        elif isinstance(holder, random.Random) or holder is random:
+            yield partial(holder.setstate, holder.getstate())
+        elif numpy := sys.modules.get("numpy"):
+            if isinstance(holder, numpy.random.RandomState) or holder is numpy.random:
+                yield partial(holder.set_state, holder.get_state())
+            elif isinstance(holder, numpy.random.Generator):
+                yield partial(setattr, holder.bit_generator, "state", holder.bit_generator.state)
 
 
 def _restore_training(flags: list[tuple[nn.Module, bool]]) -> None:

@@ -112,6 +112,31 @@ class Logs(Toy):
         return logits
 
 
+class Switches(Toy):
+    """Does something of its own whenever it is put into training or evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.switched = 0
+
+    def train(self, mode=True):
+        self.switched = getattr(self, "switched", 0) + 1
+        return super().train(mode)
+
+
+class Draws(Toy):
+    """Draws from random generators of its own, also where it is evaluated."""
+
+    def __init__(self):
+        super().__init__()
+        self.torch, self.python = torch.Generator(), random.Random(0)
+        self.numpy, self.old = numpy.random.default_rng(0), numpy.random.RandomState(0)
+
+    def forward(self, ids):
+        draw = torch.rand((), generator=self.torch) + self.python.random() + self.numpy.random() + self.old.rand()
+        return super().forward(ids) + self.training * draw
+
+
 class Keeps(Toy):
     """Keeps what a forward made, counts, and changes a plain tensor that training reads."""
 
@@ -204,6 +229,8 @@ CELLS = {
     "hooks-parametrizations-tied-weights": Cell(Elaborate, stages=("fit", "validate", "fit")),
     "hooks-parametrizations-in-half-precision": Cell(Elaborate, "bf16-mixed", stages=("fit", "validate", "fit")),
     "forward-that-logs": Cell(Logs, stages=("fit", "validate", "test")),
+    "switches-of-its-own": Cell(Switches, stages=("fit", "validate", "fit")),
+    "generators-of-its-own": Cell(Draws, epochs=2),
     "forward-that-writes": Cell(Keeps, others=lambda folder: ([], [Copies()]), options={"limit_val_batches": 1}),
     "loaders-in-a-list": Cell(
         data=lambda: several(lambda a, b: [a, b]), stages=("fit", "validate", "test", "predict", "fit")
