@@ -33,7 +33,7 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         stack.enter_context(_LOCK)
         stack.enter_context(_random_states(module))
         flags = [(part, part.training) for part in module.modules()]
-        stack.callback(_restore_training, flags)
+        stack.callback(_to_the_end, partial(_restore_training, flags))
         if any(flag for _, flag in flags):  # else there is nothing to do for a `train` that a module overrides
             module.eval()
         stack.enter_context(torch.inference_mode(False))
@@ -53,8 +53,8 @@ _LOCK = RLock()
 def _no_fast_path() -> Iterator[None]:
     """Keep PyTorch's transformer layers from packing the batch, which hides the layers' outputs from hooks."""
     enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
@@ -100,10 +100,7 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
                     vars(part)[name] = stand_in(value, copy=True)
         yield
     finally:
-        for store, before in saved:  # never empty in between: another thread may be running the module
-            for name in store.keys() - before.keys():
-                del store[name]
-            store.update(before)
+        _to_the_end(partial(_restore_stores, saved))
 
 
 @contextmanager
@@ -117,8 +114,7 @@ def _random_states(module: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices):
             yield
     finally:
-        for put_back in restore:
-            put_back()
+        _to_the_end(lambda: [put_back() for put_back in restore])
 
 
 def _restorers(*holders: Any) -> Iterator[Callable[[], Any]]:
@@ -133,6 +129,21 @@ def _restorers(*holders: Any) -> Iterator[Callable[[], Any]]:
                 yield partial(holder.set_state, holder.get_state())
             elif isinstance(holder, numpy.random.Generator):
                 yield partial(setattr, holder.bit_generator, "state", holder.bit_generator.state)
+
+
+def _restore_stores(saved: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    for store, before in saved:  # never empty in between: another thread may be running the module
+        for name in store.keys() - before.keys():
+            del store[name]
+        store.update(before)
+
+
+def _to_the_end(put_back: Callable[[], Any]) -> None:
+    try:
+        put_back()
+    except KeyboardInterrupt:  # what is half put back trains no more, and is saved like that
+        put_back()
+        raise
 
 
 def _restore_training(flags: list[tuple[nn.Module, bool]]) -> None:

@@ -2,12 +2,14 @@
 
 import contextlib
 import random
+import sys
 
 import numpy
 import pytest
 import torch
 from torch import nn
 
+from lightning_interpret.functional import scope
 from lightning_interpret.functional.scope import explaining, frozen_weights
 
 
@@ -97,6 +99,47 @@ def test_random_states_are_what_they_were(raises):
         if raises:
             raise KeyError("in the middle")
     assert draw() == expected
+
+
+def test_an_interrupt_while_things_are_put_back_leaves_none_behind():
+    """Ctrl-C at each line of what puts back, in turn."""
+    put_back, tracer = {"_restore_stores", "_restore_training", "<lambda>", "<listcomp>"}, sys.gettrace()
+
+    def interrupted(net, at):
+        lines = 0
+
+        def count(frame, event, arg):
+            nonlocal lines
+            lines += event == "line"
+            if lines == at and event == "line":
+                raise KeyboardInterrupt
+            return count
+
+        def calls(frame, event, arg):
+            code = frame.f_code
+            return count if code.co_filename == scope.__file__ and code.co_name in put_back else None
+
+        try:
+            with explaining(net):
+                sys.settrace(calls)
+                random.random()
+        finally:
+            sys.settrace(tracer)
+
+    at, interrupts = 0, 0
+    while interrupts == at:
+        at += 1
+        net = Recurrent().half().train()
+        net.norm.eval()
+        weights, state = dict(net.named_parameters()), random.getstate()
+        try:
+            interrupted(net, at)
+        except KeyboardInterrupt:
+            interrupts += 1
+        assert all(now is weights[name] for name, now in net.named_parameters())
+        assert {name for name, part in net.named_modules() if not part.training} == {"norm"}
+        assert random.getstate() == state
+    assert interrupts > 50
 
 
 def test_full_precision_inside_and_half_precision_outside():
