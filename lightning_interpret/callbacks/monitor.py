@@ -32,8 +32,9 @@ class Monitor(Callback):
     end of it. It never changes training: weights, buffers, optimiser, gradients, flags, hooks and random states are
     bit-identical with it and without it. Subclasses say what a probe's explanation is and which numbers it gives.
 
-    Two things are outside that promise: what a forward changes inside a container that the module keeps (appends to a
-    list), and a data set that draws from a random generator of its own, which is read at the probes' indices.
+    Outside that promise is what no scope around the module can undo: what a forward changes inside a container that the
+    module keeps (appends to a list), a weight that it changes in place, and a data set that changes when it is read (it
+    draws from a random generator of its own, or opens a file at its first example), as the probes are read from it.
 
     Logged for every Monitor under ``interpret/<name>/``: ``seconds`` (of the slowest process) and ``failures``
     (examples that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``.
