@@ -56,17 +56,26 @@ def cells():
         for stage in ENTRY_POINTS[1:]:
             yield f"{precision}-{stage}-eager", Cell(precision=precision, stages=(stage,))
     yield "64-true-accumulation-eager", Cell(precision="64-true", stages=CHAIN)
+
+
+def slow_cells():
     for stage in ENTRY_POINTS[1:]:
         yield f"32-true-{stage}-compiled", Cell(Dense, compiled="aot_eager", stages=(stage,))
     # Dynamo does not trace a GRU, so that the forward is compiled in pieces
     yield "32-true-accumulation-compiled-in-pieces", Cell(compiled="aot_eager")
+    for how, manual in (("accumulation", False), ("manual", True)):
+        yield (
+            f"bf16-mixed-{how}-inductor",
+            Cell(partial(Dense, manual), "bf16-mixed", compiled="inductor", stages=CHAIN),
+        )
 
 
-CELLS = dict(cells())
+SLOW = dict(slow_cells())
+CELLS = dict(cells()) | SLOW
 
 
 @everyone
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=[pytest.mark.slow] * (cell in SLOW)) for cell in CELLS])
 def test_t20_all_is_bit_identical_with_and_without_the_monitor(purity, cell, name):
     cell = CELLS[cell]
     _, shown = purity.check(cell, name)
@@ -78,16 +87,6 @@ def test_t20_all_is_bit_identical_with_and_without_the_monitor(purity, cell, nam
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_runs_without_a_monitor_are_the_same(purity, cell):
     purity.prove(CELLS[cell])
-
-
-@everyone
-@pytest.mark.slow
-@pytest.mark.parametrize("manual", [False, True], ids=["accumulation", "manual"])
-def test_t20_all_is_bit_identical_when_inductor_compiles(purity, name, manual):
-    cell = Cell(partial(Dense, manual), "bf16-mixed", compiled="inductor", stages=CHAIN)
-    _, shown = purity.check(cell, name)
-    assert shown["compiled"]["stats"]["unique_graphs"] >= 5
-    purity.prove(cell)
 
 
 class Parts(Toy):

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from purity import Cell, assert_same, bracketed
 from torch import nn
 
-CELL = Cell(epochs=2)
+CELL = Cell()
 
 
 def backward(trainer, module):

@@ -124,6 +124,14 @@ class Switches(Toy):
         return super().train(mode)
 
 
+class Alive(Toy):
+    """Keeps its dropout in training mode where it is validated."""
+
+    def on_validation_model_eval(self):
+        super().on_validation_model_eval()
+        self.dropout.train()
+
+
 class Draws(Toy):
     """Draws from random generators of its own, also where it is evaluated."""
 
@@ -230,6 +238,7 @@ CELLS = {
     "hooks-parametrizations-in-half-precision": Cell(Elaborate, "bf16-mixed", stages=("fit", "validate", "fit")),
     "forward-that-logs": Cell(Logs, stages=("fit", "validate", "test")),
     "switches-of-its-own": Cell(Switches, stages=("fit", "validate", "fit")),
+    "dropout-alive-in-validation": Cell(Alive, stages=("fit", "validate")),
     "generators-of-its-own": Cell(Draws, epochs=2),
     "forward-that-writes": Cell(Keeps, others=lambda folder: ([], [Copies()]), options={"limit_val_batches": 1}),
     "loaders-in-a-list": Cell(
