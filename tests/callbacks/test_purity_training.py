@@ -212,7 +212,7 @@ class Copies(Callback):
 
 
 def averaging(before, folder, *, ema=False):
-    weight_averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging", exc_type=ImportError)
+    weight_averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")
     average = weight_averaging.EMAWeightAveraging(decay=0.8) if ema else weight_averaging.WeightAveraging()
     best = ModelCheckpoint(folder, monitor="val_loss", save_top_k=2, filename="{step}-{val_loss:.9f}", save_last=True)
     return ([average], [best]) if before else ([], [average, best])
