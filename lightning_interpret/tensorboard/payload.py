@@ -19,9 +19,11 @@ SCHEMA = 1
 
 #: Fields of a record that have one entry a token: a window of a record holds a slice of each.
 PER_TOKEN = ("tokens", "scores", "word_ids", "special", "offsets", "segment")
-_PAGE = re.compile(r"(?P<first>.*/probe_\d+)/page_(?P<number>\d+)")
-_PROBE = re.compile(r"interpret/(?P<monitor>.*)/probe_(?P<probe>\d+)")
+_PAGE = re.compile(r"(?P<first>.*/probe_\d+)/page_(?P<number>\d{1,9})")
+_PROBE = re.compile(r"interpret/(?P<monitor>.*)/probe_(?P<probe>\d{1,9})")
 _SNIPPET, _FACT = 160, 200
+#: What the tab itself says of a step: a record's own fields of these names are no facts.
+_OWN = ("problem", "drift", "largest")
 
 
 def page_of(tag: str) -> tuple[str, int]:
@@ -37,13 +39,13 @@ def probe_of(tag: str) -> tuple[str, int | None]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return one page; numbers that are not finite, which JSON has not, are ``None``.
+    """Return one page; numbers that a float cannot hold, or that are not finite, are ``None``.
 
     Raises:
         ValueError: If the text is not JSON, or not an object with a list of records.
     """
     try:
-        page = json.loads(text, parse_constant=lambda _: None)
+        page = json.loads(text, parse_constant=lambda _: None, parse_float=_float, parse_int=_int)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The payload is not JSON: {error}.") from error
     if not isinstance(page, dict) or not isinstance(page.get("records"), list):
@@ -60,12 +62,13 @@ def join(pages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     ordered = sorted(pages, key=lambda page: page.get("page", 1))
     numbers = [page.get("page", 1) for page in ordered]
     origins = {tuple(str(page.get(name)) for name in ("monitor", "step", "probe", "pages")) for page in ordered}
-    if len(origins) != 1 or numbers != list(range(1, ordered[0].get("pages", 1) + 1)):
+    whole = numbers == list(range(1, len(ordered) + 1))
+    if len(origins) != 1 or not whole or ordered[0].get("pages", 1) != len(ordered):
         raise ValueError(f"Expected every page of one row, but got pages {numbers} of {sorted(origins)}.")
     if len(ordered) == 1:
         return dict(ordered[0])
     records = [record for page in ordered for record in page["records"]]
-    if all("offset" in record for record in records):  # windows of one record
+    if all(isinstance(record, dict) and {"offset", "word_offset"} <= record.keys() for record in records):
         records = [_whole(records)]
     return {**ordered[0], "page": 1, "pages": 1, "records": records}
 
@@ -73,18 +76,19 @@ def join(pages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what fits on a line of a list: the first record's numbers and short texts, and its words as ``text``.
 
-    ``largest`` is the largest absolute score of a word, special tokens left out.
+    ``largest`` is the largest absolute score of a word, special tokens left out, and words that have no number.
     """
     record = payload["records"][0] if payload["records"] else {}
     if not isinstance(record, dict):
         return {}
-    found = {name: _short(value, _FACT) for name, value in record.items() if isinstance(value, str | int | float)}
+    plain = {name: value for name, value in record.items() if name not in _OWN and isinstance(value, str | int | float)}
+    found = {name: _short(value, _FACT) for name, value in plain.items()}
     words = record.get("words") or record.get("tokens")
     if "text" not in found and isinstance(words, list):
         found["text"] = _short(" ".join(map(str, words[:_SNIPPET])), _SNIPPET)
-    merged = _word_scores(record)
-    if merged:
-        found["largest"] = max(map(abs, merged))
+    sizes = [abs(score) for score in _word_scores(record) if math.isfinite(score)]
+    if sizes:
+        found["largest"] = max(sizes)
     return found
 
 
@@ -118,11 +122,11 @@ def _word_scores(record: Mapping[str, Any]) -> list[float]:
     sums: list[float] = []
     before = None
     for score, word in zip(scores, ids, strict=True):
-        if word is not None and isinstance(score, int | float):
-            if word == before:
-                sums[-1] += score
-            else:
-                sums.append(score)
+        number = float(score) if isinstance(score, int | float) else math.nan  # which no sum gets rid of
+        if word is not None and word == before:
+            sums[-1] += number
+        elif word is not None:
+            sums.append(number)
         before = word
     return sums
 
@@ -141,3 +145,12 @@ def _whole(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _short(value: Any, size: int) -> Any:
     return value[: size - 1] + "…" if isinstance(value, str) and len(value) > size else value
+
+
+def _float(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _int(text: str) -> int | None:
+    return int(text) if len(text) < 300 else None
