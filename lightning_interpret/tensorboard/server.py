@@ -25,6 +25,7 @@ from lightning_interpret.tensorboard.plugin import SAMPLES
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 _RAW = 20_000  # characters of a broken payload that are shown
+_ALL = 2**31 - 1  # steps to read where 0 samples were asked for, which TensorBoard takes for all of them
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class InterpretPlugin(TBPlugin):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._provider = context.data_provider
-        self._samples = (context.sampling_hints or {}).get(PLUGIN, SAMPLES)
+        kept = (context.sampling_hints or {}).get(PLUGIN, SAMPLES)
+        self._samples = kept or _ALL
 
     def is_active(self) -> bool:
         """Return ``False``: TensorBoard itself asks the data provider whether there is anything to show."""
@@ -89,7 +91,7 @@ class InterpretPlugin(TBPlugin):
         }
 
     def _latest(self, request: wrappers.Request) -> Any:
-        run, tags = _argument(request, "run"), request.args.getlist("tag")
+        run, tags = _argument(request, "run"), [_argument(request, "tag"), *request.args.getlist("tag")[1:]]
         return {tag: _digest(steps[-1]) for tag, steps in self._read(request, run, tags, 1).items() if steps}
 
     def _steps(self, request: wrappers.Request) -> Any:
@@ -103,24 +105,25 @@ class InterpretPlugin(TBPlugin):
         return digests
 
     def _record(self, request: wrappers.Request) -> Any:
-        wanted = _argument(request, "step")
-        found = [step for step in self._probe(request) if str(step.step) == wanted]
-        if not found:
-            raise errors.NotFoundError(f"`step={wanted}` of `tag={request.args['tag']}` is not there (any more).")
-        return vars(found[-1])
+        return vars(self._probe(request, step=_argument(request, "step"))[-1])
 
-    def _probe(self, request: wrappers.Request) -> list[_Step]:
+    def _probe(self, request: wrappers.Request, step: str | None = None) -> list[_Step]:
         run, tag = _argument(request, "run"), _argument(request, "tag")
-        steps = self._read(request, run, [tag], self._samples).get(tag)
+        steps = self._read(request, run, [tag], self._samples, step).get(tag)
         if not steps:
-            raise errors.NotFoundError(f"`tag={tag}` of `run={run}` is not there.")
+            named = f"`tag={tag}` of `run={run}`"
+            raise errors.NotFoundError(
+                f"{named} is not there." if step is None else f"`step={step}` of {named} is gone."
+            )
         return steps
 
-    def _read(self, request: wrappers.Request, run: str, tags: Iterable[str], samples: int) -> dict[str, list[_Step]]:
-        """Return the steps of each tag in order, the pages of a step joined, of a step written twice the last."""
-        read = self._pages(request, run, list(tags), samples)
-        paged = {tag for tag, steps in read.items() if any(_has_more(step) for step in steps.values())}
-        more = self._further(request, run, paged) if paged else {}
+    def _read(
+        self, request: wrappers.Request, run: str, tags: Iterable[str], samples: int, step: str | None = None
+    ) -> dict[str, list[_Step]]:
+        """Return the steps of each tag in order, or one step of it, the pages of a step joined."""
+        read = self._pages(request, run, list(tags), samples, step)
+        paged = {tag for tag, steps in read.items() if any(_pages_of(step) > 1 for step in steps.values())}
+        more = self._further(request, run, paged, step) if paged else {}
         return {
             tag: [
                 _joined(first, [page[step] for page in more.get(tag, []) if step in page])
@@ -129,24 +132,31 @@ class InterpretPlugin(TBPlugin):
             for tag, steps in read.items()
         }
 
-    def _further(self, request: wrappers.Request, run: str, tags: set[str]) -> dict[str, list[dict[int, _Step]]]:
+    def _further(
+        self, request: wrappers.Request, run: str, tags: set[str], step: str | None
+    ) -> dict[str, list[dict[int, _Step]]]:
         """Return what stands on the pages after the first, in their order."""
         runs = provider.RunTagFilter(runs=[run])
         listed = self._provider.list_tensors(**_asked(request), plugin_name=PLUGIN, run_tag_filter=runs).get(run, {})
         pages = [tag for tag in listed if page_of(tag)[1] > 1 and page_of(tag)[0] in tags]
-        read = self._pages(request, run, pages, self._samples)
+        read = self._pages(request, run, pages, self._samples, step)
         found = defaultdict(list)
         for tag in sorted(read, key=lambda tag: page_of(tag)[1]):
             found[page_of(tag)[0]].append(read[tag])
         return found
 
-    def _pages(self, request: wrappers.Request, run: str, tags: list[str], samples: int) -> dict[str, dict[int, _Step]]:
-        """Return every page of some tags by step; of a step that was written twice the last."""
+    def _pages(
+        self, request: wrappers.Request, run: str, tags: list[str], samples: int, step: str | None
+    ) -> dict[str, dict[int, _Step]]:
+        """Return every page of some tags by step, or those of one step; of a step that was written twice the last."""
         wanted = provider.RunTagFilter(runs=[run], tags=tags)
         read = self._provider.read_tensors(
             **_asked(request), plugin_name=PLUGIN, downsample=samples, run_tag_filter=wanted
         )
-        return {tag: {datum.step: _page(datum) for datum in data} for tag, data in read.get(run, {}).items()}
+        return {
+            tag: {datum.step: _page(datum) for datum in data if step in (None, str(datum.step))}
+            for tag, data in read.get(run, {}).items()
+        }
 
 
 def _listed(run: str, tag: str, series: provider.TensorTimeSeries) -> dict[str, Any]:
@@ -177,15 +187,18 @@ def _page(datum: provider.TensorDatum) -> _Step:
         return _Step(datum.step, datum.wall_time, None, str(error), raw[:_RAW])
 
 
-def _has_more(page: _Step) -> bool:
-    return page.payload is not None and page.payload.get("pages", 1) != 1
+def _pages_of(page: _Step) -> int:
+    pages = 1 if page.payload is None else page.payload.get("pages", 1)
+    return pages if isinstance(pages, int) else 1
 
 
 def _joined(first: _Step, further: list[_Step]) -> _Step:
     if first.payload is None:
         return first
     try:
-        return replace(first, payload=join([first.payload, *(page.payload for page in further if page.payload)]))
+        # More pages than the first one speaks of are those of a longer record, which was written over at this step.
+        rest = [page.payload for page in further[: _pages_of(first) - 1] if page.payload]
+        return replace(first, payload=join([first.payload, *rest]))
     except (ValueError, TypeError, KeyError) as error:
         problem = f"{str(error) or type(error).__name__} TensorBoard may have dropped it: see --samples_per_plugin."
         return replace(first, payload=None, problem=problem, raw=json.dumps(first.payload)[:_RAW])
