@@ -1,0 +1,228 @@
+"""What the Interpret tab knows of records, run as the JavaScript that it is."""
+
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boards
+import pytest
+from records import NASTY, arbitrary_row, row
+
+import lightning_interpret
+
+STATIC = Path(lightning_interpret.__file__).parent / "tensorboard" / "static"
+
+pytestmark = boards.needs_browser
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def guess_type(self, path):
+        return "text/javascript" if str(path).endswith(".js") else "text/css"  # whatever the system says
+
+    def log_message(self, *message):
+        pass
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Call a function of ``model.js``: ``model("units", record, "word")``."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=STATIC))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with boards.browser() as chromium:
+        page = chromium.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/index.css")
+
+        def call(name, *values):
+            # As JSON, which has no NaN and no lone surrogate to trip over on the way.
+            script = (
+                "async ([name, values]) => JSON.stringify((await import('/model.js'))[name](...JSON.parse(values)))"
+            )
+            answer = page.evaluate(script, [name, json.dumps(values)])
+            return None if answer is None else json.loads(answer)
+
+        yield call
+    server.shutdown()
+
+
+def _record(sample):
+    return json.loads(json.dumps(sample.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("word", "word"), ("<b>x</b>", "<b>x</b>"), ("", "␣"), ("   ", "␣"), ("a\nb\tc\r", "a↵b⇥c␍"),
+        ("\u202eevil", "\\u202eevil"), ("\x00", "\\u0000"), ("\x1b[31m", "\\u001b[31m"), ("\ud800", "\\ud800"),
+        ("👩‍👩‍👧", "👩‍👩‍👧"), ("مرحبا", "مرحبا"), ("\u2028", "␣"), ("a\u2028", "a\\u2028"), (3, "3"), (None, "null"),
+    ],
+)  # fmt: skip
+def test_texts_show_what_cannot_be_seen(model, text, shown):
+    assert model("printable", text) == shown
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_is_invisible_or_turns_the_line_round(model, text):
+    shown = model("printable", text)
+    assert shown.strip()
+    assert not set(shown) & set("\n\r\t\x00\x1b\u202e")
+
+
+@pytest.mark.parametrize(
+    ("number", "signed", "plain"),
+    [
+        (1.23456, "+1.23", "1.23"), (-0.5, "−0.5", "−0.5"), (0, "0", "0"), (-1234567, "−1.2e+6", "−1.2e+6"),
+        (0.00001234, "+1.2e−5", "1.2e−5"), (-1e-12, "−1.0e−12", "−1.0e−12"), (99999, "+100000", "100000"),
+        (None, "not a number", "–"), ("x", "not a number", "–"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits_and_scores_their_sign(model, number, signed, plain):
+    assert model("signed", number) == signed
+    assert model("plain", number) == plain
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0.5, "50 %"), (0, "0 %"), (0.00001, "< 0.01 %"), (12.345, "1230 %"), (0.0123, "1.2 %"), (None, "–"), ("x", "–")],
+)
+def test_shares_are_per_cent(model, share, shown):
+    assert model("percent", share) == shown
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_words_are_those_of_the_record(model, seed):
+    sample = arbitrary_row(seed)
+    found = model("units", _record(sample), "word")
+    merged = sample.merged()
+    assert [unit["text"] for unit in found] == [word.text for word in merged]
+    assert [unit["score"] for unit in found] == pytest.approx([word.score for word in merged])
+    assert [unit["special"] for unit in found] == [word.special for word in merged]
+    parts = [part for unit in found for part in unit["parts"]]
+    assert [part["text"] for part in parts] == list(sample.tokens)
+    assert [part["score"] for part in parts] == list(sample.scores)
+    assert [unit["index"] for unit in found] == list(range(len(merged)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tokens_are_those_of_the_record(model, seed):
+    sample = arbitrary_row(seed)
+    found = model("units", _record(sample), "token")
+    assert [(unit["text"], unit["score"]) for unit in found] == list(zip(sample.tokens, sample.scores, strict=True))
+
+
+def test_a_word_with_a_token_that_has_no_number_has_none(model):
+    record = {"tokens": ["a", "b", "c"], "scores": [None, 1.0, 2.0], "word_ids": [0, 0, 1], "words": ["ab", "c"]}
+    assert [unit["score"] for unit in model("units", record, "word")] == [None, 2.0]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"tokens": []}, {"tokens": ["a"], "scores": []}, {"tokens": ["a"], "scores": [1], "word_ids": [0, 1]},
+     {"tokens": ["a"], "scores": [1], "word_ids": [5], "words": ["x"]}, {"tokens": ["a"], "scores": None},
+     {"tokens": ["1", "2"], "scores": [1, 2], "word_ids": [], "words": []}],
+)  # fmt: skip
+def test_records_with_missing_fields_have_units_all_the_same(model, record):
+    for by in ("word", "token"):
+        assert [unit["text"] for unit in model("units", record, by)] == (record.get("tokens") or [])
+
+
+def test_gaps_are_where_the_text_has_them(model):
+    record = {
+        "tokens": ["un", "##fair", ",", "it", "is"], "scores": [1, 1, 1, 1, 1], "word_ids": [0, 0, 1, 2, 3],
+        "words": ["unfair", ",", "it", "is"], "offsets": [[0, 2], [2, 6], [6, 7], [8, 10], [11, 13]],
+    }  # fmt: skip
+    assert [unit["space"] for unit in model("units", record, "word")] == [True, False, True, True]
+    assert [unit["space"] for unit in model("units", record, "token")] == [True, False, False, True, True]
+
+
+def test_pairs_of_texts_keep_their_segment(model):
+    record = _record(row("a b", segment=(0, 0, 1, 1)))
+    assert [unit["segment"] for unit in model("units", record, "word")] == [0, 0, 1, 1]
+
+
+def _units(*scores, special=()):
+    return [{"score": score, "special": i in special, "text": "x"} for i, score in enumerate(scores)]
+
+
+@pytest.mark.parametrize(
+    ("found", "scale"),
+    [
+        (_units(1, -3, 2), 3), (_units(9, -3, 2, special=[0]), 3), (_units(9, 0, special=[0]), 9), (_units(0, 0), 1),
+        ([], 1), (_units(None, 2), 2), (_units(None), 1),
+    ],
+)  # fmt: skip
+def test_colours_are_divided_by_the_largest_word(model, found, scale):
+    assert model("scaleOf", found) == scale
+
+
+@pytest.mark.parametrize(("score", "share"), [(2, 0.5), (-8, -1), (None, 0), ("x", 0), (0, 0)])
+def test_strength_stays_within_the_scale(model, score, share):
+    assert model("strength", score, 4) == share
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("مرحبا بالعالم", "rtl"), ("שלום", "rtl"), ("good film", "ltr"), ("寿司 が 好き", "ltr"),
+        ("1 2 !", "ltr"), ("", "ltr"),
+        ("film שלום עולם", "rtl"), ("a good film called שלום", "ltr"),
+    ],
+)  # fmt: skip
+def test_texts_are_read_in_the_direction_of_most_words(model, words, expected):
+    found = [{"text": "[CLS]", "special": True}, *({"text": word, "special": False} for word in words.split())]
+    assert model("direction", found) == expected
+
+
+def test_wrong_needs_two_labels(model):
+    assert model("wrong", {"gold": "a", "prediction": "b"}) is True
+    assert model("wrong", {"gold": "a", "prediction": "a"}) is False
+    assert [model("wrong", facts) for facts in (None, {}, {"gold": "a"}, {"prediction": "a", "gold": None})] == [
+        None
+    ] * 4
+
+
+ENTRIES = [
+    {"run": "one", "monitor": "m", "tag": "interpret/m/probe_0",
+     "facts": {"text": "A Good film", "gold": "pos", "prediction": "neg", "example_id": 17}},
+    {"run": "one", "monitor": "m", "tag": "interpret/m/probe_1",
+     "facts": {"text": "bad", "gold": "neg", "prediction": "neg"}},
+    {"run": "two", "monitor": "m", "tag": "interpret/m/probe_0", "facts": {"problem": "broken"}},
+    {"run": "two", "monitor": "n", "tag": "interpret/n/probe_0"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "places"),
+    [
+        ({}, [0, 1, 2, 3]), ({"query": "good FILM"}, [0]), ({"query": " 17 "}, [0]), ({"query": "neg bad"}, [1]),
+        ({"query": "probe_1"}, [1]), ({"query": "["}, []), ({"hidden": ["one"]}, [2, 3]), ({"onlyWrong": True}, [0]),
+        ({"onlyWrong": True, "hidden": ["one"]}, []),
+    ],
+)  # fmt: skip
+def test_examples_are_found_by_words_runs_and_mistakes(model, asked, places):
+    assert model("filtered", ENTRIES, asked) == [ENTRIES[i] for i in places]
+
+
+def test_examples_stand_under_their_run_and_monitor(model):
+    groups = model("grouped", ENTRIES)
+    assert [(group["run"], group["monitor"], len(group["entries"])) for group in groups] == [
+        ("one", "m", 2), ("two", "m", 1), ("two", "n", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"), [(None, 2), (10, 0), (20, 1), (25, 1), (99, 2), (5, 0), (-1, 0), ("x", 0)]
+)
+def test_the_wanted_step_or_the_one_before_it_is_shown(model, wanted, place):
+    assert model("placeOf", [{"step": step} for step in (10, 20, 30)], wanted) == place
+
+
+@pytest.mark.parametrize("zero", [True, False])
+@pytest.mark.parametrize("values", [[], [None], [0], [3, 3], [-2, None, 5], [-1, -4], [1e-300, 1e300], [0, 0.2, 0.1]])
+def test_an_axis_holds_all_values_and_has_a_height(model, values, zero):
+    found = model("axis", values, {"zero": zero})
+    known = [value for value in values if value is not None]
+    assert found["low"] < found["high"]
+    assert all(found["low"] <= value <= found["high"] for value in [*known, *found["marks"]])
+    assert not zero or found["low"] <= 0 <= found["high"]
