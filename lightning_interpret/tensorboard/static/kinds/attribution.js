@@ -34,17 +34,19 @@ function one(record, context, charts) {
 function facts(record) {
   const why = record.reasons ?? {};
   const missed = wrong(record);
-  const total = (record.scores ?? []).reduce((sum, score) => sum + (score ?? 0), 0);
-  const difference = typeof record.baseline_target === "number" ? record.target - record.baseline_target : null;
+  const scores = record.scores ?? [];
+  const total = scores.every(Number.isFinite) ? scores.reduce((sum, score) => sum + score, 0) : null;
+  const difference = [record.target, record.baseline_target].every(Number.isFinite) ? record.target - record.baseline_target : null;
+  const output = record.output ?? "target";
   const converged = { true: "within its tolerance", false: "NOT within its tolerance" }[String(record.converged)];
   return h(
     "dl",
     { class: "card facts" },
     fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }),
     fact("Gold label", text(record.gold)),
-    fact("Explained", signed(record.target), { note: `${record.output} of ${record.target_name}` }),
+    fact("Explained", signed(record.target), { note: h("span", {}, `${output} of `, text(record.target_name)) }),
     record.baseline
-      ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${record.output} at `, text(record.baseline)) })
+      ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${output} at `, text(record.baseline)) })
       : fact("Baseline", "none", { note: why.baseline ?? why.baseline_target }),
     fact("Sum of scores", signed(total), { note: difference === null ? null : `target − baseline is ${signed(difference)}` }),
     record.relative_error === null || record.relative_error === undefined
@@ -58,7 +60,7 @@ function facts(record) {
 
 function strip(record, shown, scale, whole, { options, set }) {
   const tip = h("div", { class: "tip", role: "status", hidden: true });
-  const list = h("div", { class: "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
+  const list = h("div", { class: "strip", "data-scroll": "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
   let segment = 0, part = null;
   shown.forEach((unit, i) => {
     const turns = unit.segment !== segment && !unit.special;
@@ -109,7 +111,7 @@ function token(unit, scale, index) {
   return h(
     "bdi",
     {
-      class: `unit ${sign} ${unit.special ? "special" : ""}`, role: "listitem", tabindex: index ? "-1" : "0", "data-index": index,
+      class: `unit ${sign} ${unit.special ? "special" : ""}`, role: "listitem", tabindex: index ? "-1" : "0", "data-index": index, "data-key": `unit/${index}`,
       "data-score": unit.score, "--s": Math.abs(share).toFixed(3), "aria-label": `${printable(unit.text)}: ${signed(unit.score)}`,
     },
     printable(unit.text),
@@ -130,11 +132,11 @@ function walk(event, list, tip) {
 }
 
 function legend(record, scale) {
-  const what = record.target_name ? ` ${record.target_name}` : "";
+  const what = record.target_name ? ` ${printable(record.target_name)}` : "";
   return h(
     "div",
     { class: "legend", role: "img", "aria-label": `Colours: orange and dashed is against${what}, down to ${signed(-scale)}; blue is for${what}, up to ${signed(scale)}` },
-    h("span", {}, `${signed(-scale)} `, h("em", {}, "against", what)), h("i", { class: "ramp" }), h("span", {}, h("em", {}, "for", what), ` ${signed(scale)}`),
+    h("span", {}, `${signed(-scale)} `, h("em", {}, "against", h("bdi", {}, what))), h("i", { class: "ramp" }), h("span", {}, h("em", {}, "for", h("bdi", {}, what)), ` ${signed(scale)}`),
   );
 }
 
