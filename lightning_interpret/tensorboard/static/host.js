@@ -64,6 +64,23 @@ export function link(selection) {
   return `${place.origin}${place.pathname}#interpret&${asked.join("&")}`;
 }
 
+/** Copy a text and say so on the button. A page that came over plain HTTP has no clipboard: it copies in the old way. */
+export async function copy(text, button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.body.appendChild(document.createElement("textarea"));
+    area.value = text;
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = label), 1500);
+}
+
 /** What the reader chose, kept for a reload of the page; nothing where the browser keeps nothing. */
 export const memory = {
   load() {

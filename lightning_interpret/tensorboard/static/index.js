@@ -1,11 +1,12 @@
 // The Interpret tab: an example on the left, its records step by step on the right.
 
-import { askedFor, followReloads, followTheme, link, memory } from "./host.js";
+import { askedFor, copy, followReloads, followTheme, link, memory } from "./host.js";
 import { createList } from "./list.js";
 import { filtered, placeOf, wrong } from "./model.js";
 import { chart, check, h, notice, source } from "./parts.js";
 
 const CHUNK = 50; // examples whose facts are asked for in one request
+const KEPT = 30; // records that are not fetched again: one may be megabytes
 const DEFAULTS = { unit: "word", scale: "step", special: true, sort: "place", rows: "some" };
 
 /** Called by TensorBoard, once, in a page of the tab's own. */
@@ -15,8 +16,8 @@ export async function render() {
   followTheme();
   const tab = new Tab();
   document.body.replaceChildren(tab.element);
-  await tab.start(askedFor());
   followReloads(() => tab.reload());
+  await tab.start(askedFor());
 }
 
 class Tab {
@@ -32,7 +33,11 @@ class Tab {
     this.wanted = kept.wanted ?? null; // the step that the reader chose; null to follow the latest
     this.steps = [];
     this.place = 0;
-    this.asked = 0; // the newest request for an example: answers to older ones are dropped
+    this.listed = 0; // the newest request for the list, and for an example: answers to older ones are dropped
+    this.asked = 0;
+    this.drawn = 0; // the newest step asked for, and the newest on screen: what comes in between is shown on the way
+    this.painted = 0;
+    this.failed = false; // whether an error stands where a record would
     this.records = new Map();
     this.renderers = new Map();
     this.list = createList((entry) => this.select(entry));
@@ -65,7 +70,8 @@ class Tab {
   }
 
   key(event, help) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input[type=search], dialog *")) return;
+    const composed = event.getModifierState("AltGraph") || (event.altKey && "[]".includes(event.key)); // as `[` is on many keyboards
+    if ((!composed && (event.ctrlKey || event.metaKey || event.altKey)) || event.target.matches?.("input[type=search], dialog *")) return;
     const act = { j: () => this.list.move(1), k: () => this.list.move(-1), "[": () => this.go(this.place - 1), "]": () => this.go(this.place + 1), "/": () => this.search.focus(), "?": () => help.showModal() }[event.key];
     if (!act) return;
     event.preventDefault();
@@ -76,7 +82,7 @@ class Tab {
     if (asked.tag && JSON.stringify(asked) !== this.address) { // after a reload of the page the reader's own choice stands
       this.address = JSON.stringify(asked);
       this.selected = { run: asked.run ?? ".", tag: asked.tag };
-      this.wanted = asked.step === undefined ? null : Number(asked.step);
+      this.wanted = asked.step && Number.isFinite(Number(asked.step)) ? Number(asked.step) : null;
     }
     await this.reload();
     this.list.reveal();
@@ -84,29 +90,32 @@ class Tab {
 
   /** Read what there is anew; what is on screen stays, at the step that it is at. */
   async reload() {
-    const answer = await this.get("tags");
+    const request = ++this.listed;
+    const answer = await this.get("tags", {}, { current: () => request === this.listed });
     if (!answer) return;
     const before = new Map(this.entries.map((entry) => [JSON.stringify([entry.run, entry.tag]), entry]));
     this.kinds = answer.kinds;
     this.entries = answer.tags.map((entry) => {
       const old = before.get(JSON.stringify([entry.run, entry.tag]));
-      return { ...entry, facts: old?.facts, stale: !old || old.last_step !== entry.last_step };
+      return { ...entry, facts: old?.facts, stale: !old || old.stale || old.last_step !== entry.last_step };
     });
     if (!this.entries.length) return this.empty();
     const there = this.selected && this.entries.find((e) => e.run === this.selected.run && e.tag === this.selected.tag);
     this.drawSide();
-    await Promise.all([this.select(there ?? this.visible()[0] ?? this.entries[0], { again: true }), this.readFacts()]);
+    this.readFacts();
+    await this.select(there ?? this.visible()[0] ?? this.entries[0]);
   }
 
   /** The facts of each example's last step, a chunk at a time. */
   async readFacts() {
-    const entries = this.entries, runs = Map.groupBy ? Map.groupBy(entries, (e) => e.run) : group(entries);
-    for (const [run, all] of runs) {
-      const stale = all.filter((entry) => entry.stale);
+    const entries = this.entries;
+    for (const run of new Set(entries.map((entry) => entry.run))) {
+      const stale = entries.filter((entry) => entry.run === run && entry.stale);
       for (let i = 0; i < stale.length; i += CHUNK) {
         const chunk = stale.slice(i, i + CHUNK);
         const facts = await this.get("latest", { run, tag: chunk.map((entry) => entry.tag) }, { quiet: true });
-        if (entries !== this.entries || !facts) return; // a later reload has begun
+        if (entries !== this.entries) return; // a later reload has begun
+        if (!facts) continue;
         for (const entry of chunk) Object.assign(entry, { facts: facts[entry.tag] ?? entry.facts, stale: false });
         this.drawSide();
       }
@@ -127,7 +136,7 @@ class Tab {
     const runs = [...new Set(this.entries.map((entry) => entry.run))];
     this.runs.hidden = runs.length < 2;
     const off = runs.filter((run) => this.hidden.includes(run)).length;
-    this.runs.replaceChildren(h("summary", {}, `Runs: ${runs.length - off} of ${runs.length}`),
+    this.redraw(this.runs, h("summary", { "data-key": "runs" }, `Runs: ${runs.length - off} of ${runs.length}`),
       ...runs.map((run) => check(run, !this.hidden.includes(run), (on) => this.filter({ hidden: on ? this.hidden.filter((r) => r !== run) : [...this.hidden, run] }), `run/${run}`)));
     const bad = this.entries.filter((entry) => wrong(entry.facts)).length;
     this.redraw(this.marks, check(`Wrong predictions only (${bad})`, this.onlyWrong, (on) => this.filter({ onlyWrong: on }), "wrong"));
@@ -137,21 +146,25 @@ class Tab {
   }
 
   /** Show an example, at the step that was chosen or at its last. */
-  async select(entry, { again = false } = {}) {
+  async select(entry) {
     const changed = !this.selected || this.selected.run !== entry.run || this.selected.tag !== entry.tag;
     const request = ++this.asked;
     this.selected = { run: entry.run, tag: entry.tag };
     this.entry = entry;
     this.list.mark(entry);
-    if (changed) this.options.rows = "some";
+    if (changed) {
+      this.painted = ++this.drawn;
+      this.steps = []; // until the new ones are there, keys and options have nothing to draw
+      this.reading = null;
+      this.options.rows = "some";
+      for (const element of this.body.querySelectorAll("[data-scroll]")) element.scrollTop = 0;
+    }
     this.keep();
-    const steps = await this.get("steps", { run: entry.run, tag: entry.tag });
-    if (request !== this.asked || !steps) return;
-    const unread = again && !changed && this.steps.length && steps.at(-1).wall_time === this.steps.at(-1).wall_time;
-    if (!unread) this.records.clear();
+    const steps = await this.get("steps", { run: entry.run, tag: entry.tag }, { current: () => request === this.asked });
+    if (!steps || (!this.failed && JSON.stringify(steps) === JSON.stringify(this.steps))) return;
     this.steps = steps;
     this.place = placeOf(steps, this.wanted);
-    await this.draw(request);
+    await this.draw();
   }
 
   go(place) {
@@ -159,7 +172,7 @@ class Tab {
     this.place = place;
     this.wanted = place === this.steps.length - 1 ? null : this.steps[place].step;
     this.keep();
-    this.draw(++this.asked);
+    this.draw();
   }
 
   latest() {
@@ -170,25 +183,29 @@ class Tab {
   set(option, value) {
     this.options[option] = value;
     this.keep();
-    this.draw(++this.asked);
+    this.draw();
   }
 
-  async draw(request) {
+  async draw() {
     const { entry, steps, place } = this, step = steps[place];
+    if (!step) return;
+    const request = ++this.drawn;
     this.bar.hidden = false;
     const name = entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
     this.redraw(this.head, h("h1", {}, name), h("p", {}, [entry.run === "." ? null : entry.run, entry.monitor, step.example_id === undefined ? null : `example ${step.example_id}`].filter((part) => part !== null).join(" · ")),
-      h("button", { type: "button", class: "quiet", "data-key": "link", title: "Copy a link to this example and step", onclick: () => navigator.clipboard?.writeText(link({ run: entry.run, tag: entry.tag, step: step.step })) }, "Copy link"));
+      h("button", { type: "button", class: "quiet", "data-key": "link", title: "Copy a link to this example and step", onclick: (e) => copy(link({ run: entry.run, tag: entry.tag, step: step.step }), e.target) }, "Copy link"));
     this.slider.max = steps.length - 1;
     this.slider.value = place;
     this.slider.disabled = steps.length < 2;
     this.slider.setAttribute("aria-valuetext", `step ${step.step}, ${place + 1} of ${steps.length}`);
     this.said.replaceChildren(h("b", {}, `Step ${step.step}`), h("small", {}, `${place + 1} of ${steps.length} · ${new Date(step.wall_time * 1000).toLocaleTimeString()}`));
     this.follow.setAttribute("aria-pressed", String(this.wanted === null));
-    const record = await this.record(entry, step);
-    if (request !== this.asked || !record) return;
+    const record = await this.record(entry, step, request);
+    if (!record) return;
     const renderer = await this.renderer(record.payload ? record.payload.kind ?? entry.kind : null);
-    if (request !== this.asked) return;
+    if (request <= this.painted) return;
+    this.painted = request;
+    this.failed = false;
     this.redraw(this.body, ...this.content(record, renderer));
     this.body.dataset.step = step.step;
   }
@@ -201,39 +218,54 @@ class Tab {
     const context = { steps, place, options, charts, set: (option, value) => this.set(option, value) };
     let shown;
     try {
-      shown = broken ? notice("error", "This step cannot be read", h("p", {}, record.problem), h("p", {}, "The other steps are not affected.")) : renderer.render(record.payload, context);
+      shown = !broken && !record.payload.records.length ? notice("empty", "This step holds no records") : broken ? notice("error", "This step cannot be read", h("p", {}, record.problem), h("p", {}, "The other steps are not affected.")) : renderer.render(record.payload, context);
     } catch (error) {
       shown = notice("error", "This record cannot be drawn", h("p", {}, String(error)), h("p", {}, "It stands below as it was written."));
     }
     const later = !broken && record.payload.schema > this.schema
       ? notice("warn", "Written by a later version", h("p", {}, `Its schema is ${record.payload.schema}, and this tab knows ${this.schema}: update lightning-interpret where TensorBoard runs.`)) : null;
-    return [later, shown, shown.contains(charts) ? null : charts, source(broken ? record.raw : record.payload)].filter(Boolean);
+    return [later, shown, shown.contains(charts) ? null : charts, source(broken ? record.raw : record.payload, options)].filter(Boolean);
   }
 
   /** The module of a kind: by its name, or plain data. */
   async renderer(kind) {
     const name = this.kinds.includes(kind) ? kind : "plain";
-    if (!this.renderers.has(name)) this.renderers.set(name, await import(`./kinds/${name}.js`));
-    return this.renderers.get(name);
-  }
-
-  async record(entry, step) {
-    if (!this.records.has(step.step)) {
-      const found = await this.get("record", { run: entry.run, tag: entry.tag, step: step.step });
-      if (!found) return null;
-      this.records.set(step.step, found);
+    try {
+      if (!this.renderers.has(name)) this.renderers.set(name, await import(`./kinds/${name}.js`));
+      return this.renderers.get(name);
+    } catch (error) {
+      return { render() { throw error; } };
     }
-    return this.records.get(step.step);
   }
 
-  /** Draw again without taking the focus from the reader. */
+  /** The record of a step. One is on its way at a time: of the draws that wait for it the last alone asks on. */
+  async record(entry, step, request) {
+    const key = JSON.stringify([entry.run, entry.tag, step.step, step.wall_time]);
+    let record = this.records.get(key);
+    if (!record) {
+      await this.reading;
+      if (request !== this.drawn) return null;
+      this.reading = this.get("record", { run: entry.run, tag: entry.tag, step: step.step }, { current: () => request > this.painted });
+      record = await this.reading;
+      if (!record) return null;
+    }
+    this.records.delete(key);
+    this.records.set(key, record); // the newest last
+    for (const old of [...this.records.keys()].slice(0, -KEPT)) this.records.delete(old);
+    return record;
+  }
+
+  /** Draw again without taking from the reader where the focus is, and how far boxes are scrolled. */
   redraw(element, ...children) {
     const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, box.scrollTop]);
     element.replaceChildren(...children);
+    for (const [name, top] of scrolled) for (const box of element.querySelectorAll(`[data-scroll="${name}"]`)) box.scrollTop = top;
     if (key) element.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
   }
 
-  async get(route, query = {}, { quiet = false } = {}) {
+  /** The answer of a route, or `null`: of a request that is not `current` any more, or that failed, which is shown. */
+  async get(route, query, { current = () => true, quiet = false } = {}) {
     const asked = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) for (const one of [value].flat()) asked.append(name, one);
     try {
@@ -241,15 +273,24 @@ class Tab {
       if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
       const answer = await response.json();
       this.schema ??= answer.schema;
-      return answer;
+      return current() ? answer : null;
     } catch (error) {
-      if (!quiet) this.redraw(this.body, notice("error", "TensorBoard did not answer", h("p", {}, String(error.message ?? error)), h("button", { type: "button", "data-key": "retry", onclick: () => this.reload() }, "Try again")));
+      if (!quiet && current()) this.fail(String(error.message ?? error));
       return null;
     }
   }
 
+  fail(why) {
+    this.failed = true;
+    this.bar.hidden = !this.steps.length;
+    this.redraw(this.body, notice("error", "TensorBoard did not answer", h("p", {}, why), h("button", { type: "button", "data-key": "retry", onclick: () => this.reload() }, "Try again")));
+  }
+
   empty() {
     this.drawSide();
+    this.asked++;
+    this.painted = ++this.drawn;
+    this.steps = [];
     this.bar.hidden = true;
     this.redraw(this.body, notice("empty", "Nothing to show yet",
       h("p", {}, "The runs in this log directory have no explanations so far. Add a Monitor to the trainer; the first records come with the first validation:"),
@@ -260,10 +301,4 @@ class Tab {
     const { hidden, onlyWrong, query, options, selected, wanted, address } = this;
     memory.save({ hidden, onlyWrong, query, options, selected, wanted, address });
   }
-}
-
-function group(entries) {
-  const runs = new Map();
-  for (const entry of entries) runs.set(entry.run, [...(runs.get(entry.run) ?? []), entry]);
-  return runs;
 }

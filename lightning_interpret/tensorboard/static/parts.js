@@ -1,5 +1,6 @@
 // Pieces of the page. Text goes in as text nodes alone: a token is never markup.
 
+import { copy } from "./host.js";
 import { axis, plain } from "./model.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -50,19 +51,21 @@ export function fact(name, value, { note = null, mark = null } = {}) {
   return h("div", { class: `fact ${mark ?? ""}` }, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
 }
 
-/** A record as indented JSON that can be copied. */
-export function source(value) {
+/** A record as indented JSON that can be copied; `options.source` says whether it is open. */
+export function source(value, options) {
   const label = typeof value === "string" ? "As it was written" : "Record as JSON";
-  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  const code = h("pre", { tabindex: "0" });
-  const copy = h("button", { type: "button", class: "quiet", onclick: () => navigator.clipboard?.writeText(text) }, "Copy");
-  const box = h("details", { class: "card source" }, h("summary", {}, label), copy, code);
-  box.addEventListener("toggle", () => { if (box.open && !code.textContent) code.textContent = text; }); // long: only when asked for
+  const text = () => (typeof value === "string" ? value : JSON.stringify(value, null, 2)); // long: only when asked for
+  const code = h("pre", { tabindex: "0", "data-key": "json", "data-scroll": "json", "aria-label": label });
+  const button = h("button", { type: "button", class: "quiet", "data-key": "copy", onclick: (e) => copy(text(), e.target) }, "Copy");
+  const box = h("details", { class: "card source", open: options.source }, h("summary", { "data-key": "source" }, label), button, code);
+  const fill = () => { if (box.open && !code.textContent) code.textContent = text(); };
+  box.addEventListener("toggle", () => { options.source = box.open; fill(); });
+  fill();
   return box;
 }
 
 /**
- * A line over steps: a click or Enter on a point goes to its step. Values that are not numbers leave a gap.
+ * A line over steps: a click on a point goes to its step, as the slider does. Values that are not numbers leave a gap.
  *
  * @param {{label: string, note?: string, values: (number|null)[], zero?: boolean, format?: (n: number) => string}} line
  */
