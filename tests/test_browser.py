@@ -1,32 +1,21 @@
 """TensorBoard in a real browser, on what a real run wrote: the pictures load, the texts say the words."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
+import threading
 
+import boards
 import pytest
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from purity import ToyTask, fit
 from tiny import wordpiece
 
 from lightning_interpret import SaliencyMonitor
 
-CHROMIUM = shutil.which("chromium")
-NEEDED = os.environ.get("LIGHTNING_INTERPRET_NEEDS_BROWSER") == "1"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None and not NEEDED, reason="no `chromium` on the PATH (apt-get install chromium)"),
-]
+pytestmark = boards.needs_browser
 
 
 def test_chromium_is_where_it_is_needed():
-    assert CHROMIUM is not None, "LIGHTNING_INTERPRET_NEEDS_BROWSER=1, but there is no `chromium` on the PATH"
+    assert boards.CHROMIUM is not None, "LIGHTNING_INTERPRET_NEEDS_BROWSER=1, but there is no `chromium` on the PATH"
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +23,19 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     watcher = SaliencyMonitor(task=ToyTask(wordpiece()), probes=2, on_error="raise")
     fit([watcher], folder, epochs=1, logger=TensorBoardLogger(folder))
-    command = Path(sys.executable).with_name("tensorboard")
-    with subprocess.Popen(
-        [command, "--logdir", folder, "--port", "0", "--host", "127.0.0.1"], stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stderr is not None
-        deadline = time.monotonic() + 60
-        found = None
-        while found is None and time.monotonic() < deadline:
-            found = re.search(r"(http://127\.0\.0\.1:\d+/)", server.stderr.readline())
-        assert found, "TensorBoard did not say where it listens"
-        yield found[1]
-        server.terminate()
+    with boards.served(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def page(address):
-    from playwright.sync_api import sync_playwright
+def chromium():
+    with boards.browser() as chromium:
+        yield chromium
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page(viewport={"width": 1400, "height": 1000})
-        browser.close()
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    return chromium.new_page(viewport={"width": 1400, "height": 1000})
 
 
 def test_the_images_tab_shows_each_probe(page, address):
@@ -74,3 +54,48 @@ def test_the_text_tab_shows_target_baseline_and_error(page, address):
     page.wait_for_selector("text=baseline pad", timeout=30_000)
     assert page.locator("text=/error \\d+\\.\\d\\d%/").count() >= 1
     assert page.locator("text=integrated_gradients").count() >= 1
+
+
+class _Gate(Callback):
+    """Holds the fit after each validation until it is opened."""
+
+    def __init__(self):
+        self.validated, self.opened = threading.Semaphore(0), threading.Semaphore(0)
+
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            self.validated.release()
+            assert self.opened.acquire(timeout=120)
+
+
+def test_the_interpret_tab_follows_a_run_while_it_trains(chromium, tmp_path):
+    gate, watcher = _Gate(), SaliencyMonitor(task=ToyTask(wordpiece()), probes=2, on_error="raise")
+    logger = TensorBoardLogger(tmp_path)
+    run = threading.Thread(target=fit, args=([watcher, gate], tmp_path), kwargs={"epochs": 1, "logger": logger})
+    run.start()
+    try:
+        assert gate.validated.acquire(timeout=120)
+        with boards.served(tmp_path, "--reload_interval", "1") as address:
+            page = chromium.new_page()
+            page.goto(f"{address}#interpret")
+            frame = page.wait_for_selector("iframe").content_frame()
+            frame.wait_for_selector(".unit:text-is('[CLS]')")
+            first = frame.get_attribute(".body", "data-step")
+            assert "integrated_gradients" in frame.inner_text(".about")
+            assert frame.locator(".option").count() == 2
+            gate.opened.release()
+            assert gate.validated.acquire(timeout=120)
+            for _ in range(100):
+                page.click(".reload-button")
+                page.wait_for_timeout(200)
+                if frame.get_attribute("input[type=range]", "max") == "1":
+                    break
+            frame.wait_for_selector(f".body:not([data-step='{first}'])")
+            frame.press("input[type=range]", "[")
+            frame.wait_for_selector(f".body[data-step='{first}']")
+            assert frame.locator(".chart").count() >= 2
+            page.close()
+    finally:
+        gate.opened.release(10)
+        run.join(timeout=120)
+    assert not run.is_alive()

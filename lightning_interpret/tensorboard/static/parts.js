@@ -71,7 +71,7 @@ export function source(value, options) {
  */
 export function chart(line, steps, place, ongo) {
   const { label, note = "", values, zero = false, format = plain } = line;
-  const [width, height, left, right, top, bottom] = [320, 120, 46, 10, 10, 20];
+  const [width, height, left, right, top, bottom] = [320, 120, 52, 10, 10, 20];
   const { low, high, marks } = axis(values, { zero });
   const first = steps[0].step, span = steps.at(-1).step - first || 1;
   const x = (i) => left + ((steps[i].step - first) / span) * (width - left - right) * (steps.length > 1 ? 1 : 0);
@@ -95,7 +95,7 @@ export function chart(line, steps, place, ongo) {
       { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said },
       marks.map((mark) => [
         svg("line", { class: "rule", x1: left, x2: width - right, y1: y(mark), y2: y(mark) }),
-        svg("text", { class: "mark", x: left - 6, y: y(mark) + 3.5, "text-anchor": "end" }, format(mark)),
+        svg("text", { class: "mark", x: left - 9, y: y(mark) + 3.5, "text-anchor": "end" }, format(mark)),
       ]),
       svg("text", { class: "mark", x: left, y: height - 5 }, String(first)),
       steps.length > 1 ? svg("text", { class: "mark", x: width - right, y: height - 5, "text-anchor": "end" }, String(steps.at(-1).step)) : null,
