@@ -147,6 +147,21 @@ def _at(frame, step, **options):
     frame.wait_for_selector(f".body[data-step='{step}']", **options)
 
 
+def _each(frame):
+    """Go to each example of the list in turn."""
+    for option in frame.locator(".option").all():
+        option.click()
+        frame.wait_for_selector(".body[aria-busy=false]")
+        yield frame.inner_text(".bar .title")
+
+
+def _go(frame, tag):
+    """Go to the example of a tag in the tab's list."""
+    frame.fill("input[type=search]", tag)
+    frame.click(".option")
+    frame.wait_for_selector(".body[aria-busy=false]")
+
+
 def _active(frame):
     return frame.evaluate("document.activeElement.textContent || document.activeElement.className")
 
@@ -157,7 +172,7 @@ def _background(frame, word):
 
 
 def test_words_are_shown_in_the_colours_of_their_scores_and_numbers_in_tip_and_table(opened):
-    with opened(0, alone=False) as (_, frame):
+    with opened(0) as (_, frame):
         assert frame.locator(".unit").all_inner_texts() == ["[CLS]", *WORDS.split(), "[SEP]"]
         great, awful, none = (_background(frame, word) for word in ("great", "awful", "here"))
         assert great[2] > great[0] + 40  # bluish
@@ -217,6 +232,11 @@ def test_the_page_reloaded_keeps_example_step_and_choices(opened):
 def test_a_link_leads_to_its_step_or_where_it_names_none_to_the_last(opened):
     with opened(0, step=30) as (_, frame):
         _at(frame, 30)
+        frame.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text }")
+        frame.click("text=Copy link")
+        frame.wait_for_selector("button:text-is('Copied')")
+        link = frame.evaluate("copied")
+        assert link.split("#")[1] == f"interpret&{_hash('interpret/saliency/probe_0', step=30)}"
     with opened(0, step="soon") as (_, frame):
         _at(frame, 50)
 
@@ -266,16 +286,15 @@ def test_tensorboards_own_button_turns_the_tab_dark(opened):
         assert frame.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["saliency/probe_1", "saliency/probe_4", "neighbors/probe_0", "sparse/probe_0"])
-def test_every_text_stands_out_from_what_is_behind_it(chromium, address, name, dark):
-    with _opened(chromium, address, _hash(f"interpret/{name}")) as (page, frame):
-        if dark:
-            page.emulate_media(color_scheme="dark")
-            frame.wait_for_selector(":root[data-theme=dark]", state="attached")
-        if frame.locator(".unit").count():
-            frame.locator(".unit").nth(3).hover()
-        assert frame.evaluate(FAINT) == []
+def test_every_text_of_every_example_stands_out_from_what_is_behind_it(opened):
+    with opened(1) as (page, frame):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            frame.wait_for_selector(f":root[data-theme={scheme}]", state="attached")
+            for title in _each(frame):
+                if frame.locator(".unit").count() > 3:
+                    frame.locator(".unit").nth(3).focus()  # with its tip
+                assert frame.evaluate(FAINT) == [], f"{title}, {scheme}"
 
 
 def test_the_keyboard_alone_is_enough(opened):
@@ -320,10 +339,22 @@ def test_words_are_walked_by_arrow_keys_and_stay_in_focus_over_the_steps(opened)
         assert frame.locator(".tip").is_hidden()
         key("End")
         assert _active(frame) == "[SEP]"
-    with opened(2) as (page, frame):
+        _go(frame, "saliency/probe_2")
         frame.locator(".unit").nth(1).focus()
         page.keyboard.press("ArrowLeft")
         assert _active(frame) == RTL.split()[1]
+
+
+def test_keys_that_take_a_modifier_to_type_work_and_those_of_the_browser_are_left_alone(opened):
+    press = "(how) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '[', bubbles: true, ...how }))"
+    with opened(0) as (_, frame):
+        frame.evaluate(press, {"ctrlKey": True})
+        frame.evaluate(press, {"metaKey": True})
+        assert "Step 50" in frame.inner_text(".step")
+        frame.evaluate(press, {"ctrlKey": True, "altKey": True, "modifierAltGraph": True})
+        _at(frame, 40)
+        frame.evaluate(press, {"altKey": True})
+        _at(frame, 30)
 
 
 def test_choosing_a_run_or_a_unit_by_keyboard_keeps_the_focus(opened):
@@ -346,7 +377,7 @@ def test_tokens_are_text_and_never_markup(opened):
         assert frame.locator(".body :is(b.unit, .unit *, th bdi *, script, img, a)").count() == 0
         assert frame.locator(".body b", has_text=re.compile("^x$")).count() == 0
         assert frame.locator("script").count() == 0
-    with opened(4) as (_, frame):
+        _go(frame, "saliency/probe_4")
         frame.click("summary:has-text('As it was written')")
         frame.wait_for_selector("pre:text-is('{broken <b>raw</b>')")
 
@@ -377,9 +408,9 @@ def test_records_of_which_much_is_missing_are_drawn(opened):
         assert frame.locator(".card.facts").count() == 3
         assert "undefined" not in frame.inner_text(".body")
         assert "NaN" not in frame.inner_text(".body")
-    with opened(1, name="sparse") as (_, frame):
+        _go(frame, "sparse/probe_1")
         assert "This step holds no records" in frame.inner_text(".body")
-    with opened(2, name="sparse") as (_, frame):
+        _go(frame, "sparse/probe_2")
         assert "null" in frame.inner_text(".body")
 
 
@@ -395,12 +426,12 @@ def test_pairs_of_texts_are_told_apart(opened):
         assert frame.locator(".break").all_inner_texts() == ["text 2"]
 
 
-@pytest.mark.parametrize("name", ["saliency/probe_0", "saliency/probe_3", "saliency/probe_5", "neighbors/probe_0"])
-def test_at_twice_the_size_nothing_needs_scrolling_sideways(chromium, address, name):
-    with _opened(chromium, address, _hash(f"interpret/{name}"), width=640, height=500) as (_, frame):
-        wide = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        assert frame.evaluate(f"{wide}.map(e => e.outerHTML.slice(0, 100))") == []
-        assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+def test_at_twice_the_size_nothing_needs_scrolling_sideways(opened):
+    wide = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
+    with opened(0, width=640, height=500) as (_, frame):
+        for title in _each(frame):
+            assert frame.evaluate(f"{wide}.map((e) => e.outerHTML.slice(0, 100))") == [], title
+            assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), title
 
 
 def test_an_empty_folder_says_what_to_do(chromium, tmp_path):
@@ -474,16 +505,19 @@ def test_holding_a_key_asks_for_one_record_at_a_time(opened):
         assert len(asked) <= 2
 
 
+@pytest.mark.slow
 def test_facts_come_for_every_example_however_often_the_list_is_read(opened):
-    with opened(0, alone=False) as (page, frame):
+    with opened(0, alone=False, height=600) as (page, frame):
         _slowly(page, "latest", 0.3)
         page.reload()
         frame = _frame(page, "h1")
+        frame.evaluate("document.querySelector('.list').scrollTop = 90")
         for _ in range(3):
             page.click(".reload-button")
             page.wait_for_timeout(50)
         frame.wait_for_selector(".option:has-text('another run')")
         assert frame.locator(".option > .muted").count() == 0
+        assert frame.evaluate("document.querySelector('.list').scrollTop") == 90
 
 
 def test_two_thousand_examples_are_listed_and_found(chromium, tmp_path):

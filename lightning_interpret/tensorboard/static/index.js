@@ -156,6 +156,7 @@ class Tab {
       this.painted = ++this.drawn;
       this.steps = []; // until the new ones are there, keys and options have nothing to draw
       this.reading = null;
+      this.body.setAttribute("aria-busy", "true");
       this.options.rows = "some";
       for (const element of this.body.querySelectorAll("[data-scroll]")) element.scrollTop = 0;
     }
@@ -258,6 +259,7 @@ class Tab {
   /** Draw again without taking from the reader where the focus is, and how far boxes are scrolled. */
   redraw(element, ...children) {
     const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    if (element === this.body) element.setAttribute("aria-busy", "false");
     const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, box.scrollTop]);
     element.replaceChildren(...children);
     for (const [name, top] of scrolled) for (const box of element.querySelectorAll(`[data-scroll="${name}"]`)) box.scrollTop = top;

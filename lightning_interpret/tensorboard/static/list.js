@@ -25,7 +25,7 @@ export function createList(onselect) {
     const groups = grouped(entries).map((group) => {
       const name = group.run === "." ? group.monitor : `${group.run} · ${group.monitor}`;
       return h("div", { class: "group", role: "group", "aria-label": name },
-        h("div", { class: "heading", "aria-hidden": "true" }, h("span", { title: name }, h("b", {}, group.monitor), h("small", {}, group.run)), h("small", {}, group.entries.length)),
+        h("div", { class: "heading", "aria-hidden": "true" }, h("span", { title: name }, h("b", {}, group.monitor), h("small", {}, group.run === "." ? null : group.run)), h("small", {}, group.entries.length)),
         group.entries.map(option));
     });
     element.replaceChildren(...groups);
