@@ -406,12 +406,21 @@ def test_a_kind_without_a_renderer_is_shown_as_plain_data(opened):
 def test_records_of_which_much_is_missing_are_drawn(opened):
     with opened(0, name="sparse") as (_, frame):
         assert frame.locator(".card.facts").count() == 3
+        assert frame.locator(".card.scores").count() == 2  # one has no words
+        assert frame.locator(".card.about").count() == 1
         assert "undefined" not in frame.inner_text(".body")
         assert "NaN" not in frame.inner_text(".body")
         _go(frame, "sparse/probe_1")
         assert "This step holds no records" in frame.inner_text(".body")
         _go(frame, "sparse/probe_2")
         assert "null" in frame.inner_text(".body")
+
+
+def test_long_names_of_labels_leave_room_for_the_words(opened):
+    with opened(5) as (_, frame):
+        assert frame.locator(".facts").bounding_box()["height"] < 200
+        assert frame.locator(".legend").bounding_box()["height"] < 60
+        assert frame.locator(".legend em").first.get_attribute("title").count("label") == 60
 
 
 def test_texts_from_right_to_left_run_that_way(opened):
@@ -427,11 +436,11 @@ def test_pairs_of_texts_are_told_apart(opened):
 
 
 def test_at_twice_the_size_nothing_needs_scrolling_sideways(opened):
-    wide = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
+    boxes = "[...document.querySelectorAll('html, .side, .bar, .body, .card')]"
+    wide = "(e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth + 1"
     with opened(0, width=640, height=500) as (_, frame):
         for title in _each(frame):
-            assert frame.evaluate(f"{wide}.map((e) => e.outerHTML.slice(0, 100))") == [], title
-            assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), title
+            assert frame.evaluate(f"{boxes}.filter({wide}).map((e) => e.outerHTML.slice(0, 100))") == [], title
 
 
 def test_an_empty_folder_says_what_to_do(chromium, tmp_path):
@@ -520,15 +529,21 @@ def test_facts_come_for_every_example_however_often_the_list_is_read(opened):
         assert frame.evaluate("document.querySelector('.list').scrollTop") == 90
 
 
-def test_two_thousand_examples_are_listed_and_found(chromium, tmp_path):
+def test_two_thousand_examples_and_twenty_thousand_words_are_shown_and_found(chromium, tmp_path):
     rng = random.Random(0)
     with boards.Events(tmp_path / "many") as events:
         for probe in range(2000):
             events.row(row(f"word{probe} good bad", [rng.gauss(0, 1) for _ in range(3)]), probe=probe, step=10)
+        words = [f"word{i}" for i in range(20_000)]
+        for step in (10, 20):
+            assert events.row(row(words, [rng.gauss(0, 1) for _ in words]), step=step, name="verylong") > 10
     with boards.served(tmp_path) as address, _opened(chromium, address) as (_, frame):
-        frame.wait_for_function("document.querySelectorAll('.option').length === 2000", timeout=30_000)
+        frame.wait_for_function("document.querySelectorAll('.option').length === 2001", timeout=30_000)
         frame.press(".list", "End")
-        frame.wait_for_selector("h1:text-is('Probe 1999')")
+        frame.wait_for_function("document.querySelectorAll('.unit').length === 20002", timeout=30_000)
+        frame.press(".unit[data-index='0']", "[")
+        _at(frame, 10, timeout=30_000)
+        assert frame.locator("tbody tr").count() == 50
         frame.fill("input[type=search]", "word1234")
         frame.wait_for_selector(".option:has-text('word1234 good bad')", timeout=30_000)
         frame.press(".list", "ArrowDown")

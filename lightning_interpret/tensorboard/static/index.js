@@ -193,7 +193,7 @@ class Tab {
     const request = ++this.drawn;
     this.bar.hidden = false;
     const name = entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
-    this.redraw(this.head, h("h1", {}, name), h("p", {}, [entry.run === "." ? null : entry.run, entry.monitor, step.example_id === undefined ? null : `example ${step.example_id}`].filter((part) => part !== null).join(" · ")),
+    this.redraw(this.head, h("h1", {}, name), h("p", {}, [entry.run === "." ? null : entry.run, entry.probe === null ? null : entry.monitor, step.example_id === undefined ? null : `example ${step.example_id}`].filter((part) => part !== null).join(" · ")),
       h("button", { type: "button", class: "quiet", "data-key": "link", title: "Copy a link to this example and step", onclick: (e) => copy(link({ run: entry.run, tag: entry.tag, step: step.step }), e.target) }, "Copy link"));
     this.slider.max = steps.length - 1;
     this.slider.value = place;

@@ -28,7 +28,7 @@ function one(record, context, charts) {
   const everywhere = Math.max(0, ...context.steps.map((step) => step.largest ?? 0));
   const scale = options.scale === "all" && everywhere ? everywhere : scaleOf(found);
   const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
-  return [facts(record), strip(record, shown, scale, whole, context), charts, table(shown, scale, whole, context), about(record)];
+  return [facts(record), strip(record, shown, scale, whole, context), charts, shown.length ? table(shown, scale, whole, context) : null, about(record)];
 }
 
 function facts(record) {
@@ -44,7 +44,7 @@ function facts(record) {
     { class: "card facts" },
     fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }),
     fact("Gold label", text(record.gold)),
-    fact("Explained", signed(record.target), { note: h("span", {}, `${output} of `, text(record.target_name)) }),
+    fact("Explained", record.target === undefined ? "–" : signed(record.target), { note: record.target_name === undefined ? output : h("span", {}, `${output} of `, text(record.target_name)) }),
     record.baseline
       ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${output} at `, text(record.baseline)) })
       : fact("Baseline", "none", { note: why.baseline ?? why.baseline_target }),
@@ -136,7 +136,7 @@ function legend(record, scale) {
   return h(
     "div",
     { class: "legend", role: "img", "aria-label": `Colours: orange and dashed is against${what}, down to ${signed(-scale)}; blue is for${what}, up to ${signed(scale)}` },
-    h("span", {}, `${signed(-scale)} `, h("em", {}, "against", h("bdi", {}, what))), h("i", { class: "ramp" }), h("span", {}, h("em", {}, "for", h("bdi", {}, what)), ` ${signed(scale)}`),
+    h("span", {}, `${signed(-scale)} `, h("em", { title: what }, "against", h("bdi", {}, what))), h("i", { class: "ramp" }), h("span", {}, h("em", { title: what }, "for", h("bdi", {}, what)), ` ${signed(scale)}`),
   );
 }
 
@@ -176,6 +176,7 @@ function about(record) {
     ["Forwards", number(record.forwards)], ["Error floor", number(record.error_floor)], ["Example", record.example_id],
   ].filter(([, value]) => value !== null && value !== undefined);
   const notes = [...(record.notes ?? []), ...Object.entries(record.reasons ?? {}).map(([name, why]) => `${name} is not given: ${why}`)];
+  if (!known.length && !notes.length) return null;
   return h(
     "section",
     { class: "card about" },
@@ -184,4 +185,4 @@ function about(record) {
   );
 }
 
-const text = (value) => (value === null || value === undefined ? "–" : h("bdi", {}, printable(value)));
+const text = (value) => (value === null || value === undefined ? "–" : h("bdi", { title: String(value).length > 60 ? printable(value) : null }, printable(value)));
