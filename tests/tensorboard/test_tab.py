@@ -70,6 +70,10 @@ def _write(folder):
         tree = [{"text": "<i>some</i> text", "neighbours": [{"id": i, "shares": {"a": 0.5}} for i in range(3)]}]
         events.text("interpret/neighbors/probe_0", 10, boards.payload(tree, "neighbours_of_mine", schema=2))
         sparse = [{}, {"tokens": ["one", "two"], "scores": [1, None]}, row("third here", prediction=None).to_dict()]
+        features = row(
+            "0 1 2", [1.0, -2.0, 0.5], units="feature", special=(False,) * 5, reasons={"steps": "none taken"}
+        )
+        events.row(features, step=10, name="sparse", probe=3)
         events.text("interpret/sparse/probe_0", 10, boards.payload(sparse))
         events.text("interpret/sparse/probe_1", 10, boards.payload([]))
         events.text("interpret/sparse/probe_2", 10, boards.payload([None, 3]))
@@ -414,6 +418,13 @@ def test_records_of_which_much_is_missing_are_drawn(opened):
         assert "This step holds no records" in frame.inner_text(".body")
         _go(frame, "sparse/probe_2")
         assert "null" in frame.inner_text(".body")
+
+
+def test_features_are_called_so_and_reasons_are_given(opened):
+    with opened(3, name="sparse") as (_, frame):
+        assert frame.inner_text("caption") == "Scores of 5 features"
+        assert frame.locator("button:text-is('Tokens'), .tools .check").count() == 0
+        assert "steps is not given: none taken" in frame.inner_text(".about")
 
 
 def test_long_names_of_labels_leave_room_for_the_words(opened):

@@ -71,7 +71,7 @@ export function source(value, options) {
  */
 export function chart(line, steps, place, ongo) {
   const { label, note = "", values, zero = false, format = plain } = line;
-  const [width, height, left, right, top, bottom] = [320, 120, 52, 10, 10, 20];
+  const [width, height, left, right, top, bottom] = [320, 120, 58, 10, 10, 20];
   const { low, high, marks } = axis(values, { zero });
   const first = steps[0].step, span = steps.at(-1).step - first || 1;
   const x = (i) => left + ((steps[i].step - first) / span) * (width - left - right) * (steps.length > 1 ? 1 : 0);
@@ -102,7 +102,7 @@ export function chart(line, steps, place, ongo) {
       svg("line", { class: "here", x1: x(place), x2: x(place), y1: top, y2: height - bottom }),
       svg("path", { class: "line", d: path }),
       known.map(([value, i]) =>
-        svg("circle", { class: i === place ? "point here" : "point", cx: x(i), cy: y(value), r: i === place ? 4.5 : known.length > 60 ? 1.5 : 3, onclick: () => ongo(i) },
+        svg("circle", { class: i === place ? "point here" : known.length > 60 ? "point many" : "point", cx: x(i), cy: y(value), r: i === place ? 4.5 : 3, onclick: () => ongo(i) },
           svg("title", {}, `step ${steps[i].step}: ${format(value)}`)),
       ),
     ),

@@ -23,12 +23,13 @@ export function render(payload, context) {
 
 function one(record, context, charts) {
   const { options } = context;
-  const found = units(record, options.unit);
+  const noun = record.units === "feature" ? "feature" : options.unit;
+  const found = units(record, noun === "feature" ? "token" : noun);
   const shown = options.special ? found : found.filter((unit) => !unit.special);
   const everywhere = Math.max(0, ...context.steps.map((step) => step.largest ?? 0));
   const scale = options.scale === "all" && everywhere ? everywhere : scaleOf(found);
   const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
-  return [facts(record), strip(record, shown, scale, whole, context), charts, shown.length ? table(shown, scale, whole, context) : null, about(record)];
+  return [facts(record), strip(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
 }
 
 function facts(record) {
@@ -58,7 +59,7 @@ function facts(record) {
   );
 }
 
-function strip(record, shown, scale, whole, { options, set }) {
+function strip(record, shown, scale, whole, noun, { options, set }) {
   const tip = h("div", { class: "tip", role: "status", hidden: true });
   const list = h("div", { class: "strip", "data-scroll": "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
   let segment = 0, part = null;
@@ -95,9 +96,9 @@ function strip(record, shown, scale, whole, { options, set }) {
     h(
       "div",
       { class: "tools" },
-      choice("Units", [["word", "Words"], ["token", "Tokens"]], options.unit, (value) => set("unit", value)),
+      noun === "feature" ? null : choice("Units", [["word", "Words"], ["token", "Tokens"]], options.unit, (value) => set("unit", value)),
       choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
-      check("Special tokens", options.special, (value) => set("special", value)),
+      noun === "feature" ? null : check("Special tokens", options.special, (value) => set("special", value)),
       legend(record, scale),
     ),
     shown.length ? list : h("p", { class: "muted" }, "The record has no tokens."),
@@ -140,7 +141,7 @@ function legend(record, scale) {
   );
 }
 
-function table(shown, scale, whole, { options, set }) {
+function table(shown, scale, whole, noun, { options, set }) {
   const value = { place: (u) => u.index, score: (u) => -(u.score ?? -Infinity), size: (u) => -Math.abs(u.score ?? 0) }[options.sort];
   const sorted = [...shown].sort((a, b) => value(a) - value(b) || a.index - b.index);
   const rows = options.rows === "all" ? sorted : sorted.slice(0, ROWS);
@@ -153,8 +154,8 @@ function table(shown, scale, whole, { options, set }) {
     h(
       "table",
       {},
-      h("caption", {}, `Scores of ${shown.length} ${options.unit}s`),
-      h("thead", {}, h("tr", {}, head("place", "Place", "Sort in reading order"), h("th", { scope: "col" }, options.unit === "word" ? "Word" : "Token"), head("score", "Score", "Sort by score"), head("size", "Share", "Sort by size, whatever the sign"), h("th", { scope: "col", class: "wide" }, h("span", { class: "hidden" }, "Bar")))),
+      h("caption", {}, `Scores of ${shown.length} ${noun}s`),
+      h("thead", {}, h("tr", {}, head("place", "Place", "Sort in reading order"), h("th", { scope: "col" }, noun[0].toUpperCase() + noun.slice(1)), head("score", "Score", "Sort by score"), head("size", "Share", "Sort by size, whatever the sign"), h("th", { scope: "col", class: "wide" }, h("span", { class: "hidden" }, "Bar")))),
       h("tbody", {}, rows.map((unit) => {
         const share = strength(unit.score, scale);
         return h("tr", { class: unit.special ? "special" : null },
