@@ -217,15 +217,21 @@ class Tab {
     const charts = steps.length > 1 && lines.length
       ? h("section", { class: "card charts", "aria-label": "Over the steps" }, lines.map((line) => chart(line, steps, place, (i) => this.go(i)))) : null;
     const context = { steps, place, options, charts, set: (option, value) => this.set(option, value) };
-    let shown;
-    try {
-      shown = !broken && !record.payload.records.length ? notice("empty", "This step holds no records") : broken ? notice("error", "This step cannot be read", h("p", {}, record.problem), h("p", {}, "The other steps are not affected.")) : renderer.render(record.payload, context);
-    } catch (error) {
-      shown = notice("error", "This record cannot be drawn", h("p", {}, String(error)), h("p", {}, "It stands below as it was written."));
-    }
+    const shown = broken
+      ? notice("error", "This step cannot be read", h("p", {}, record.problem), h("p", {}, "The other steps are not affected."))
+      : this.rendered(record.payload, renderer, context);
     const later = !broken && record.payload.schema > this.schema
       ? notice("warn", "Written by a later version", h("p", {}, `Its schema is ${record.payload.schema}, and this tab knows ${this.schema}: update lightning-interpret where TensorBoard runs.`)) : null;
     return [later, shown, shown.contains(charts) ? null : charts, source(broken ? record.raw : record.payload, options)].filter(Boolean);
+  }
+
+  rendered(payload, renderer, context) {
+    if (!payload.records.length) return notice("empty", "This step holds no records");
+    try {
+      return renderer.render(payload, context);
+    } catch (error) {
+      return notice("error", "This record cannot be drawn", h("p", {}, String(error)), h("p", {}, "It stands below as it was written."));
+    }
   }
 
   /** The module of a kind: by its name, or plain data. */
