@@ -1,34 +1,45 @@
 """Integrals of the gradient along the straight path from a baseline to an input, to a stated error.
 
 Integrated gradients (Sundararajan, Taly and Yan, 2017, equation 1): (x − x') ⊙ ∫₀¹ ∇F(x' + α(x − x')) dα, whose sum is
-F(x) − F(x'). The difference between the two is the error of the quadrature and is known for each example, so that work
-goes where the error is: an example above its tolerance has the segments of its path with the largest errors split where
-F moves, and only those are integrated anew.
+F(x) − F(x'). What a network does on the path it does in a short part of it, elsewhere for each example; so each row has
+a path parameter of its own, α(t), that goes slowly where a few forward passes saw F move. In t a nested rule is used
+(Fejér's second): its nodes are all kept when their number is doubled.
+
+Two errors of the quadrature are known at no cost, and rows that miss one of them are refined. The sum over the whole
+path misses F(x) − F(x'): the attribution error. And the sum over the path up to each node misses F there, which is
+known too: a unit's share that is wrong on one part of the path and made up for on another shows only in the second.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from lightning_interpret.names import choose
 
-RULES = ("gauss_legendre", "midpoint", "left", "right")
+RULES = ("fejer", "gauss_legendre", "midpoint", "left", "right")
 
 #: The scalar explained, for each of M points ``(M, *shape)`` of the rows ``(M,)`` that they belong to: ``(M,)``.
 Score = Callable[[Tensor, Tensor], Tensor]
+
+#: How the path parameter is made (``docs/integration.md`` has the figures): parts of the path whose ends are seen by a
+#: forward pass, width of the kernel that smooths what is seen, and share of the density of nodes that is even.
+PARTS, WIDTH, EVEN = 10, 0.16, 0.1
 
 
 @lru_cache(maxsize=64)
 def quadrature(rule: str, nodes: int) -> tuple[Tensor, Tensor]:
     """Return nodes in [0, 1] and weights that sum to 1, both float64 ``(nodes,)``.
 
-    ``left`` and ``right`` are the Riemann sums that other tools use; ``gauss_legendre`` is exact for polynomials of
-    degree 2·nodes − 1 (nodes and weights by Golub and Welsch, 1969).
+    ``fejer`` is Fejér's second rule: every other one of 2n + 1 nodes is one of n. ``gauss_legendre`` is exact for
+    polynomials of degree 2·nodes − 1 (nodes and weights by Golub and Welsch, 1969). ``left``, ``right`` and
+    ``midpoint`` are the Riemann sums that other tools use.
 
     Raises:
         ValueError: If ``rule`` does not exist or ``nodes`` is not positive.
@@ -36,6 +47,8 @@ def quadrature(rule: str, nodes: int) -> tuple[Tensor, Tensor]:
     choose("rule", rule, RULES)
     if not isinstance(nodes, int) or nodes < 1:
         raise ValueError(f"`steps={nodes!r}` must be a whole number of at least 1.")
+    if rule == "fejer":
+        return (1 - _angles(nodes).cos()) / 2, running_weights(nodes)[-1]
     if rule == "gauss_legendre":
         k = torch.arange(1, nodes, dtype=torch.float64)
         off_diagonal = k / (4 * k * k - 1).sqrt()
@@ -47,21 +60,41 @@ def quadrature(rule: str, nodes: int) -> tuple[Tensor, Tensor]:
     return places, torch.full((nodes,), 1 / nodes, dtype=torch.float64)
 
 
+@lru_cache(maxsize=16)
+def running_weights(nodes: int) -> Tensor:
+    """Return ``(nodes + 1, nodes)``: the weights of the integrals from 0 to each node of ``fejer``, and to 1.
+
+    The integrals of the polynomial through the values, by its expansion in Chebyshev polynomials of the second kind
+    (Waldvogel, 2006): with t = (1 − cos θ)/2, ∫₀ᵗ sin jθ / sin θ dt = (1 − cos jθ) / 2j.
+    """
+    angles, order = _angles(nodes), torch.arange(1, nodes + 1, dtype=torch.float64)
+    expansion = torch.sin(order[:, None] * angles) * angles.sin() * (2 / (nodes + 1))
+    ends = torch.cat([angles, torch.full((1,), math.pi, dtype=torch.float64)])
+    return (1 - torch.cos(ends[:, None] * order)) / (2 * order) @ expansion
+
+
+def _angles(nodes: int) -> Tensor:
+    return torch.arange(1, nodes + 1, dtype=torch.float64) * (math.pi / (nodes + 1))
+
+
 @dataclass(frozen=True)
 class PathIntegral:
     """The result of :func:`integrate` for N rows.
 
     Attributes:
-        contributions: ``(N, *shape)``, (x − x') ⊙ the mean gradient on the path.
+        contributions: ``(N, *units)``, (x − x') ⊙ the mean gradient on the path, as ``per_unit`` sums it.
         steps: ``(N,)``, nodes that the result stands on.
         gradients: ``(N,)``, gradients computed, those of segments split later included.
         forwards: ``(N,)``, forward passes without a gradient.
+        partial_error: ``(N,)``, by how much the sums up to a node miss F there: the root mean square over nodes, as a
+            share of Σ|contributions|. NaN for a rule other than ``fejer``.
     """
 
     contributions: Tensor
     steps: Tensor
     gradients: Tensor
     forwards: Tensor
+    partial_error: Tensor
 
 
 def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,13 +127,18 @@ def integrate(
     target: Tensor,
     baseline_target: Tensor,
     steps: int = 16,
-    rule: str = "gauss_legendre",
+    rule: str = "fejer",
     tolerance: float | None = 0.01,
     max_steps: int = 256,
     error_floor: float = 0.01,
     chunk: int = 64,
+    per_unit: Callable[[Tensor], Tensor] | None = None,
+    order: Tensor | None = None,
 ) -> PathIntegral:
     """Integrate the gradient of ``score`` from ``baselines`` to ``inputs``.
+
+    A row above the tolerance has its n nodes completed to 2n + 1; where that does not do, as at a kink, the segments
+    of its path with the largest errors are halved, and the halves integrated anew with n nodes each.
 
     Args:
         score: The scalar explained, at points of given rows.
@@ -108,138 +146,244 @@ def integrate(
         baselines: x', ``(N, *shape)``.
         target: F(x), ``(N,)``.
         baseline_target: F(x'), ``(N,)``.
-        steps: Nodes of the rule on the whole path, and on each segment of one that is split.
-        rule: Name of the quadrature rule.
-        tolerance: Relative error above which a row is refined; ``None`` for fixed steps.
+        steps: Nodes of the rule, n.
+        rule: Name of the quadrature rule; those other than ``fejer`` are along α itself, and are not refined.
+        tolerance: Attribution error, and partial error, above which a row is refined; ``None`` for fixed steps.
         max_steps: Cap on the nodes a row's result stands on.
-        error_floor: Floor of the relative error's denominator, in units of the score.
+        error_floor: Floor of the errors' denominators, in units of the score.
         chunk: Points in one pass.
+        per_unit: Sums what is given for points, ``(M, *shape)``, to the units wanted; by default every feature is one.
+            Its values at the nodes are held, ``(N, 2n + 1, *units)`` at most.
+        order: The rows ``(N,)`` in the order in which they share passes.
 
     Raises:
-        ValueError: If ``rule`` does not exist, or ``steps`` is not positive.
+        ValueError: If ``rule`` does not exist or is not refined, or ``steps`` is not positive.
     """
-    difference = inputs - baselines
-    path = _Path(score, baselines, difference, quadrature(rule, steps), chunk)
-    count = len(inputs)
-    everything = torch.arange(count, device=inputs.device)
-    zero = torch.zeros(count, dtype=torch.float64, device=inputs.device)
-    segments = path.segments(everything, zero, zero + 1, baseline_target.double(), target.double())
-    forwards = torch.zeros(count, dtype=torch.long, device=inputs.device)
-    gradients = torch.full_like(forwards, steps)
+    quadrature(rule, steps)
+    if tolerance is not None and rule != "fejer":
+        raise ValueError(f"`rule={rule!r}` has fixed steps: set `tolerance=None` with it, or use rule='fejer'.")
+    count, start, end = len(inputs), baseline_target.double(), target.double()
+    rows = torch.arange(count, device=inputs.device) if order is None else order.to(inputs.device)
+    zero, forwards = torch.zeros_like(end), torch.zeros_like(rows)
+    path = _Path(score, baselines, inputs - baselines, chunk, per_unit or (lambda values: values), rule)
+    if rule == "fejer":
+        places = torch.arange(1, PARTS, dtype=torch.float64, device=inputs.device) / PARTS
+        seen = path.values(rows, places.expand(count, -1))[rows.argsort()]
+        moved = torch.cat([start[:, None], seen, end[:, None]], dim=1).diff(dim=1).abs()
+        path, forwards = replace(path, moved=moved), forwards + len(places)
+    sample = path.sample(rows, zero, zero + 1, steps)
+    segments = path.segments(rows, zero, zero + 1, start[rows], end[rows], sample)
+    gradients, finer = torch.full_like(rows, steps), 2 * steps + 1
 
-    while tolerance is not None:
-        allowed = tolerance * (target - baseline_target).double().abs().clamp(min=error_floor)
-        pieces = segments.count(count)
-        off = segments.total_error(count).abs() > allowed
-        # split is what holds more than its share of the error, as the largest segment of a row that is off always does
-        split = off[segments.row] & (segments.error.abs() > (allowed / pieces)[segments.row])
-        split &= segments.error.isfinite()
-        split = _within(split, segments, max_steps // steps - pieces)
-        if not split.any():
-            break
-        forwards += torch.bincount(segments.row[split], minlength=count)
-        gradients += 2 * steps * torch.bincount(segments.row[split], minlength=count)
-        segments = segments.keep(~split).join(path.halves(segments.keep(split)))
+    if tolerance is not None and finer <= max_steps:
+        allowed = tolerance * (end - start).abs().clamp(min=error_floor)
+        off = segments.wanting(allowed, tolerance, error_floor)
+        gradients += (finer - steps) * segments.total(off.long(), count)
+        if off.any():
+            segments = segments.keep(~off).join(path.doubled(segments.keep(off), sample.keep(off)))
+        while True:
+            room = (max_steps - segments.total(segments.nodes, count)) // steps
+            split = _within(segments.wanting(allowed, tolerance, error_floor), segments, room)
+            if not split.any():
+                break
+            gradients += 2 * steps * segments.total(split.long(), count)
+            forwards = forwards + segments.total(split.long(), count)
+            segments = segments.keep(~split).join(path.halves(segments.keep(split), steps))
 
-    contributions = torch.zeros_like(difference).index_add_(0, segments.row, segments.contribution)
-    return PathIntegral(contributions, steps * segments.count(count), gradients, forwards)
+    return PathIntegral(
+        segments.total(segments.contribution, count),
+        segments.total(segments.nodes, count),
+        gradients,
+        forwards,
+        segments.partial_error(count, error_floor),
+    )
 
 
 @dataclass(frozen=True)
-class _Segments:
-    """S segments of the paths of N rows, with what each contributes and by how much it misses its part of ΔF."""
+class _Parts:
+    """Tensors of S rows that are kept and joined together."""
+
+    def keep(self, mask: Tensor) -> Self:
+        return type(self)(*(values[mask] for values in vars(self).values()))
+
+    def join(self, other: Self) -> Self:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return type(self)(*(torch.cat(pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
+class _Sample(_Parts):
+    """What is found at n nodes of S segments: what each node counts for without its weight, F, and each unit's dF/dα.
+
+    ``ends`` are the α of the segments' ends ``(S, 2)``, ``slope`` is ``(S, n, *units)``.
+    """
+
+    ends: Tensor
+    speed: Tensor
+    value: Tensor
+    slope: Tensor
+
+    def interleave(self, new: _Sample) -> _Sample:
+        """Return the sample at 2n + 1 nodes, of which ``new`` has the first and every other one."""
+        merged = [new.ends]
+        for old, added in zip(list(vars(self).values())[1:], list(vars(new).values())[1:], strict=True):
+            both = added.new_empty(len(old), old.shape[1] + added.shape[1], *old.shape[2:])
+            both[:, 1::2], both[:, ::2] = old, added
+            merged.append(both)
+        return _Sample(*merged)
+
+
+@dataclass(frozen=True)
+class _Segments(_Parts):
+    """S segments of the paths of N rows, by t: what each contributes, by how much it misses its part of ΔF (``error``).
+
+    ``missed`` is the mean square over its nodes of what the sum up to a node misses.
+    """
 
     row: Tensor
     low: Tensor
     high: Tensor
     low_value: Tensor
     high_value: Tensor
-    middle: Tensor
-    error: Tensor
+    nodes: Tensor
     contribution: Tensor
+    error: Tensor
+    missed: Tensor
 
-    def keep(self, mask: Tensor) -> _Segments:
-        return _Segments(*(values[mask] for values in vars(self).values()))
+    def total(self, values: Tensor, rows: int) -> Tensor:
+        """Return the sum of the segments' values over each of N rows."""
+        return values.new_zeros(rows, *values.shape[1:]).index_add_(0, self.row, values)
 
-    def join(self, other: _Segments) -> _Segments:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return _Segments(*(torch.cat(pair) for pair in pairs))
+    def size(self, rows: int, floor: float) -> Tensor:
+        return self.total(self.contribution, rows).double().flatten(1).abs().sum(dim=1).clamp(min=floor)
 
-    def count(self, rows: int) -> Tensor:
-        return torch.bincount(self.row, minlength=rows)
+    def partial_error(self, rows: int, floor: float) -> Tensor:
+        return self.total(self.missed * (self.high - self.low), rows).sqrt() / self.size(rows, floor)
 
-    def total_error(self, rows: int) -> Tensor:
-        return torch.zeros(rows, dtype=torch.float64, device=self.row.device).index_add_(0, self.row, self.error)
+    def wanting(self, allowed: Tensor, tolerance: float, floor: float) -> Tensor:
+        """Return which segments hold more than their share of an error of their row that is too large."""
+        rows = len(allowed)
+        off = self.total(self.error, rows).abs() > allowed
+        share = (allowed / self.total(torch.ones_like(self.row), rows))[self.row]
+        wrong = off[self.row] & (self.error.abs() > share)
+        uneven = self.partial_error(rows, floor) > tolerance
+        wrong |= uneven[self.row] & (self.missed.sqrt() > tolerance * self.size(rows, floor)[self.row])
+        return wrong & self.error.isfinite()
 
 
 @dataclass(frozen=True)
 class _Path:
-    """The straight paths of N rows, and the rule by which a segment of them is integrated."""
+    """The straight paths of N rows, the rule on them, and how much F moves on each part, or None for t = α."""
 
     score: Score
     start: Tensor
     difference: Tensor
-    rule: tuple[Tensor, Tensor]
     chunk: int
+    per_unit: Callable[[Tensor], Tensor]
+    rule: str
+    moved: Tensor | None = None
+
+    def parameter(self, row: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return (t, torch.ones_like(t)) if self.moved is None else parameter(t, self.moved[row])
 
     def points(self, row: Tensor, place: Tensor) -> Tensor:
         shape = (-1,) + (1,) * (self.difference.dim() - 1)
         return self.start[row] + place.to(self.difference).reshape(shape) * self.difference[row]
 
-    def segments(self, row: Tensor, low: Tensor, high: Tensor, low_value: Tensor, high_value: Tensor) -> _Segments:
-        """Integrate S segments, all their nodes in passes of at most ``chunk`` points."""
-        nodes, weights = (part.to(low.device) for part in self.rule)
-        places = low[:, None] + (high - low)[:, None] * nodes
-        values = torch.empty_like(places).flatten()
-        mean = torch.zeros_like(self.difference[row])
-        segment = torch.arange(len(row), device=row.device).repeat_interleave(len(nodes))
-        weight = weights.repeat(len(row)).to(mean)
-        for part in torch.arange(len(segment), device=row.device).split(self.chunk):
-            of = segment[part]
-            points = self.points(row[of], places.flatten()[part])
-            values[part], gradient = _as_double(*score_and_gradient(self.score, points, row[of]))
-            mean.index_add_(0, of, gradient * weight[part].reshape((-1,) + (1,) * (gradient.dim() - 1)))
-        share = (high - low).to(mean).reshape((-1,) + (1,) * (mean.dim() - 1))
-        contribution = mean * share * self.difference[row]
-        error = contribution.flatten(1).double().sum(1) - (high_value - low_value)
-        values = torch.cat([low_value[:, None], values.reshape(places.shape), high_value[:, None]], dim=1)
-        places = torch.cat([low[:, None], places, high[:, None]], dim=1)
-        return _Segments(row, low, high, low_value, high_value, _half_way(places, values), error, contribution)
-
-    def halves(self, parents: _Segments) -> _Segments:
-        """Integrate both halves of each segment, split where F has moved half of what it moves there."""
-        row, middle = parents.row, parents.middle
+    def values(self, row: Tensor, place: Tensor) -> Tensor:
+        """Return F at α ``(S, n)`` of S rows, without gradients."""
+        points = zip(
+            row.repeat_interleave(place.shape[1]).split(self.chunk), place.flatten().split(self.chunk), strict=True
+        )
         with torch.no_grad():
-            parts = torch.arange(len(row), device=row.device).split(self.chunk)
-            at_middle = torch.cat([self.score(self.points(row[p], middle[p]), row[p]).double() for p in parts])
-        return self.segments(
-            torch.cat([row, row]),
-            torch.cat([parents.low, middle]),
-            torch.cat([middle, parents.high]),
-            torch.cat([parents.low_value, at_middle]),
-            torch.cat([at_middle, parents.high_value]),
+            return torch.cat([self.score(self.points(r, p), r).double() for r, p in points]).reshape(place.shape)
+
+    def sample(self, row: Tensor, low: Tensor, high: Tensor, nodes: int, *, new: bool = False) -> _Sample:
+        """Compute values and slopes at the nodes of S segments, or at those ``new`` since n; in passes of ``chunk``."""
+        t = quadrature(self.rule, nodes)[0].to(low)[:: 2 if new else 1]
+        t = torch.cat([t, t.new_tensor([0, 1])])
+        place, speed = self.parameter(row, low[:, None] + (high - low)[:, None] * t)
+        place, ends, values, slopes = place[:, :-2], place[:, -2:], [], []
+        of = row.repeat_interleave(place.shape[1])
+        for r, p in zip(of.split(self.chunk), place.flatten().split(self.chunk), strict=True):
+            value, gradient = score_and_gradient(self.score, self.points(r, p), r)
+            values.append(value.double())
+            slopes.append(self.per_unit(gradient * self.difference[r]))
+        slope = torch.cat(slopes)
+        return _Sample(
+            ends, speed[:, :-2], torch.cat(values).reshape(place.shape), slope.reshape(*place.shape, *slope.shape[1:])
         )
 
+    def segments(
+        self, row: Tensor, low: Tensor, high: Tensor, low_value: Tensor, high_value: Tensor, sample: _Sample
+    ) -> _Segments:
+        """Integrate S segments; the weights of each sum to its length, so that a constant slope has no error."""
+        nodes = sample.value.shape[1]
+        weights = quadrature(self.rule, nodes)[1].to(sample.speed) * sample.speed
+        scale = (sample.ends[:, 1] - sample.ends[:, 0])[:, None] / weights.sum(dim=1, keepdim=True)
+        slope = sample.slope.flatten(2)
+        found = torch.einsum("sn,snu->su", (weights * scale).to(slope), slope)
+        error = found.double().sum(dim=1) - (high_value - low_value)
+        missed = torch.full_like(error, math.nan)
+        if self.rule == "fejer":
+            change = slope.double().sum(dim=2) * sample.speed * scale
+            upto = change @ running_weights(nodes)[:-1].T.to(change)
+            missed = (upto - (sample.value - low_value[:, None])).square().mean(dim=1)
+        contribution = found.reshape(-1, *sample.slope.shape[2:])
+        counted = torch.full_like(row, nodes)
+        return _Segments(row, low, high, low_value, high_value, counted, contribution, error, missed)
 
-def _half_way(places: Tensor, values: Tensor) -> Tensor:
-    """Return for each segment the place where half of Σ|ΔF| is reached, kept off the ends."""
-    moved = values.diff(dim=1).abs().nan_to_num().cumsum(dim=1)
-    moved = torch.cat([torch.zeros_like(moved[:, :1]), moved], dim=1)
-    half = moved[:, -1:] / 2
-    right = torch.searchsorted(moved, half).clamp(1, moved.shape[1] - 1)
-    left = right - 1
-    span = (moved.gather(1, right) - moved.gather(1, left)).clamp(min=1e-300)
-    inside = ((half - moved.gather(1, left)) / span).clamp(0, 1)
-    place = places.gather(1, left) + inside * (places.gather(1, right) - places.gather(1, left))
-    low, width = places[:, :1], places[:, -1:] - places[:, :1]
-    still = moved[:, -1:] == 0
-    place = torch.where(still, low + width / 2, place)
-    return place.clamp(low + 0.1 * width, low + 0.9 * width).squeeze(1)
+    def doubled(self, old: _Segments, sample: _Sample) -> _Segments:
+        """Return segments of n nodes with 2n + 1, the n among them."""
+        nodes = 2 * sample.value.shape[1] + 1
+        added = self.sample(old.row, old.low, old.high, nodes, new=True)
+        ends = old.row, old.low, old.high, old.low_value, old.high_value
+        return self.segments(*ends, sample.interleave(added))
+
+    def halves(self, old: _Segments, nodes: int) -> _Segments:
+        """Return both halves of segments."""
+        middle = (old.low + old.high) / 2
+        at_middle = self.values(old.row, self.parameter(old.row, middle[:, None])[0])[:, 0]
+        row, low, high = torch.cat([old.row] * 2), torch.cat([old.low, middle]), torch.cat([middle, old.high])
+        low_value = torch.cat([old.low_value, at_middle])
+        high_value = torch.cat([at_middle, old.high_value])
+        return self.segments(row, low, high, low_value, high_value, self.sample(row, low, high, nodes))
+
+
+def parameter(t: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+    """Return α(t) and dα/dt, float64 ``(R, n)``, for t ``(R, n)``: slow where F moves.
+
+    dt/dα is the density of nodes: an even share, and a share by what F moves, smoothed by the heat kernel of [0, 1]. As
+    a cosine series it is exactly even where F moves evenly, and analytic, so that the nested rule keeps its rate of
+    convergence.
+
+    Args:
+        t: Values in (0, 1).
+        moved: |ΔF| on each part of the path, ``(R, parts)``; where it is nothing, or no number, α is t.
+    """
+    parts = moved.shape[1]
+    share = moved.nan_to_num(nan=0, posinf=0)
+    share = (1 - EVEN) * share / share.sum(dim=1, keepdim=True).clamp(min=1e-300)
+    frequency = math.pi * torch.arange(1, parts, dtype=torch.float64, device=t.device)
+    middle = (torch.arange(parts, dtype=torch.float64, device=t.device) + 0.5) / parts
+    series = share @ torch.cos(middle[:, None] * frequency) * 2 * torch.exp(-((frequency * WIDTH) ** 2) / 2)
+
+    def density_to(place: Tensor) -> Tensor:
+        return place + (torch.sin(place[..., None] * frequency) / frequency * series[:, None]).sum(dim=-1)
+
+    low, high = torch.zeros_like(t), torch.ones_like(t)
+    for _ in range(50):  # by halves: no start to choose, and no step that could leave the interval
+        place = (low + high) / 2
+        short = density_to(place) < t
+        low, high = torch.where(short, place, low), torch.where(short, high, place)
+    density = 1 + (torch.cos(place[..., None] * frequency) * series[:, None]).sum(dim=-1)
+    return place, 1 / density
 
 
 def _within(split: Tensor, segments: _Segments, room: Tensor) -> Tensor:
     """Keep of the segments to be split the ones with the largest errors, as many as each row has room for."""
-    order = segments.error.abs().masked_fill(~split, -1).argsort(descending=True, stable=True)
+    largest = torch.maximum(segments.error.abs(), segments.missed.sqrt())
+    order = largest.masked_fill(~split, -1).argsort(descending=True, stable=True)
     order = order[segments.row[order].argsort(stable=True)]  # by row, the largest error first
     row = segments.row[order]
     begin = torch.searchsorted(row, row, side="left")
@@ -247,7 +391,3 @@ def _within(split: Tensor, segments: _Segments, room: Tensor) -> Tensor:
     kept = torch.zeros_like(split)
     kept[order] = rank < room[row]
     return split & kept
-
-
-def _as_double(values: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    return values.double(), gradient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,8 +19,9 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
 
-#: Tokens in one pass, where a method is not told how many points: large enough to keep a processor busy.
-TOKENS_A_PASS = 4096
+#: Tokens in one pass, where a method is not told how many points: large enough to keep a processor busy, and on a CPU
+#: no larger, as the fewer texts a pass has, the less padding it needs.
+TOKENS_A_PASS = {"cpu": 2048, "cuda": 4096}
 
 METHODS: dict[str, type[Method]] = {}
 
@@ -104,8 +105,9 @@ class Case:
         target: F(x), ``(N,)``.
         baseline_target: F(x; h := h(x')), ``(N,)``, or None.
         cut: Whether F(x; h := h(x')) is F(x'), or None.
-        forwards: Forward passes without a gradient that each row took.
+        forwards: ``(N,)``, forward passes without a gradient that each row took.
         chunk: Points in one pass.
+        order: The rows by their padding, so that those of a pass have as little of it as can be.
     """
 
     layer: str
@@ -114,23 +116,28 @@ class Case:
     target: Tensor
     targets: Targets
     units: Units
-    forwards: int
+    forwards: Tensor
     chunk: int
     score: path.Score
+    order: Tensor
     described: dict[str, Any] = field(default_factory=dict)
     baselines: Tensor | None = None
     baseline_target: Tensor | None = None
     cut: bool | None = None
 
+    def per_unit(self, values: Tensor) -> Tensor:
+        """Return values ``(M, *shape)`` summed to one a unit."""
+        return values.reshape(len(values), *self.units.shape, -1).sum(dim=-1)
+
     def to_units(self, contributions: Tensor) -> Tensor:
         """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
-        scores = contributions.reshape(len(contributions), *self.units.shape, -1).sum(dim=-1)
+        scores = self.per_unit(contributions)
         return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
 
     def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
         """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
         zero = torch.zeros(len(self.target), dtype=torch.long)
-        known = self.described | {"gradients": zero, "forwards": zero + self.forwards} | values
+        known = self.described | {"gradients": zero, "forwards": self.forwards} | values
         return Attribution(
             scores=scores,
             target=self.target.double(),
@@ -187,8 +194,10 @@ def open_case(
         if len(inputs) != len(logits):
             raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
 
-        def score(points: Tensor, rows: Tensor) -> Tensor:
+        def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
             some = task.take(batch, targets.example[rows])
+            if columns != slice(None):
+                some, points = batches.crop(some, columns, units.shape[0]), points[:, columns]
             return task.score(opened.put(points, lambda: task.logits(module, some)), targets.at(rows), output)
 
         gold, ids, notes = task.gold_names(batch), task.example_ids(batch), _notes(task, batch, units)
@@ -197,16 +206,20 @@ def open_case(
         rows = units.take(targets.example.cpu())
         # a unit has features of its own: a vector that is as long as the text by chance is no text
         fitted = inputs.dim() > 1 + len(units.shape) and inputs.shape[1 : 1 + len(units.shape)] == units.shape
+        at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
+        padding = rows.padding if fitted else torch.zeros(len(of), 0, dtype=torch.bool)
+        score = _without_padding(cropped, at_x, target, padding, forwards)
         case = Case(
             layer=layer,
             output=output,
-            inputs=_in_single_precision(inputs)[targets.example],
+            inputs=at_x,
             target=target,
             targets=targets,
             units=rows if fitted else Units.features(len(of), inputs[0].numel()),
-            forwards=1,
-            chunk=chunk or max(1, TOKENS_A_PASS // max(1, units.shape[0])),
+            forwards=forwards,
+            chunk=chunk or max(1, TOKENS_A_PASS.get(inputs.device.type, 4096) // max(1, units.shape[0])),
             score=score,
+            order=padding.flatten(1).sum(dim=1).argsort(stable=True),
             described={
                 "prediction": tuple(predicted[i] for i in of),
                 "gold": None if gold is None else tuple(gold[i] for i in of),
@@ -243,16 +256,43 @@ def _read_baseline(
     if case.layer == words:
         reference = task.baseline(module, batch, inputs, baseline)
         logits = opened.put(reference, forward)
-        case.cut, case.forwards = True, 2
+        case.cut, case.forwards = True, case.forwards + 1
     else:
         with features(module, words, forward, units=shape) as (embedded, _, embeddings):
             absent = task.baseline(module, batch, embeddings, baseline)
             at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))
         logits = opened.put(reference, forward)
         gap = (logits - at_baseline).abs().max() / at_baseline.abs().max().clamp(min=1e-6)
-        case.cut, case.forwards = bool(gap < 1e-4), 4
+        case.cut, case.forwards = bool(gap < 1e-4), case.forwards + 3
     case.baselines = _in_single_precision(reference)[case.targets.example]
     case.baseline_target = task.score(logits, case.targets, case.output)
+
+
+def _without_padding(
+    score: Callable[[Tensor, Tensor, slice], Tensor], inputs: Tensor, target: Tensor, padding: Tensor, forwards: Tensor
+) -> path.Score:
+    """Return ``score`` with the columns left out that are padding in every row of a pass.
+
+    Where the model gives the row with the most padding another score without it, or cannot be run so, they stay. The
+    trial is added to that row's ``forwards``.
+    """
+    everything = slice(None)
+    if padding.dim() != 2 or not bool(padding.any()):
+        return lambda points, rows: score(points, rows, everything)
+
+    def columns(rows: Tensor) -> slice:
+        used = (~padding[rows.cpu()]).any(dim=0).nonzero().flatten().tolist()
+        return slice(used[0], used[-1] + 1) if used else everything
+
+    shortest = padding.sum(dim=1).argmax()[None].to(inputs.device)
+    forwards[shortest.cpu()] += 1
+    try:
+        with torch.no_grad():
+            alone = score(inputs[shortest], shortest, columns(shortest))
+        same = bool(torch.allclose(alone, target[shortest], rtol=1e-4, atol=1e-5))
+    except Exception:  # a model of one length only, a mask of another shape: it says so as it likes
+        same = False
+    return lambda points, rows: score(points, rows, columns(rows) if same else everything)
 
 
 def _in_single_precision(features: Tensor) -> Tensor:

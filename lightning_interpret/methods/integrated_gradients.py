@@ -1,10 +1,11 @@
-"""Integrated gradients with a baseline determined by the input, refined until the attribution error is small."""
+"""Integrated gradients with a baseline determined by the input, refined until its errors are small."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import nn
 
 from lightning_interpret.explanations import Attribution
@@ -18,20 +19,25 @@ from lightning_interpret.tasks import Task
 class IntegratedGradients(Method):
     """(h(x) − h(x')) ⊙ ∫₀¹ ∇F along the straight path between them (Sundararajan et al., 2017, equation 1).
 
-    One baseline input x' fixes the baseline h(x') of whichever layer is attributed to. Every example starts with
-    ``steps`` Gauss-Legendre nodes; those whose relative attribution error is above ``tolerance`` have the worst
-    segments of their path split where F moves, up to ``max_steps`` nodes. A row that is still above it says
-    ``converged=False``.
+    One baseline input x' fixes the baseline h(x') of whichever layer is attributed to. Each example has its nodes where
+    a few forward passes saw F move, ``steps`` at first. Those with an error above ``tolerance`` have their nodes
+    doubled, then the segments of their path with the largest errors halved. A row that still has such an error says
+    ``converged=False``; there are two:
+
+    * the attribution error, of the sum of all scores: |Σ scores − (F(x) − F(x'))| / max(|F(x) − F(x')|, τ);
+    * the partial error, of the sums of the integrand up to a point of the path, where F is known too (root mean square
+      over the nodes, as a share of Σ|scores|): it tells scores that are wrong from a sum that is right by chance.
 
     Args:
         baseline: Name of the baseline x' (``pad``, ``mask``, ``unk``, ``zero``, ``mean``, ``"text: ..."``), or a
             :class:`Baseline`.
-        steps: Nodes of the rule, on the path and on each segment of it.
-        tolerance: Relative attribution error to reach; ``None`` for fixed steps.
+        steps: Nodes on the path, n; after it 2n + 1, which keep them.
+        tolerance: Error to reach; ``None`` for fixed steps.
         max_steps: Cap on the nodes that one example's result stands on.
-        rule: ``gauss_legendre``, ``midpoint``, ``left`` or ``right``; the last two are there to reproduce other tools.
+        rule: ``fejer`` (Fejér's second rule) is the one that is refined. ``gauss_legendre``, ``midpoint``, ``left`` and
+            ``right`` reproduce other tools: nodes of α itself, with ``tolerance=None``.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
-        internal_batch_size: Points of the path in one pass; by default as many as make 4,096 tokens.
+        internal_batch_size: Points of the path in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
 
     Raises:
         ValueError: If an option is out of its range; the message names it.
@@ -42,13 +48,17 @@ class IntegratedGradients(Method):
     steps: int = 16
     tolerance: float | None = 0.01
     max_steps: int = 256
-    rule: Literal["gauss_legendre", "midpoint", "left", "right"] = "gauss_legendre"
+    rule: Literal["fejer", "gauss_legendre", "midpoint", "left", "right"] = "fejer"
     error_floor: float = 0.01
     internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         quadrature(self.rule, self.steps)
+        if self.rule != "fejer" and self.tolerance is not None:
+            raise ValueError(
+                f"`rule={self.rule!r}` has fixed steps: set `tolerance=None` with it, or use rule='fejer', the default."
+            )
 
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
@@ -72,12 +82,15 @@ class IntegratedGradients(Method):
                 max_steps=self.max_steps,
                 error_floor=self.error_floor,
                 chunk=case.chunk,
+                per_unit=case.per_unit,
+                order=case.order,
             )
             scores = case.to_units(integral.contributions)
             errors = case.errors(scores, self.error_floor)
             reasons, converged = {"converged": "fixed steps: no tolerance was set"}, None
             if self.tolerance is not None:
-                reasons, converged = {}, tuple((errors["relative_error"] <= self.tolerance).tolist())
+                met = torch.maximum(errors["relative_error"], integral.partial_error) <= self.tolerance
+                reasons, converged = {}, tuple(met.tolist())
             return case.record(
                 self,
                 scores,

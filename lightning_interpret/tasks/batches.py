@@ -63,6 +63,16 @@ def take(batch: Any, index: Tensor) -> Any:
     return map_leaves(pick, batch)
 
 
+def crop(batch: Any, columns: slice, length: int) -> Any:
+    """Return the batch with only some columns of the tensors ``(B, length, ...)`` in it."""
+    size = batch_size(batch)
+
+    def cut(leaf: Any) -> Any:
+        return leaf[:, columns] if isinstance(leaf, Tensor) and leaf.shape[:2] == (size, length) else leaf
+
+    return map_leaves(cut, batch)
+
+
 def get(batch: Any, *names: str) -> Any:
     """Return the first of ``names`` that the batch holds, as a key or as a field, or None."""
     for name in names:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_interpret.functional.gradient import gradient, gradient_times_input
-from lightning_interpret.functional.path import RULES, integrate, quadrature, relative_error
+from lightning_interpret.functional.path import RULES, integrate, parameter, quadrature, relative_error, running_weights
 
 
 def double(*rows):
@@ -20,8 +20,8 @@ def score_of(function):
 
 
 def path_integral(function, x, baseline, **options):
-    """Contributions of fixed nodes, 50 unless told otherwise."""
-    options = {"steps": 50, "tolerance": None} | options
+    """Contributions of fixed nodes on the path itself, 50 unless told otherwise."""
+    options = {"steps": 50, "rule": "gauss_legendre", "tolerance": None} | options
     ends = {"target": function(x), "baseline_target": function(baseline)}
     return integrate(score_of(function), x, baseline, **ends, **options)
 
@@ -243,7 +243,95 @@ def test_gauss_legendre_beats_the_midpoint_on_a_smooth_function():
     assert errors["gauss_legendre"] < 1e-9 < errors["midpoint"] < errors["right"]
 
 
+@pytest.mark.parametrize("nodes", [1, 2, 5, 16, 33])
+def test_fejer_is_exact_below_the_number_of_its_nodes_up_to_each_of_them(nodes):
+    places, weights = quadrature("fejer", nodes)
+    running = running_weights(nodes)
+    assert running.shape == (nodes + 1, nodes)
+    torch.testing.assert_close(running[-1], weights, rtol=0, atol=0)
+    ends = torch.cat([places, torch.ones(1, dtype=torch.float64)])
+    for degree in range(nodes):
+        found = running @ places**degree
+        torch.testing.assert_close(found, ends ** (degree + 1) / (degree + 1), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("nodes", [1, 4, 16])
+def test_fejer_keeps_its_nodes_when_they_are_doubled(nodes):
+    finer = quadrature("fejer", 2 * nodes + 1)[0]
+    torch.testing.assert_close(finer[1::2], quadrature("fejer", nodes)[0], rtol=0, atol=1e-15)
+
+
+# The path parameter
+
+
+def moved_by(*rows):
+    return double(*rows), torch.linspace(0, 1, 101, dtype=torch.float64).expand(len(rows), -1)
+
+
+def test_the_parameter_is_alpha_where_f_moves_evenly_or_not_at_all():
+    moved, t = moved_by([3.0] * 12, [0.0] * 12, [math.nan] * 12)
+    place, speed = parameter(t, moved)
+    torch.testing.assert_close(place, t, rtol=0, atol=1e-12)
+    torch.testing.assert_close(speed, torch.ones_like(t), rtol=0, atol=1e-12)
+
+
+def test_the_parameter_goes_from_end_to_end_and_slowly_where_f_moves():
+    moved, t = moved_by([1.0, *[0.0] * 11], [0.0] * 6 + [1.0] + [0.0] * 5, [1.0, 0.2] * 6)
+    place, speed = parameter(t, moved)
+    torch.testing.assert_close(place[:, [0, -1]], t[:, [0, -1]], rtol=0, atol=1e-12)
+    assert bool((place.diff(dim=1) > 0).all())
+    torch.testing.assert_close(place[:, 2:] - place[:, :-2], speed[:, 1:-1] * 0.02, rtol=0.1, atol=1e-4)
+    assert int((place[0] < 0.25).sum()) > 50  # most of t is spent on the first quarter
+    assert 0.4 < float(place[1, 50]) < 0.6
+    assert float(speed[1].min()) == float(speed[1, 45:65].min())
+
+
 # Laws of the integral
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 16])
+def test_a_linear_function_is_exact_with_any_number_of_nodes(steps):
+    """The parameter is fitted to what is seen, and a slope that does not change is integrated exactly on any."""
+    x, baseline = double([1, 1, 1], [2, -1, 0]), double([0, 0, 0], [1, 1, 1])
+    scores = contributions(linear, x, baseline, rule="fejer", steps=steps)
+    torch.testing.assert_close(scores, (x - baseline) * double([1, 2, 3]), rtol=0, atol=1e-12)
+
+
+def test_a_constant_function_has_nothing_and_costs_nothing_more():
+    x, baseline = double([1, 2, 3]), double([0, 0, 0])
+    result = path_integral(lambda p: 0 * p.sum(dim=1) + 5, x, baseline, rule="fejer", steps=4, tolerance=0.01)
+    assert result.contributions.tolist() == [[0, 0, 0]]
+    assert result.gradients.tolist() == [4]
+    assert result.partial_error.tolist() == [0]
+
+
+def test_fixed_rules_are_not_refined():
+    with pytest.raises(ValueError, match=r"`rule='midpoint'` has fixed steps: set `tolerance=None`"):
+        path_integral(cubic, double([1, 2, 3]), double([0, 0, 0]), rule="midpoint", tolerance=0.01)
+
+
+def test_units_are_summed_as_asked_and_rows_come_in_their_own_order():
+    torch.manual_seed(4)
+    x, baseline = torch.randn(5, 3, 4, dtype=torch.float64), torch.zeros(5, 3, 4, dtype=torch.float64)
+
+    def function(points):
+        return torch.sigmoid(8 * points.flatten(1).sum(dim=1)) + points.flatten(1).pow(3).sum(dim=1)
+
+    options = {"rule": "fejer", "tolerance": 1e-4, "steps": 5, "chunk": 3}
+    plain = path_integral(function, x, baseline, **options)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    summed = path_integral(function, x, baseline, per_unit=lambda values: values.sum(dim=-1), order=order, **options)
+    assert int(plain.steps.max()) > 5
+    torch.testing.assert_close(summed.contributions, plain.contributions.sum(dim=-1), rtol=0, atol=1e-12)
+    for name in ("steps", "gradients", "forwards"):
+        assert getattr(summed, name).tolist() == getattr(plain, name).tolist()
+    torch.testing.assert_close(
+        relative_error(
+            summed.contributions.sum(dim=1) - function(x) + function(baseline), function(x), function(baseline), 0.01
+        )
+        <= 1e-4,
+        torch.ones(5, dtype=torch.bool),
+    )
 
 
 def cubic(x):
@@ -269,7 +357,7 @@ def test_units_that_do_not_matter_or_do_not_change_get_nothing():
 
 def test_from_a_point_to_itself_all_is_zero():
     x = double([1, 2, 3], [0, 0, 1])
-    result = path_integral(cubic, x, x.clone(), tolerance=0.01, steps=4)
+    result = path_integral(cubic, x, x.clone(), rule="fejer", tolerance=0.01, steps=4)
     assert result.contributions.tolist() == [[0, 0, 0], [0, 0, 0]]
     assert result.steps.tolist() == [4, 4]
 

@@ -30,7 +30,7 @@ def test_integrated_gradients_agree(case):
     expected = peer.attribute(
         ids, baselines=absent, additional_forward_args=(mask,), target=target, n_steps=50, method="gausslegendre"
     ).sum(dim=-1)
-    record = IntegratedGradients(steps=50, tolerance=None)(model, batch, task)
+    record = IntegratedGradients(steps=50, rule="gauss_legendre", tolerance=None)(model, batch, task)
     assert float(expected.abs().max()) > 1e-3
     torch.testing.assert_close(record.scores, expected, rtol=0, atol=1e-6)
 

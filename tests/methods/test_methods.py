@@ -238,6 +238,50 @@ def test_internal_batch_size_bounds_the_points_of_a_pass():
         assert max(size for graph, size in sizes if graph) == method.internal_batch_size
 
 
+def test_a_pass_has_no_more_padding_than_its_texts_need():
+    model, batch, task = case()
+    lengths = batch["attention_mask"].sum(dim=1)
+    assert lengths.tolist() == [15, 8]
+    columns = []
+
+    class Columns(BagTask):
+        def logits(self, module, batch):
+            columns.append(batch["input_ids"].shape[1])
+            return super().logits(module, batch)
+
+    method = IntegratedGradients(internal_batch_size=5, tolerance=None)
+    record = method(model, batch, Columns(task.tokenizer))
+    assert set(columns) == {8, 15}
+    for row, text in zip(record, TEXTS, strict=True):
+        alone = method(model, batch_of(task.tokenizer, [text]), task)[0]
+        assert row.scores == pytest.approx(alone.scores, abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", ["other scores", "an error"])
+def test_padding_stays_where_the_model_needs_it(wrong):
+    """A model that reads how long its batch is, or is made for one length: what it says of the whole batch holds."""
+    model, batch, task = case()
+    length = batch["input_ids"].shape[1]
+
+    class OneLength(BagTask):
+        def logits(self, module, batch):
+            found = batch["input_ids"].shape[1]
+            if wrong == "an error" and found != length:
+                raise RuntimeError("made for one length")
+            return super().logits(module, batch) * found
+
+    record = IntegratedGradients()(model, batch, OneLength(task.tokenizer))
+    expected = IntegratedGradients()(model, batch, task)
+    torch.testing.assert_close(record.scores, expected.scores * length, rtol=1e-9, atol=1e-9)
+    assert all(record.converged)
+
+
+def test_a_rule_of_fixed_steps_is_refused_with_a_tolerance():
+    with pytest.raises(ValueError, match=r"`rule='left'` has fixed steps: set `tolerance=None` with it"):
+        IntegratedGradients(rule="left")
+    assert IntegratedGradients(rule="left", tolerance=None).steps == 16
+
+
 def test_gradient_norms():
     model, batch, task = case()
     l2, mean = Gradient()(model, batch, task).scores, Gradient(norm="mean_abs")(model, batch, task).scores
