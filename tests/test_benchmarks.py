@@ -1,0 +1,69 @@
+"""The benchmarks run, on a tiny model, and print what they say they print; what they measure is not tested."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_interpret.data import ReviewCorpus
+from lightning_interpret.modules.from_scratch import small_encoder
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with sst2/ in the columns of SST-2, and an untrained model in model/."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "sst2").mkdir()
+    reviews = ReviewCorpus(64, seed=0)
+    rows = [(reviews[i].text, int(reviews[i].label == "positive")) for i in range(64)]
+    text = "label\tsentence\n" + "".join(f"{label}\t{sentence}\n" for sentence, label in rows)
+    (folder / "sst2" / "dev.tsv").write_text(text)
+    with gzip.open(folder / "sst2" / "train_sentences.tsv.gz", "wt") as file:
+        file.write(text)
+    small_encoder([sentence for sentence, _ in rows], ["negative", "positive"]).save_pretrained(folder / "model")
+    return folder
+
+
+def run(name, folder, *words):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), "--data-folder", str(folder), *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_attributions_are_compared_in_a_table(folder):
+    printed = run(
+        "attribution.py", folder, "--model", str(folder / "model"), "--examples", "5", "--reference-steps", "100"
+    )
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
+    assert rows[0] == ["ours", "Captum 50", "Captum 20", "Captum 10"]
+    figures = {row[0]: row[1:] for row in rows[2:]}
+    assert list(figures) == [
+        "seconds",
+        "gradients, mean",
+        *(f"{what}, {share} %" for what in ("error", "distance") for share in ("median", "p95")),
+    ]
+    assert figures["gradients, mean"][1:] == ["50 (1.00)", "20 (0.40)", "10 (0.20)"]
+    assert float(figures["error, p95 %"][0].split()[0]) <= 1
+
+
+def test_the_cost_of_a_monitor_is_printed(folder):
+    printed = run("monitor_cost.py", folder, "--encoder-folder", str(folder / "model"), "--batches", "4")
+    assert "weights at the end         the same to the last bit" in printed
+    assert [line.split("  ")[0] for line in printed.splitlines()[-5:-1]] == [
+        "fit without a Monitor",
+        "fit with SaliencyMonitor",
+        "explaining",
+        "all of its hooks",
+    ]
