@@ -35,7 +35,8 @@ class SaliencyMonitor(Monitor):
         name: Part of every tag; by default ``saliency``.
         task: How module and batch are read; by default the module's own or one inferred from its model.
         tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
-        probes: How many examples of the first validation data set, spread evenly, or their indices.
+        probes: How many examples of the first validation data set, spread evenly, or their indices. What a Monitor
+            costs grows with them (``benchmarks/monitor_cost.py``).
         every_n_validations: Validation runs from one explanation to the next.
         max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound.
         precision: ``"32"`` to explain in single precision, ``"model"`` in the trainer's own.
@@ -60,7 +61,7 @@ class SaliencyMonitor(Monitor):
         name: str | None = None,
         task: Task | None = None,
         tokenizer: Any = None,
-        probes: int | list[int] = 8,
+        probes: int | list[int] = 4,
         every_n_validations: int = 1,
         max_seconds: float | None = 60.0,
         precision: Literal["32", "model"] = "32",

@@ -80,6 +80,10 @@ class Canvas:
         self._draw.text((x * SCALE, y * SCALE), shown, fill=colour, font=font, anchor=f"{align}s")
         return self._pen.width(text, size)
 
+    def paste(self, x: float, y: float, image: Image.Image) -> None:
+        """Put a picture, of its own size in pixels, with its upper left corner at a place."""
+        self.image.paste(image, (round(x * SCALE), round(y * SCALE)))
+
     def box(self, x: float, y: float, width: float, height: float, colour: Colour, *, radius: float = 0) -> None:
         """Draw a filled rectangle, its corners rounded by ``radius``."""
         corners = (x * SCALE, y * SCALE, (x + width) * SCALE - 1, (y + height) * SCALE - 1)

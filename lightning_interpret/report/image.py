@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 
-import torch
 from PIL import Image
-from torch import Tensor
+from tensorboard.compat.proto import summary_pb2
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.palette import AGAINST, background, foreground
@@ -68,10 +69,17 @@ def render(row: AttributionRow, *, width: int = 440) -> Image.Image:
     return canvas.image
 
 
-def to_array(image: Image.Image) -> Tensor:
-    """Return a picture as a tensor of bytes (height, width, 3), as ``add_image(..., dataformats="HWC")`` takes it."""
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.reshape(image.height, image.width, 3)
+def summary(image: Image.Image, tag: str) -> summary_pb2.Summary:
+    """Return a picture as TensorBoard's image summary.
+
+    Torch's ``add_image`` packs harder, which takes three times as long and makes a tenth less of it.
+    """
+    packed = BytesIO()
+    image.save(packed, "PNG", compress_level=1)
+    picture = summary_pb2.Summary.Image(
+        height=image.height, width=image.width, colorspace=3, encoded_image_string=packed.getvalue()
+    )
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=picture)])
 
 
 def _laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[_Placed]], Sequence[Shade]]:
@@ -152,11 +160,17 @@ def _legend(canvas: Canvas, pen: Pen, row: AttributionRow, top: float) -> None:
     bar = min(180.0, (canvas.width - 2 * _MARGIN) / 3)
     left = _MARGIN + pen.width("against", _SMALL) + 8
     canvas.text(_MARGIN, top + 19, "against", _SMALL, AGAINST)
-    for step in range(round(bar * SCALE)):
-        strength = 2 * step / (bar * SCALE - 1) - 1
-        canvas.box(left + step / SCALE, top + 9, 1 / SCALE, 12, background(strength))
+    canvas.paste(left, top + 9, _bar(round(bar * SCALE), 12 * SCALE))
     for share, score in ((0.0, signed(-largest)), (0.5, "0"), (1.0, signed(largest))):
         canvas.text(left + bar * share, top + 34, score, _TINY, _GREY, align="m")
     start = left + bar + 8
     name = pen.clipped(f"for {printable(row.target_name)}", _SMALL, canvas.width - _MARGIN - start)
     canvas.text(start, top + 19, name, _SMALL, background(1.0))
+
+
+@lru_cache(maxsize=8)
+def _bar(width: int, height: int) -> Image.Image:
+    """Return the colours from against to for, of a size in pixels: the same in every picture."""
+    row = Image.new("RGB", (width, 1))
+    row.putdata([background(2 * step / max(1, width - 1) - 1) for step in range(width)])
+    return row.resize((width, height))

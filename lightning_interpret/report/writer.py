@@ -18,7 +18,7 @@ def can_show(logger: Any) -> bool:
     ``None``; it is told apart by its file writer.
     """
     experiment: Any = getattr(logger, "experiment", None)
-    if not all(hasattr(experiment, name) for name in ("add_image", "add_text", "_get_file_writer")):
+    if not all(hasattr(experiment, name) for name in ("add_text", "_get_file_writer")):
         return False
     return hasattr(experiment._get_file_writer(), "add_summary")
 
@@ -37,13 +37,12 @@ def write(logger: Any, row: AttributionRow, *, name: str, probe: int, step: int)
         ValueError: If the row does not fit into pages; nothing is written then.
     """
     experiment, tag = logger.experiment, interpret_summary.tag(name, probe)
-    picture = image.to_array(image.render(row))
+    picture = image.summary(image.render(row), f"{tag}/image")
     text = markdown.render(row)
     pages = interpret_summary.payloads(row, monitor=name, step=step, probe=probe)
-    experiment.add_image(f"{tag}/image", picture, step, dataformats="HWC")
     experiment.add_text(f"{tag}/text", text, step)
+    experiment._get_file_writer().add_summary(picture, step)  # torch has no public call for a ready summary
     for number, page in enumerate(pages, 1):
-        # Torch has no public call for a ready summary.
         summary = interpret_summary.summary(interpret_summary.tag(name, probe, number), page)
         experiment._get_file_writer().add_summary(summary, step)
 

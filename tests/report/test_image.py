@@ -1,6 +1,8 @@
+import io
 import math
 
 import pytest
+from PIL import Image
 from records import NASTY, arbitrary_row, row
 
 from lightning_interpret.palette import AGAINST, FOR, background
@@ -56,9 +58,11 @@ def test_numbers_that_are_not_finite_are_drawn():
     assert picture.height > 0
 
 
-def test_to_array_holds_the_pixels():
+def test_the_summary_holds_the_pixels():
     picture = image.render(row())
-    pixels = image.to_array(picture)
-    assert pixels.shape == (picture.height, picture.width, 3)
-    for x, y in ((60, 120), (200, 230), (120, 240)):
-        assert tuple(pixels[y, x].tolist()) == picture.getpixel((x, y))
+    (value,) = image.summary(picture, "a/b").value
+    assert value.tag == "a/b"
+    assert (value.image.height, value.image.width) == (picture.height, picture.width)
+    decoded = Image.open(io.BytesIO(value.image.encoded_image_string))
+    assert decoded.mode == "RGB"
+    assert decoded.tobytes() == picture.tobytes()
