@@ -90,7 +90,9 @@ def compare(module: Any, texts: list[str], device: torch.device, reference_steps
     """Return a column for each method, and how Captum was batched."""
     module = module.to(device).eval()
     task, method = module.interpret_task(), IntegratedGradients()
-    reference = IntegratedGradients(steps=reference_steps, rule="gauss_legendre", tolerance=None)
+    reference = IntegratedGradients(
+        steps=reference_steps, max_steps=reference_steps, rule="gauss_legendre", tolerance=None
+    )
     captum = Captum(module.model, module.tokenizer.pad_token_id)
     columns = {"ours": Column()} | {f"Captum {steps}": Column() for steps in CAPTUM_STEPS}
     batches = [encode(module.tokenizer, texts[i : i + 16], max_length=64).to(device) for i in range(0, len(texts), 16)]

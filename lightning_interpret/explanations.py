@@ -93,7 +93,8 @@ class AttributionRow:
     """One explained prediction as plain Python, without padding.
 
     ``error`` is Σ scores − (target − baseline_target); ``relative_error`` divides its size by
-    max(|target − baseline_target|, error_floor). A field that does not apply is ``None`` and ``reasons`` says why.
+    max(|target − baseline_target|, error_floor); ``partial_error`` is that of the sums up to a point of the path. A
+    field that does not apply is ``None`` and ``reasons`` says why.
     """
 
     tokens: tuple[str, ...]
@@ -111,6 +112,7 @@ class AttributionRow:
     baseline_target: float | None = None
     error: float | None = None
     relative_error: float | None = None
+    partial_error: float | None = None
     error_floor: float | None = None
     steps: int | None = None
     gradients: int = 0
@@ -177,7 +179,8 @@ class AttributionRow:
             parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}")
         if self.error is not None and self.relative_error is not None:
             said = "" if self.converged in (True, None) else ", NOT converged"
-            parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{said})")
+            partial = "" if self.partial_error is None else f", partial {self.partial_error:.2%}"
+            parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{partial}{said})")
         if self.steps is not None:
             parts.append(f"{self.steps} steps")
         parts.append(f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}"))
@@ -215,7 +218,9 @@ class Attribution:
         baseline_target: ``(N,)``, F(x'). For a layer that is not a cut of the graph, F(x; h := h(x')).
         error: ``(N,)``, Σ scores − (target − baseline_target).
         relative_error: ``(N,)``, |error| / max(|target − baseline_target|, error_floor).
-        error_floor: The floor τ of that denominator, in units of the output.
+        partial_error: ``(N,)``, by how much the sums of the integrand up to a point of the path miss F there: the root
+            mean square over its nodes, as a share of Σ|scores|. It tells wrong scores from a sum right by chance.
+        error_floor: The floor τ of the relative error's denominator, in units of the output.
         steps: ``(N,)``, nodes of the path that the result stands on.
         converged: Whether each row met its tolerance.
         cut: Whether the layer is a cut of the graph.
@@ -239,6 +244,7 @@ class Attribution:
     baseline_target: Tensor | None = None
     error: Tensor | None = None
     relative_error: Tensor | None = None
+    partial_error: Tensor | None = None
     error_floor: float | None = None
     steps: Tensor | None = None
     converged: tuple[bool, ...] | None = None
@@ -289,6 +295,7 @@ class Attribution:
             baseline_target=item(self.baseline_target),
             error=item(self.error),
             relative_error=item(self.relative_error),
+            partial_error=item(self.partial_error),
             error_floor=self.error_floor,
             steps=item(self.steps),
             gradients=item(self.gradients),
@@ -351,7 +358,8 @@ class Attribution:
             offsets=None if column("offsets") is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
             segment=None if column("segment") is None else torch.tensor(padded("segment", 0)),
         )
-        numeric = ("target", "gradients", "forwards", "baseline_target", "error", "relative_error", "steps")
+        numeric = ("target", "gradients", "forwards", "baseline_target", "steps")
+        numeric += ("error", "relative_error", "partial_error")
         named = ("target_name", "prediction", "gold", "example_id", "converged", "notes")
         shared = ("output", "method", "layer", "baseline", "error_floor", "cut", "reasons")
         return cls(

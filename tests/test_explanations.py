@@ -26,6 +26,7 @@ ROW = AttributionRow(
     baseline_target=1.0,
     error=-0.15,
     relative_error=0.3,
+    partial_error=0.02,
     error_floor=0.01,
     steps=16,
     gradients=16,
@@ -268,7 +269,7 @@ def test_str_says_everything_that_matters():
     for part in (
         "integrated_gradients of logit of 'good' = +1.5",
         "baseline pad = +1",
-        "error -0.15 (30.00%, NOT converged)",
+        "error -0.15 (30.00%, partial 2.00%, NOT converged)",
         "16 steps",
         "predicted 'good', gold 'bad'",
         "[CLS] +0.1  player +0.2  was +0.05  [SEP] +0",

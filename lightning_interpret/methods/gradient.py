@@ -54,7 +54,7 @@ class Gradient(Method):
             else:
                 scores = case.to_units(slopes.abs()) / max(1, slopes[0].numel() // case.units.padding[0].numel())
             why = "a gradient is a rate of change: it ranks, and has no baseline and no target to miss"
-            fields = ("baseline", "baseline_target", "error", "relative_error", "converged")
+            fields = ("baseline", "baseline_target", "error", "relative_error", "partial_error", "converged")
             reasons = dict.fromkeys(fields, why)
             steps = torch.ones(len(scores), dtype=torch.long)
             return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons)
@@ -90,7 +90,8 @@ class GradientTimesInput(Method):
         ) as case:
             assert case.baselines is not None
             scores = case.to_units(gradient_times_input(case.score, case.inputs, case.baselines, chunk=case.chunk))
-            reasons = {"converged": "a first-order expansion has no steps to refine"}
+            why = "a first-order expansion has no steps to refine"
+            reasons = dict.fromkeys(("converged", "partial_error"), why)
             steps = torch.ones(len(scores), dtype=torch.long)
             errors = case.errors(scores, self.error_floor)
             return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons, **errors)

@@ -87,17 +87,22 @@ class IntegratedGradients(Method):
             )
             scores = case.to_units(integral.contributions)
             errors = case.errors(scores, self.error_floor)
-            reasons, converged = {"converged": "fixed steps: no tolerance was set"}, None
-            if self.tolerance is not None:
+            reasons = {}
+            if self.rule == "fejer":
+                errors["partial_error"] = integral.partial_error
+            else:
+                reasons["partial_error"] = f"`rule={self.rule!r}` has nodes of α itself: no sums up to them"
+            if self.tolerance is None:
+                reasons["converged"] = "fixed steps: no tolerance was set"
+            else:
                 met = torch.maximum(errors["relative_error"], integral.partial_error) <= self.tolerance
-                reasons, converged = {}, tuple(met.tolist())
+                errors["converged"] = tuple(met.tolist())
             return case.record(
                 self,
                 scores,
                 steps=integral.steps,
                 gradients=integral.gradients,
                 forwards=integral.forwards.cpu() + case.forwards,
-                converged=converged,
                 reasons=reasons,
                 **errors,
             )

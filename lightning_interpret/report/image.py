@@ -137,6 +137,8 @@ def _facts(row: AttributionRow) -> Iterator[tuple[str, Colour]]:
         yield f"baseline {row.baseline} = {row.baseline_target:+.4g}", _GREY
     if row.error is not None and row.relative_error is not None:
         yield f"error {row.error:+.2g} ({row.relative_error:.2%})", _GREY
+    if row.converged is False and row.partial_error is not None:
+        yield f"partial error {row.partial_error:.2%}", _GREY
     if row.converged is False:
         yield "not converged", _ALARM
 

@@ -45,7 +45,7 @@ def _literal(text: str) -> str:
 def _warnings(row: AttributionRow) -> list[str]:
     wrong = row.gold is not None and row.gold != row.prediction
     lines = [f"**Wrong: predicted {escape(str(row.prediction))}, gold {escape(str(row.gold))}**"] if wrong else []
-    return lines + ["**Not converged: the error is above its tolerance**"] * (row.converged is False)
+    return lines + ["**Not converged: an error is above its tolerance**"] * (row.converged is False)
 
 
 def _headline(row: AttributionRow) -> str:
@@ -66,6 +66,7 @@ def _facts(row: AttributionRow) -> str:
         "baseline target": row.baseline_target,
         "error": row.error,
         "relative error": None if row.relative_error is None else f"{row.relative_error:.2%}",
+        "partial error": None if row.partial_error is None else f"{row.partial_error:.2%}",
         "steps": row.steps,
         "converged": row.converged,
         "layer": row.layer,

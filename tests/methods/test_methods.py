@@ -110,7 +110,7 @@ def test_a_record_says_what_it_is(method):
     with torch.no_grad():
         logits = task.logits(model, batch)
     torch.testing.assert_close(record.target, logits.amax(dim=1))
-    for name in ("baseline", "baseline_target", "error", "relative_error", "converged"):
+    for name in ("baseline", "baseline_target", "error", "relative_error", "partial_error", "converged"):
         assert (getattr(record, name) is None) == (name in record.reasons)
 
 
@@ -130,6 +130,16 @@ def test_fixed_steps_do_not_say_that_they_converged():
     assert record.converged is None
     assert record.reasons["converged"] == "fixed steps: no tolerance was set"
     assert record.steps.tolist() == record.gradients.tolist() == [3, 3]
+
+
+def test_a_row_has_converged_where_both_its_errors_are_within_the_tolerance():
+    model, batch, task = case()
+    record = IntegratedGradients(steps=2, max_steps=5)(model, batch, task)
+    for row in record:
+        assert row.converged == (max(row.relative_error, row.partial_error) <= 0.01)
+    exact = IntegratedGradients(steps=40, tolerance=None)(model, batch, task)
+    assert exact.partial_error.max() < record.partial_error.max()
+    assert "left" in IntegratedGradients(rule="left", tolerance=None)(model, batch, task).reasons["partial_error"]
 
 
 def test_a_row_that_did_not_converge_says_so():

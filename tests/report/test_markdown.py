@@ -51,7 +51,9 @@ def test_every_word_is_in_the_text_and_in_the_table(seed):
 
 
 def test_the_head_says_what_was_explained():
-    page = markdown_to_safe_html(render(row(gold="negative", converged=False, prediction="positive")))
+    page = markdown_to_safe_html(
+        render(row(gold="negative", converged=False, prediction="positive", partial_error=0.015))
+    )
     assert dict(_tables(page)[1]) == {
         "target": "+2.5, the logit of positive",
         "prediction": "positive",
@@ -60,6 +62,7 @@ def test_the_head_says_what_was_explained():
         "baseline target": "-0.125",
         "error": "+0.003",
         "relative error": "0.12%",
+        "partial error": "1.50%",
         "steps": "64",
         "converged": "no",
         "layer": "encoder.embeddings",

@@ -54,9 +54,14 @@ function facts(record) {
       ? fact("Attribution error", "none", { note: why.error ?? why.relative_error })
       : fact("Attribution error", percent(record.relative_error), {
           mark: record.converged === false ? "bad" : null,
-          note: [signed(record.error), converged ?? why.converged].filter(Boolean).join(", "),
+          note: [signed(record.error), partial(record), converged ?? why.converged].filter(Boolean).join(", "),
         }),
   );
+}
+
+/** The error of the sums up to a point of the path: it tells wrong scores from a sum that is right by chance. */
+function partial(record) {
+  return Number.isFinite(record.partial_error) ? `of parts of the path ${percent(record.partial_error)}` : null;
 }
 
 function strip(record, shown, scale, whole, noun, { options, set }) {
