@@ -358,8 +358,8 @@ class Attribution:
             offsets=None if column("offsets") is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
             segment=None if column("segment") is None else torch.tensor(padded("segment", 0)),
         )
-        numeric = ("target", "gradients", "forwards", "baseline_target", "steps")
-        numeric += ("error", "relative_error", "partial_error")
+        errors = ("error", "relative_error", "partial_error")
+        numeric = ("target", "gradients", "forwards", "baseline_target", "steps", *errors)
         named = ("target_name", "prediction", "gold", "example_id", "converged", "notes")
         shared = ("output", "method", "layer", "baseline", "error_floor", "cut", "reasons")
         return cls(

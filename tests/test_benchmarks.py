@@ -44,7 +44,7 @@ def run(name, folder, *words):
 
 def test_attributions_are_compared_in_a_table(folder):
     printed = run(
-        "attribution.py", folder, "--model", str(folder / "model"), "--examples", "5", "--reference-steps", "100"
+        "attribution.py", folder, "--model", str(folder / "model"), "--examples", "5", "--reference-steps", "300"
     )
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
     assert rows[0] == ["ours", "Captum 50", "Captum 20", "Captum 10"]
