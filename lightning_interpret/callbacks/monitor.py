@@ -61,7 +61,7 @@ class Monitor(Callback):
         name: str | None = None,
         task: Task | None = None,
         tokenizer: Any = None,
-        probes: int | list[int] = 4,
+        probes: int | list[int] = 3,
         every_n_validations: int = 1,
         max_seconds: float | None = 60.0,
         precision: Literal["32", "model"] = "32",
