@@ -9,7 +9,7 @@ from typing import Any
 from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.tensorboard.payload import PER_TOKEN, PLUGIN, SCHEMA
+from lightning_interpret.tensorboard.payload import PER_TOKEN, PLUGIN, SCHEMA, shifted
 from lightning_interpret.tensorboard.payload import join as join_pages
 
 _KIND = "attribution"
@@ -101,13 +101,9 @@ def _window(record: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
     # Words that no token stands for go with the token after them, so that the windows hold every word.
     first = min([_words_before(ids, start), *(i for i in ids[start:end] if i is not None)])
     last = len(record["words"]) if end == len(record["tokens"]) else _words_before(ids, end)
-    cut |= {"word_ids": _shifted(ids[start:end], -first), "words": record["words"][first:last]}
+    cut |= {"word_ids": shifted(ids[start:end], -first), "words": record["words"][first:last]}
     return {**record, **cut, "offset": start, "word_offset": first}
 
 
 def _words_before(ids: Sequence[int | None], token: int) -> int:
     return 1 + max((i for i in ids[:token] if i is not None), default=-1)
-
-
-def _shifted(ids: Sequence[int | None], by: int) -> list[int | None]:
-    return [None if i is None else i + by for i in ids]

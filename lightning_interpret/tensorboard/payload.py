@@ -73,6 +73,11 @@ def join(pages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {**ordered[0], "page": 1, "pages": 1, "records": records}
 
 
+def shifted(word_ids: Sequence[int | None], by: int) -> list[int | None]:
+    """Return the words of tokens, counted from another word."""
+    return [None if i is None else i + by for i in word_ids]
+
+
 def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what fits on a line of a list: the first record's numbers and short texts, and its words as ``text``.
 
@@ -137,7 +142,7 @@ def _whole(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name in PER_TOKEN:
             values, start = window.get(name), window["word_offset"]
             if name == "word_ids" and values is not None:
-                values = [None if i is None else i + start for i in values]
+                values = shifted(values, start)
             whole[name] = None if values is None else whole[name] + values
         whole["words"] = whole["words"][: window["word_offset"]] + window["words"]
     return whole

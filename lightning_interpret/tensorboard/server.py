@@ -121,9 +121,9 @@ class InterpretPlugin(TBPlugin):
         self, request: wrappers.Request, run: str, tags: Iterable[str], samples: int, step: str | None = None
     ) -> dict[str, list[_Step]]:
         """Return the steps of each tag in order, or one step of it, the pages of a step joined."""
-        read = self._pages(request, run, list(tags), samples, step)
-        paged = {tag for tag, steps in read.items() if any(_pages_of(step) > 1 for step in steps.values())}
-        more = self._further(request, run, paged, step) if paged else {}
+        read = self._pages(request, run, list(tags), samples, None if step is None else {step})
+        longer = {(tag, step) for tag, steps in read.items() for step, page in steps.items() if _pages_of(page) > 1}
+        more = self._further(request, run, longer) if longer else {}
         return {
             tag: [
                 _joined(first, [page[step] for page in more.get(tag, []) if step in page])
@@ -133,28 +133,29 @@ class InterpretPlugin(TBPlugin):
         }
 
     def _further(
-        self, request: wrappers.Request, run: str, tags: set[str], step: str | None
+        self, request: wrappers.Request, run: str, longer: set[tuple[str, int]]
     ) -> dict[str, list[dict[int, _Step]]]:
-        """Return what stands on the pages after the first, in their order."""
+        """Return what stands on the pages after the first, in their order, of tags at their steps."""
+        tags, steps = {tag for tag, _ in longer}, {str(step) for _, step in longer}
         runs = provider.RunTagFilter(runs=[run])
         listed = self._provider.list_tensors(**_asked(request), plugin_name=PLUGIN, run_tag_filter=runs).get(run, {})
         pages = [tag for tag in listed if page_of(tag)[1] > 1 and page_of(tag)[0] in tags]
-        read = self._pages(request, run, pages, self._samples, step)
+        read = self._pages(request, run, pages, self._samples, steps)
         found = defaultdict(list)
         for tag in sorted(read, key=lambda tag: page_of(tag)[1]):
             found[page_of(tag)[0]].append(read[tag])
         return found
 
     def _pages(
-        self, request: wrappers.Request, run: str, tags: list[str], samples: int, step: str | None
+        self, request: wrappers.Request, run: str, tags: list[str], samples: int, steps: set[str] | None
     ) -> dict[str, dict[int, _Step]]:
-        """Return every page of some tags by step, or those of one step; of a step that was written twice the last."""
+        """Return every page of some tags by step, or those of some steps; of a step that was written twice the last."""
         wanted = provider.RunTagFilter(runs=[run], tags=tags)
         read = self._provider.read_tensors(
             **_asked(request), plugin_name=PLUGIN, downsample=samples, run_tag_filter=wanted
         )
         return {
-            tag: {datum.step: _page(datum) for datum in data if step in (None, str(datum.step))}
+            tag: {datum.step: _page(datum) for datum in data if steps is None or str(datum.step) in steps}
             for tag, data in read.get(run, {}).items()
         }
 

@@ -2,7 +2,7 @@
 
 import { askedFor, copy, followReloads, followTheme, link, memory } from "./host.js";
 import { createList } from "./list.js";
-import { filtered, placeOf, wrong } from "./model.js";
+import { filtered, keyOf, placeOf, wrong } from "./model.js";
 import { chart, check, h, notice, source } from "./parts.js";
 
 const CHUNK = 50; // examples whose facts are asked for in one request
@@ -93,14 +93,14 @@ class Tab {
     const request = ++this.listed;
     const answer = await this.get("tags", {}, { current: () => request === this.listed });
     if (!answer) return;
-    const before = new Map(this.entries.map((entry) => [JSON.stringify([entry.run, entry.tag]), entry]));
+    const before = new Map(this.entries.map((entry) => [keyOf(entry), entry]));
     this.kinds = answer.kinds;
     this.entries = answer.tags.map((entry) => {
-      const old = before.get(JSON.stringify([entry.run, entry.tag]));
+      const old = before.get(keyOf(entry));
       return { ...entry, facts: old?.facts, stale: !old || old.stale || old.last_step !== entry.last_step };
     });
     if (!this.entries.length) return this.empty();
-    const there = this.selected && this.entries.find((e) => e.run === this.selected.run && e.tag === this.selected.tag);
+    const there = this.selected && this.entries.find((entry) => keyOf(entry) === keyOf(this.selected));
     this.drawSide();
     this.readFacts();
     await this.select(there ?? this.visible()[0] ?? this.entries[0]);
@@ -147,7 +147,7 @@ class Tab {
 
   /** Show an example, at the step that was chosen or at its last. */
   async select(entry) {
-    const changed = !this.selected || this.selected.run !== entry.run || this.selected.tag !== entry.tag;
+    const changed = !this.selected || keyOf(this.selected) !== keyOf(entry);
     const request = ++this.asked;
     this.selected = { run: entry.run, tag: entry.tag };
     this.entry = entry;

@@ -1,7 +1,7 @@
 // The list of examples: one option each, made once and brought up to date in place, so that thousands stay quick.
 
 import { h } from "./parts.js";
-import { grouped, printable, wrong } from "./model.js";
+import { grouped, keyOf, printable, wrong } from "./model.js";
 
 /** A list box that calls `onselect(entry)`; `update(entries, selected)` brings it up to date. */
 export function createList(onselect) {
@@ -9,7 +9,7 @@ export function createList(onselect) {
   const made = new Map(); // key of an entry -> its element
   let shown = [], chosen = null;
 
-  const keyOf = (entry) => JSON.stringify([entry.run, entry.tag]);
+  const place = () => shown.findIndex((entry) => chosen && keyOf(entry) === keyOf(chosen));
 
   function mark(selected) {
     for (const option of element.querySelectorAll("[aria-selected=true]")) option.setAttribute("aria-selected", "false");
@@ -44,12 +44,11 @@ export function createList(onselect) {
   }
 
   element.addEventListener("keydown", (event) => {
-    const at = shown.findIndex((entry) => chosen && keyOf(entry) === keyOf(chosen));
+    const at = place();
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1, PageDown: Math.min(at + 10, shown.length - 1), PageUp: Math.max(at - 10, 0) }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    if (shown[to]) onselect(shown[to]);
-    reveal();
+    go(to);
   });
 
   function reveal() {
@@ -58,8 +57,11 @@ export function createList(onselect) {
 
   /** Choose the neighbour of the chosen one. */
   function move(by) {
-    const at = shown.findIndex((entry) => chosen && keyOf(entry) === keyOf(chosen));
-    if (shown[at + by]) onselect(shown[at + by]);
+    go(place() + by);
+  }
+
+  function go(to) {
+    if (shown[to]) onselect(shown[to]);
     reveal();
   }
 
@@ -77,7 +79,7 @@ function content(entry) {
     h("span", { class: "mark" },
       h("small", {}, facts.example_id === undefined ? name : `${name} · example ${facts.example_id}`),
       facts.problem ? h("small", { class: "bad" }, "⚠ broken") : null,
-      facts.converged === false ? h("small", { class: "bad", title: "The attribution error is above its tolerance" }, "⚠ error") : null,
+      facts.converged === false ? h("small", { class: "bad", title: "An error is above its tolerance" }, "⚠ error") : null,
       label === undefined ? null : h("small", { class: missed ? "bad" : null }, missed === null ? "" : missed ? "✗ " : "✓ ", h("bdi", {}, printable(label)))),
   ];
 }

@@ -108,6 +108,11 @@ export function filtered(entries, { query = "", hidden = [], onlyWrong = false }
   });
 }
 
+/** What tells an entry from all others, as text. */
+export function keyOf(entry) {
+  return JSON.stringify([entry.run, entry.tag]);
+}
+
 /** Entries in groups of one run and monitor, in their order. */
 export function grouped(entries) {
   const groups = new Map();
