@@ -313,8 +313,7 @@ class Remembers(Logger):
         self.metrics = []
 
     def log_metrics(self, metrics, step=None):
-        if own := users_own(metrics):
-            self.metrics.append((step, own))
+        self.metrics.append((step, metrics))
 
     def log_hyperparams(self, *args, **kwargs):
         pass
@@ -391,7 +390,7 @@ class Cell:
             "batches": witness.batches,
             "outputs": outputs,
             "error": (error, trainer.state.status),
-            "logged": logger.metrics,
+            "logged": [(step, own) for step, metrics in logger.metrics if (own := users_own(metrics))],
             "state": state_of(module, trainer),
             "checkpoints": {str(path.relative_to(folder)): written(path) for path in sorted(folder.rglob("*.ckpt"))},
             "best": [Path(each.best_model_path).name for each in trainer.checkpoint_callbacks],

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from purity import Texts, Toy, ToyTask, fit, loaders
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from purity import Remembers, Texts, Toy, ToyTask, fit, loaders
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import classifier, wordpiece
 from torch.utils.data import DataLoader, IterableDataset
@@ -107,22 +107,6 @@ def test_a_method_without_a_target_logs_no_error_and_says_why(tmp_path):
 # Loggers
 
 
-class Remembers(Logger):
-    """A logger of another kind: scalars only."""
-
-    name, version, experiment = "remembers", 0, object()
-
-    def __init__(self):
-        super().__init__()
-        self.metrics = []
-
-    def log_metrics(self, metrics, step=None):
-        self.metrics.append(metrics)
-
-    def log_hyperparams(self, *args, **kwargs):
-        pass
-
-
 def test_without_a_logger_it_works_and_says_once_what_is_not_shown(tmp_path):
     with pytest.warns(UserWarning, match="no logger, so nothing is shown") as said:
         trainer = run(tmp_path, [monitor()], epochs=2)
@@ -143,7 +127,7 @@ def test_two_loggers_are_both_served(tmp_path):
         run(tmp_path, [monitor()], logger=[TensorBoardLogger(tmp_path), other])
     tags = events(tmp_path / "lightning_logs" / "version_0").Tags()
     assert "interpret/saliency/probe_0/image" in tags["images"]
-    assert any("interpret/saliency/relative_error" in metrics for metrics in other.metrics)
+    assert any("interpret/saliency/relative_error" in metrics for _, metrics in other.metrics)
 
 
 def test_directories_that_cannot_be_written_stop_before_training(tmp_path):
