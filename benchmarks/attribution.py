@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lightning_interpret import IntegratedGradients
 from lightning_interpret.commands.load import load_classifier
-from lightning_interpret.methods.base import TOKENS_A_PASS
+from lightning_interpret.methods.case import TOKENS_A_PASS
 from lightning_interpret.tasks.encode import encode
 
 CAPTUM_STEPS = (50, 20, 10)

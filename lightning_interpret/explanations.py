@@ -17,66 +17,9 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.palette import background, foreground, scale_of
+from lightning_interpret.units import Units
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Units:
-    """What the scores of N rows are shown for: the tokens of a text, or the entries of a feature vector.
-
-    Every sequence has one entry a row. ``shape`` is the shape of one row's scores, padding included.
-
-    Attributes:
-        kind: ``"token"`` or ``"feature"``.
-        shape: Shape of the scores of one row, e.g. ``(T,)``.
-        texts: The tokenizer's own tokens, T a row.
-        word_ids: For each token the word it belongs to, ``None`` for special tokens and padding.
-        words: The text of each word.
-        special: Bool ``(N, T)``, true at special tokens (not at padding).
-        padding: Bool ``(N, T)``.
-        offsets: For each token its ``(start, end)`` in the text, or ``None`` where the batch has none.
-        segment: Long ``(N, T)``, which of a pair of texts, or ``None``.
-    """
-
-    kind: str
-    shape: tuple[int, ...]
-    texts: tuple[tuple[str, ...], ...]
-    word_ids: tuple[tuple[int | None, ...], ...]
-    words: tuple[tuple[str, ...], ...]
-    special: Tensor
-    padding: Tensor
-    offsets: tuple[tuple[tuple[int, int], ...], ...] | None = None
-    segment: Tensor | None = None
-
-    @classmethod
-    def features(cls, rows: int, size: int) -> Units:
-        """Return the units of ``rows`` feature vectors of ``size`` entries, named by their index."""
-        names = tuple(str(i) for i in range(size))
-        nothing = torch.zeros(rows, size, dtype=torch.bool)
-        return cls(
-            kind="feature",
-            shape=(size,),
-            texts=(names,) * rows,
-            word_ids=(tuple(range(size)),) * rows,
-            words=(names,) * rows,
-            special=nothing,
-            padding=nothing,
-        )
-
-    def take(self, rows: Tensor) -> Units:
-        """Return the units of the given rows, gathered or repeated."""
-        picked = rows.tolist()
-        return replace(
-            self,
-            texts=tuple(self.texts[i] for i in picked),
-            word_ids=tuple(self.word_ids[i] for i in picked),
-            words=tuple(self.words[i] for i in picked),
-            special=self.special[rows],
-            padding=self.padding[rows],
-            offsets=None if self.offsets is None else tuple(self.offsets[i] for i in picked),
-            segment=None if self.segment is None else self.segment[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -92,9 +35,10 @@ class Word:
 class AttributionRow:
     """One explained prediction as plain Python, without padding.
 
-    ``error`` is Σ scores − (target − baseline_target); ``relative_error`` divides its size by
-    max(|target − baseline_target|, error_floor); ``partial_error`` is that of the sums up to a point of the path. A
-    field that does not apply is ``None`` and ``reasons`` says why.
+    ``error`` is Σ scores − ``attribution_target``; ``relative_error`` divides its size by
+    max(|attribution_target|, error_floor); the other fields are those of :class:`Attribution`. A field that does not
+    apply is ``None`` and ``reasons`` says why. Of an image ``tokens`` is empty, and ``scores`` are those of its
+    ``grid`` row by row, with units of no location where ``special`` says so.
     """
 
     tokens: tuple[str, ...]
@@ -110,9 +54,15 @@ class AttributionRow:
     example_id: int | None = None
     baseline: str | None = None
     baseline_target: float | None = None
+    baseline_spread: float | None = None
+    baseline_entropy: float | None = None
+    attribution_target: float | None = None
     error: float | None = None
     relative_error: float | None = None
     partial_error: float | None = None
+    sampling_error: float | None = None
+    unit_errors: tuple[float, ...] | None = None
+    absorbed: Mapping[str, float] | None = None
     error_floor: float | None = None
     steps: int | None = None
     gradients: int = 0
@@ -124,14 +74,19 @@ class AttributionRow:
     special: tuple[bool, ...] = ()
     offsets: tuple[tuple[int, int], ...] | None = None
     segment: tuple[int, ...] | None = None
+    grid: tuple[int, int] | None = None
+    image: str | None = None
+    box: tuple[float, float, float, float] | None = None
     notes: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def merged(self) -> list[Word]:
         """Return the words in reading order, each with the sum of its tokens' scores; special tokens stand alone.
 
-        The sum over the list is the sum of ``scores``: nothing is lost in joining.
+        The sum over the list is the sum of ``scores``: nothing is lost in joining. An image has no words.
         """
+        if self.units == "location":
+            return []
         merged: list[Word] = []
         before: int | None = None
         word_ids = self.word_ids or range(len(self.tokens))  # without words every token is one
@@ -163,12 +118,15 @@ class AttributionRow:
             )
         known = {f.name for f in fields(cls)}
         values = {name: _tuples(value) for name, value in data.items() if name in known and name != "reasons"}
-        for name in ("scores", "target"):  # never None: a number that JSON could not hold
-            values[name] = _numbers(values[name])
+        for name in ("scores", "target", "unit_errors"):  # never None within: a number that JSON could not hold
+            if name != "unit_errors" or values.get(name) is not None:
+                values[name] = _numbers(values[name])
         return cls(**values, reasons=dict(data.get("reasons", {})))
 
     def __str__(self) -> str:
         lines = [self.summary(), "  ".join(f"{word.text} {word.score:+.3g}" for word in self.merged())]
+        if self.absorbed:
+            lines.append("absorbed: " + "  ".join(f"{name} {amount:+.3g}" for name, amount in self.absorbed.items()))
         lines += [f"{name} is not given: {why}" for name, why in self.reasons.items()] + list(self.notes)
         return "\n".join(lines)
 
@@ -176,11 +134,14 @@ class AttributionRow:
         """Return one line: method, target, baseline, error, and what was predicted."""
         parts = [f"{self.method} of {self.output} of {self.target_name!r} = {self.target:+.4g}"]
         if self.baseline_target is not None:
-            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}")
+            spread = "" if self.baseline_spread is None else f" ± {self.baseline_spread:.2g}"
+            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}{spread}")
         if self.error is not None and self.relative_error is not None:
             said = "" if self.converged in (True, None) else ", NOT converged"
             partial = "" if self.partial_error is None else f", partial {self.partial_error:.2%}"
             parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{partial}{said})")
+        if self.sampling_error is not None:
+            parts.append(f"sampling error {self.sampling_error:.2%}")
         if self.steps is not None:
             parts.append(f"{self.steps} steps")
         parts.append(f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}"))
@@ -216,14 +177,22 @@ class Attribution:
         example_id: Id of each row's example in its data set, or ``None``.
         baseline: Name of the baseline.
         baseline_target: ``(N,)``, F(x'). For a layer that is not a cut of the graph, F(x; h := h(x')).
-        error: ``(N,)``, Σ scores − (target − baseline_target).
-        relative_error: ``(N,)``, |error| / max(|target − baseline_target|, error_floor).
+        baseline_spread: ``(N,)``, standard deviation of F(x') over a distribution of baselines.
+        baseline_entropy: ``(N,)``, entropy of the prediction at x', as a share of that of a uniform one.
+        attribution_target: ``(N,)``, T, what the scores are to sum to: target − baseline_target unless the method says
+            otherwise.
+        error: ``(N,)``, Σ scores − T.
+        relative_error: ``(N,)``, |error| / max(|T|, error_floor).
         partial_error: ``(N,)``, by how much the sums of the integrand up to a point of the path miss F there: the root
             mean square over its nodes, as a share of Σ|scores|. It tells wrong scores from a sum right by chance.
+        sampling_error: ``(N,)``, Σ standard errors of the scores as a share of Σ|scores|, where samples are drawn.
+        unit_errors: ``(N, T)``, score − target of each unit, where every unit has a target of its own.
+        absorbed: For each row what of T did not reach the units, by where it went.
         error_floor: The floor τ of the relative error's denominator, in units of the output.
         steps: ``(N,)``, nodes of the path that the result stands on.
         converged: Whether each row met its tolerance.
         cut: Whether the layer is a cut of the graph.
+        box: For each row the box that is explained, ``(x0, y0, x1, y1)`` as shares of the image's width and height.
         notes: What happened to each row that the reader should know.
         reasons: For each field that is ``None``, why.
     """
@@ -242,13 +211,20 @@ class Attribution:
     example_id: tuple[int | None, ...] | None = None
     baseline: str | None = None
     baseline_target: Tensor | None = None
+    baseline_spread: Tensor | None = None
+    baseline_entropy: Tensor | None = None
+    attribution_target: Tensor | None = None
     error: Tensor | None = None
     relative_error: Tensor | None = None
     partial_error: Tensor | None = None
+    sampling_error: Tensor | None = None
+    unit_errors: Tensor | None = None
+    absorbed: tuple[Mapping[str, float], ...] | None = None
     error_floor: float | None = None
     steps: Tensor | None = None
     converged: tuple[bool, ...] | None = None
     cut: bool | None = None
+    box: tuple[tuple[float, float, float, float], ...] | None = None
     notes: tuple[tuple[str, ...], ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -277,7 +253,7 @@ class Attribution:
             if values is None:
                 return None
             listed = values[row].tolist() if isinstance(values, Tensor) else values[row]
-            return tuple(listed[i] for i in kept)
+            return tuple(listed[i] for i in kept) if listed else ()
 
         return AttributionRow(
             tokens=per_unit(units.texts),
@@ -293,9 +269,15 @@ class Attribution:
             example_id=item(self.example_id),
             baseline=self.baseline,
             baseline_target=item(self.baseline_target),
+            baseline_spread=item(self.baseline_spread),
+            baseline_entropy=item(self.baseline_entropy),
+            attribution_target=item(self.attribution_target),
             error=item(self.error),
             relative_error=item(self.relative_error),
             partial_error=item(self.partial_error),
+            sampling_error=item(self.sampling_error),
+            unit_errors=per_unit(self.unit_errors),
+            absorbed=item(self.absorbed),
             error_floor=self.error_floor,
             steps=item(self.steps),
             gradients=item(self.gradients),
@@ -307,6 +289,9 @@ class Attribution:
             special=per_unit(units.special),
             offsets=per_unit(units.offsets),
             segment=per_unit(units.segment),
+            grid=units.grid,
+            image=item(units.images),
+            box=item(self.box),
             notes=item(self.notes) or (),
             reasons=self.reasons,
         )
@@ -329,10 +314,14 @@ class Attribution:
     @classmethod
     def from_rows(cls, rows: Sequence[AttributionRow]) -> Attribution:
         """Return the record of rows of one method, layer and output; rows are padded on the right."""
-        first, width = rows[0], max(len(row.tokens) for row in rows)
+        first, width = rows[0], max(len(row.scores) for row in rows)
+        if any(row.grid != first.grid for row in rows):
+            raise ValueError(f"Rows of one record share a grid, but got {sorted({str(row.grid) for row in rows})}.")
 
         def padded(name: str, fill: Any) -> list[Any]:
             given = [list(getattr(row, name) or ()) for row in rows]
+            if first.units == "location" and not any(given):  # which has no texts
+                return given
             return [values + [fill] * (width - len(values)) for values in given]
 
         def column(name: str) -> Any:
@@ -347,6 +336,9 @@ class Attribution:
             whole = not any(isinstance(value, float) for value in values)
             return torch.tensor(values, dtype=torch.long if whole else torch.float64)
 
+        def scores(name: str) -> Tensor:
+            return torch.tensor(padded(name, 0.0), dtype=torch.float64).reshape(len(rows), width)
+
         units = Units(
             kind=first.units,
             shape=(width,),
@@ -354,16 +346,20 @@ class Attribution:
             word_ids=tuple(tuple(ids) for ids in padded("word_ids", None)),
             words=tuple(row.words for row in rows),
             special=torch.tensor(padded("special", False), dtype=torch.bool).reshape(len(rows), width),
-            padding=torch.tensor([[i >= len(row.tokens) for i in range(width)] for row in rows]).reshape(-1, width),
+            padding=torch.tensor([[i >= len(row.scores) for i in range(width)] for row in rows]).reshape(-1, width),
             offsets=None if column("offsets") is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
             segment=None if column("segment") is None else torch.tensor(padded("segment", 0)),
+            grid=first.grid,
+            images=column("image"),
         )
-        errors = ("error", "relative_error", "partial_error")
-        numeric = ("target", "gradients", "forwards", "baseline_target", "steps", *errors)
-        named = ("target_name", "prediction", "gold", "example_id", "converged", "notes")
+        errors = ("error", "relative_error", "partial_error", "sampling_error", "attribution_target")
+        baselines = ("baseline_target", "baseline_spread", "baseline_entropy")
+        numeric = ("target", "gradients", "forwards", "steps", *baselines, *errors)
+        named = ("target_name", "prediction", "gold", "example_id", "converged", "absorbed", "box", "notes")
         shared = ("output", "method", "layer", "baseline", "error_floor", "cut", "reasons")
         return cls(
-            scores=torch.tensor(padded("scores", 0.0), dtype=torch.float64).reshape(len(rows), width),
+            scores=scores("scores"),
+            unit_errors=None if column("unit_errors") is None else scores("unit_errors"),
             units=units,
             **{name: numbers(name) for name in numeric},
             **{name: column(name) for name in named},

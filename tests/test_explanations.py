@@ -334,3 +334,57 @@ def test_units_of_features():
     assert units.texts == (("0", "1", "2"),) * 2
     assert (units.kind, units.shape) == ("feature", (3,))
     assert not units.padding.any()
+
+
+# Images
+
+
+def image_record():
+    units = Units.locations(2, (2, 3), before=1, images=("data:image/png;base64,AA==", None))
+    numbers = torch.arange(14, dtype=torch.float64).reshape(2, 7)
+    return Attribution(
+        scores=numbers,
+        target=torch.tensor([1.0, 2.0]),
+        target_name=("circle", "cross"),
+        output="logit",
+        method="layerwise_relevance",
+        layer="encoder",
+        units=units,
+        gradients=torch.ones(2, dtype=torch.long),
+        forwards=torch.ones(2, dtype=torch.long),
+        prediction=("circle", "cross"),
+        attribution_target=torch.tensor([20.0, 70.0]),
+        unit_errors=numbers / 10,
+        absorbed=({"bias": 0.5}, {"bias": -0.25}),
+        sampling_error=torch.tensor([0.5, 0.25]),
+        baseline_spread=torch.tensor([1.0, 2.0]),
+        baseline_entropy=torch.tensor([1.0, 0.5]),
+        box=((0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0)),
+    )
+
+
+def test_locations_are_special_outside_their_grid():
+    units = Units.locations(1, (2, 3), before=1, after=2)
+    assert units.shape == (9,)
+    assert units.special.tolist() == [[True, *[False] * 6, True, True]]
+    assert units.take(torch.tensor([0, 0])).special.shape == (2, 9)
+
+
+def test_the_record_of_an_image_survives_json():
+    record = image_record()
+    back = Attribution.from_dict(json.loads(json.dumps(record.to_dict())))
+    assert back.to_dict() == record.to_dict()
+    assert torch.equal(back.unit_errors, record.unit_errors)
+    row = back[1]
+    assert (row.grid, row.image, row.box) == ((2, 3), None, (0.25, 0.25, 1.0, 1.0))
+    assert back[0].image == "data:image/png;base64,AA=="
+    assert (row.tokens, row.merged()) == ((), [])
+    assert row.special == (True, *[False] * 6)
+    assert (row.absorbed, row.attribution_target, row.sampling_error) == ({"bias": -0.25}, 70, 0.25)
+    assert "absorbed: bias -0.25" in str(row)
+
+
+def test_rows_of_one_record_share_a_grid():
+    first, second = image_record()[0], replace(image_record()[1], grid=(3, 2))
+    with pytest.raises(ValueError, match="Rows of one record share a grid"):
+        Attribution.from_rows([first, second])

@@ -14,7 +14,8 @@ ROOT = Path(lightning_interpret.__file__).parent
 ROOMS = {
     "names": set(),
     "palette": set(),
-    "explanations": {"palette"},
+    "units": set(),
+    "explanations": {"palette", "units"},
     "functional": {"names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},

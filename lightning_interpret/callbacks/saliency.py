@@ -110,9 +110,9 @@ class SaliencyMonitor(Monitor):
     def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow) -> None:
         """Add one probe's error, steps and drift."""
         scores = torch.tensor(row.scores, dtype=torch.float64)[None]
-        if row.baseline_target is not None:
+        if row.attribution_target is not None:
             for what in ("attribution_error", "relative_error"):
-                metrics[what].update(scores, torch.tensor([row.target]), torch.tensor([row.baseline_target]))
+                metrics[what].update(scores, torch.tensor([row.attribution_target], dtype=torch.float64))
         if row.steps is not None:
             metrics["steps"].update(row.steps)
         before = self._before.get(probe)

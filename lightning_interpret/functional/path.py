@@ -114,9 +114,9 @@ def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tens
     return values.detach(), gradient
 
 
-def relative_error(error: Tensor, target: Tensor, baseline_target: Tensor, floor: float) -> Tensor:
-    """Return |error| / max(|target − baseline_target|, floor)."""
-    return error.abs() / (target - baseline_target).abs().clamp(min=floor)
+def relative_error(error: Tensor, attribution_target: Tensor, floor: float) -> Tensor:
+    """Return |error| / max(|attribution_target|, floor)."""
+    return error.abs() / attribution_target.abs().clamp(min=floor)
 
 
 def integrate(

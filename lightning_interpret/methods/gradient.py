@@ -11,7 +11,8 @@ from torch import nn
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.gradient import gradient, gradient_times_input
-from lightning_interpret.methods.base import Method, open_case
+from lightning_interpret.methods.base import Method
+from lightning_interpret.methods.case import open_case
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
@@ -54,8 +55,8 @@ class Gradient(Method):
             else:
                 scores = case.to_units(slopes.abs()) / max(1, slopes[0].numel() // case.units.padding[0].numel())
             why = "a gradient is a rate of change: it ranks, and has no baseline and no target to miss"
-            fields = ("baseline", "baseline_target", "error", "relative_error", "partial_error", "converged")
-            reasons = dict.fromkeys(fields, why)
+            fields = ("baseline", "baseline_target", "attribution_target", "error", "relative_error", "partial_error")
+            reasons = dict.fromkeys((*fields, "converged"), why)
             steps = torch.ones(len(scores), dtype=torch.long)
             return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons)
 

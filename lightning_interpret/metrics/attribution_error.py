@@ -10,10 +10,10 @@ from lightning_interpret.functional.path import relative_error
 
 
 class AttributionError(Metric):
-    """Mean of |Σ scores − (F(x) − F(x'))| over examples (completeness; Sundararajan et al., 2017, proposition 1).
+    """Mean of |Σ scores − T| over examples, T mostly F(x) − F(x') (Sundararajan et al., 2017, proposition 1).
 
     Args:
-        relative: Whether each error is divided by max(|F(x) − F(x')|, ``floor``).
+        relative: Whether each error is divided by max(|T|, ``floor``).
         floor: Floor τ of that denominator, in units of F.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
     """
@@ -29,11 +29,12 @@ class AttributionError(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor) -> None:
-        """Add examples: ``scores`` ``(N, ...)``, ``target`` and ``baseline_target`` ``(N,)``."""
-        error = scores.flatten(1).double().sum(dim=1) - (target.double() - baseline_target.double())
+    def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor | None = None) -> None:
+        """Add examples: ``scores`` ``(N, ...)``, F(x) and F(x') ``(N,)``; or, without the last, T itself."""
+        wanted = target.double() if baseline_target is None else target.double() - baseline_target.double()
+        error = scores.flatten(1).double().sum(dim=1) - wanted
         if self.relative:
-            error = relative_error(error, target.double(), baseline_target.double(), self.floor)
+            error = relative_error(error, wanted, self.floor)
         self.total += error.abs().sum().to(self.total)
         self.count += len(error)
 

@@ -1,7 +1,7 @@
 """How one kind of model and batch is read: the only room a new kind of model has to add to."""
 
-from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
+from lightning_interpret.tasks.base import OUTPUTS, Layout, Targets, Task
 from lightning_interpret.tasks.find import find_task
 from lightning_interpret.tasks.sequence_classification import SequenceClassification
 
-__all__ = ["OUTPUTS", "SequenceClassification", "Targets", "Task", "find_task"]
+__all__ = ["OUTPUTS", "Layout", "SequenceClassification", "Targets", "Task", "find_task"]

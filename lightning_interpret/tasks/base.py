@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,36 @@ class Targets:
         return Targets(every, self.index[rows], self.against[rows], self.contrast, names)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the features of a layer lie on the units they are shown for.
+
+    Attributes:
+        units: What the scores of each row of the batch are shown for.
+        per_unit: Sums values at features ``(M, *shape)`` to one a unit, ``(M, *units.shape)``.
+    """
+
+    units: Units
+    per_unit: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def leading(cls, units: Units) -> Layout:
+        """Return the layout of features whose leading dimensions are the units."""
+        return cls(units, lambda values: values.reshape(len(values), *units.shape, -1).sum(dim=-1))
+
+
 class Task(ABC):
     """How one kind of model and batch is read.
 
     A user's own model needs a subclass that overrides what differs; see :class:`SequenceClassification`, whose defaults
     serve ``transformers`` models.
+
+    Attributes:
+        references: A batch of reference examples (of the training data), for baselines that are drawn from data, or
+            ``None``.
     """
+
+    references: Any | None = None
 
     @abstractmethod
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
@@ -73,6 +97,13 @@ class Task(ABC):
     def units(self, batch: Any) -> Units:
         """Return what scores are shown for."""
 
+    def layout(self, batch: Any, features: Tensor, layer: str) -> Layout:
+        """Return how features ``(B, *shape)`` of a layer lie on units; what fits no unit is shown by number."""
+        units = self.units(batch)
+        # a unit has features of its own: a vector that is as long as the text by chance is no text
+        fitted = features.dim() > 1 + len(units.shape) and features.shape[1 : 1 + len(units.shape)] == units.shape
+        return Layout.leading(units if fitted else Units.features(len(features), features[0].numel()))
+
     @abstractmethod
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
         """Return the output of :meth:`layer` for x', given its output ``features`` for x; same shape."""
@@ -88,6 +119,10 @@ class Task(ABC):
     @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""
+
+    def boxes(self, logits: Tensor, targets: Targets) -> tuple[tuple[float, float, float, float], ...] | None:
+        """Return the box of each target, ``(x0, y0, x1, y1)`` as shares of width and height; None without boxes."""
+        return None
 
     def labels(self, batch: Any) -> Tensor | None:
         """Return the gold targets, or None where the batch has none."""

@@ -1,0 +1,249 @@
+"""What a method works on: the features at x and x', the scalars there, and the function between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.explanations import Attribution, Units
+from lightning_interpret.functional import path
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.features import features, same_layer
+from lightning_interpret.tasks import Targets, Task, batches
+
+if TYPE_CHECKING:
+    from lightning_interpret.methods.base import Method
+
+#: Tokens in one pass, where a method is not told how many points: large enough to keep a processor busy, and on a CPU
+#: no larger, as the fewer texts a pass has, the less padding it needs.
+TOKENS_A_PASS = {"cpu": 2048, "cuda": 4096}
+
+
+@dataclass
+class Case:
+    """One call of a method: the features at x and x', the scalars there, and the function between them.
+
+    Attributes:
+        inputs: h(x) for each of the N targets, ``(N, *shape)``.
+        baselines: h(x'), same shape, or None where no baseline was asked for.
+        target: F(x), ``(N,)``.
+        baseline_target: F(x; h := h(x')), ``(N,)``, or None.
+        cut: Whether F(x; h := h(x')) is F(x'), or None.
+        forwards: ``(N,)``, forward passes without a gradient that each row took.
+        chunk: Points in one pass.
+        order: The rows by their padding, so that those of a pass have as little of it as can be.
+        per_unit: Sums values ``(M, *shape)`` to one a unit, ``(M, T)``.
+    """
+
+    layer: str
+    output: str
+    inputs: Tensor
+    target: Tensor
+    targets: Targets
+    units: Units
+    forwards: Tensor
+    chunk: int
+    score: path.Score
+    order: Tensor
+    per_unit: Callable[[Tensor], Tensor]
+    described: dict[str, Any] = field(default_factory=dict)
+    baselines: Tensor | None = None
+    baseline_target: Tensor | None = None
+    cut: bool | None = None
+
+    def to_units(self, contributions: Tensor) -> Tensor:
+        """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
+        scores = self.per_unit(contributions)
+        return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
+
+    def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
+        """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
+        zero = torch.zeros(len(self.target), dtype=torch.long)
+        known = self.described | {"gradients": zero, "forwards": self.forwards} | values
+        return Attribution(
+            scores=scores,
+            target=self.target.double(),
+            target_name=self.targets.name,
+            output=self.output,
+            method=method.name,
+            layer=self.layer,
+            units=self.units,
+            **(known | {"reasons": self.described["reasons"] | values.get("reasons", {})}),
+        )
+
+    def errors(self, scores: Tensor, floor: float, attribution_target: Tensor | None = None) -> dict[str, Any]:
+        """Return the fields that say how far the scores miss what they are to sum to.
+
+        Args:
+            scores: ``(N, T)``.
+            floor: Floor τ of the relative error's denominator.
+            attribution_target: T, ``(N,)``; by default F(x) − F(x').
+        """
+        if self.baseline_target is None and attribution_target is None:
+            raise ValueError("Without a baseline there is no target, and so no error.")
+        if attribution_target is None:
+            assert self.baseline_target is not None
+            attribution_target = self.target.double() - self.baseline_target.double()
+        error = scores.flatten(1).double().sum(dim=1) - attribution_target
+        return {
+            "baseline_target": None if self.baseline_target is None else self.baseline_target.double(),
+            "attribution_target": attribution_target,
+            "error": error,
+            "relative_error": path.relative_error(error, attribution_target, floor),
+            "error_floor": floor,
+            "cut": self.cut,
+        }
+
+
+@contextmanager
+def open_case(
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    *,
+    layer: str | None,
+    which: str,
+    output: str,
+    baseline: Baseline | None,
+    chunk: int | None,
+) -> Iterator[Case]:
+    """Read module, batch and task at x and at x', and keep the layer open for other values while the block lasts."""
+    words = task.layer(module)
+    if layer is None or same_layer(module, layer, words):
+        layer = words  # by whatever name it was called: hooks on one module twice would hide x' from one another
+    units = task.units(batch)
+
+    def forward() -> Tensor:
+        return task.logits(module, batch)
+
+    shape = (batches.batch_size(batch), *units.shape)
+    with features(module, layer, forward, units=shape if layer == words else None) as (opened, logits, inputs):
+        with torch.no_grad():
+            targets = task.resolve(logits, batch, which)
+            target = task.score(logits, targets, output)
+        if len(inputs) != len(logits):
+            raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
+
+        def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
+            some = task.take(batch, targets.example[rows])
+            if columns != slice(None):
+                some, points = batches.crop(some, columns, units.shape[0]), points[:, columns]
+            return task.score(opened.put(points, lambda: task.logits(module, some)), targets.at(rows), output)
+
+        gold, ids, notes = task.gold_names(batch), task.example_ids(batch), _notes(task, batch, units)
+        of = targets.example.tolist()
+        predicted = task.names(logits)
+        layout = task.layout(batch, inputs, layer)
+        rows = layout.units.take(targets.example.cpu())
+        at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
+        padding = rows.padding if rows.kind == "token" else torch.zeros(len(of), 0, dtype=torch.bool)
+        score = _without_padding(cropped, at_x, target, padding, forwards)
+        case = Case(
+            layer=layer,
+            output=output,
+            inputs=at_x,
+            target=target,
+            targets=targets,
+            units=rows,
+            forwards=forwards,
+            chunk=chunk or max(1, TOKENS_A_PASS.get(inputs.device.type, 4096) // max(1, units.shape[0])),
+            score=score,
+            order=padding.flatten(1).sum(dim=1).argsort(stable=True),
+            per_unit=layout.per_unit,
+            described={
+                "prediction": tuple(predicted[i] for i in of),
+                "gold": None if gold is None else tuple(gold[i] for i in of),
+                "example_id": None if ids is None else tuple(ids[i] for i in of),
+                "box": task.boxes(logits, targets),
+                "notes": tuple(notes[i] for i in of),
+                "baseline": None if baseline is None else baseline.name,
+                "reasons": _reasons(gold, ids),
+            },
+        )
+        if baseline is not None:
+            with torch.no_grad():
+                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs)
+        yield case
+
+
+def _read_baseline(
+    case: Case,
+    opened: Any,
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    words: str,
+    shape: tuple[int, ...],
+    forward: Any,
+    baseline: Baseline,
+    inputs: Tensor,
+) -> None:
+    """Fill in h(x'), F(x; h := h(x')) and whether that is F(x').
+
+    One x' gives the baseline of every layer: a deeper layer's is what it returns while the word embeddings are those
+    of x'. Where the layer is not a cut of the graph (something passes it by), the sum of attributions to it can only be
+    F(x) − F(x; h := h(x')), and that is its target.
+    """
+    if case.layer == words:
+        reference = task.baseline(module, batch, inputs, baseline)
+        logits = opened.put(reference, forward)
+        case.cut, case.forwards = True, case.forwards + 1
+    else:
+        with features(module, words, forward, units=shape) as (embedded, _, embeddings):
+            absent = task.baseline(module, batch, embeddings, baseline)
+            at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))
+        logits = opened.put(reference, forward)
+        gap = (logits - at_baseline).abs().max() / at_baseline.abs().max().clamp(min=1e-6)
+        case.cut, case.forwards = bool(gap < 1e-4), case.forwards + 3
+    case.baselines = _in_single_precision(reference)[case.targets.example]
+    case.baseline_target = task.score(logits, case.targets, case.output)
+
+
+def _without_padding(
+    score: Callable[[Tensor, Tensor, slice], Tensor], inputs: Tensor, target: Tensor, padding: Tensor, forwards: Tensor
+) -> path.Score:
+    """Return ``score`` with the columns left out that are padding in every row of a pass.
+
+    Where the model gives the row with the most padding another score without it, or cannot be run so, they stay. The
+    trial is added to that row's ``forwards``.
+    """
+    everything = slice(None)
+    if padding.dim() != 2 or not bool(padding.any()):
+        return lambda points, rows: score(points, rows, everything)
+
+    def columns(rows: Tensor) -> slice:
+        used = (~padding[rows.cpu()]).any(dim=0).nonzero().flatten().tolist()
+        return slice(used[0], used[-1] + 1) if used else everything
+
+    shortest = padding.sum(dim=1).argmax()[None].to(inputs.device)
+    forwards[shortest.cpu()] += 1
+    try:
+        with torch.no_grad():
+            alone = score(inputs[shortest], shortest, columns(shortest))
+        same = bool(torch.allclose(alone, target[shortest], rtol=1e-4, atol=1e-5))
+    except Exception:  # a model of one length only, a mask of another shape: it says so as it likes
+        same = False
+    return lambda points, rows: score(points, rows, columns(rows) if same else everything)
+
+
+def _in_single_precision(features: Tensor) -> Tensor:
+    """Return features in which a path can be told apart: half precision has 8e-3 of error alone."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _notes(task: Task, batch: Any, units: Units) -> list[tuple[str, ...]]:
+    """Return the task's notes, and one on every text of which nothing can be absent."""
+    nothing = (units.special | units.padding).flatten(1).all(dim=1).tolist()
+    said = task.notes(batch) or [()] * len(nothing)
+    empty = "the text has no tokens of its own: there is nothing to attribute to"
+    return [(*notes, empty) if none else tuple(notes) for notes, none in zip(said, nothing, strict=True)]
+
+
+def _reasons(gold: object, ids: object) -> dict[str, str]:
+    reasons = {} if gold is not None else {"gold": "the batch has no labels"}
+    return reasons if ids is not None else reasons | {"example_id": "the batch has no `example_id`"}
