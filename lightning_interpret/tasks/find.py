@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_interpret.tasks.base import Task
 from lightning_interpret.tasks.sequence_classification import SequenceClassification
-from lightning_interpret.tasks.transformer import is_classifier, label_names, transformer_in
+from lightning_interpret.tasks.transformer import has_head, label_names, transformer_in
 
 
 def find_task(module: nn.Module, *, task: Task | None = None, tokenizer: Any = None) -> Task:
@@ -29,7 +29,7 @@ def find_task(module: nn.Module, *, task: Task | None = None, tokenizer: Any = N
         return own()
     tokenizer = tokenizer if tokenizer is not None else getattr(module, "tokenizer", None)
     model = transformer_in(module)
-    if model is not None and is_classifier(model):
+    if model is not None and has_head(model):
         return SequenceClassification(tokenizer, label_names(model.config))
     held = "no `transformers` model" if model is None else f"a {type(model).__name__}"
     raise ValueError(

@@ -8,20 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_interpret.explanations import Units
 from lightning_interpret.functional import baselines
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.features import find_layer
-from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches, words
-from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
+from lightning_interpret.tasks.classification import Classification, parse_which
 from lightning_interpret.tasks.encode import named_tokenizer
-from lightning_interpret.tasks.transformer import call, find_token_id, running_embedding, special_mask, transformer_in
+from lightning_interpret.tasks.transformer import find_token_id, running_embedding, special_mask, transformer_in
 
 
-class SequenceClassification(Task):
+class SequenceClassification(Classification):
     """Reads a module that gives one score a class for each text.
 
     The defaults find the `transformers` model in the module and call it with what its ``forward`` names. For a model of
@@ -44,8 +42,8 @@ class SequenceClassification(Task):
     """
 
     def __init__(self, tokenizer: Any = None, labels: Sequence[str] | None = None, model: str | None = None) -> None:
-        self._tokenizer, self._model = tokenizer, model
-        self._labels = None if labels is None else tuple(str(label) for label in labels)
+        super().__init__(labels, model)
+        self._tokenizer = tokenizer
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -59,106 +57,9 @@ class SequenceClassification(Task):
 
     # What the model is
 
-    def logits(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return the class scores ``(B, C)`` of the `transformers` model in ``module``."""
-        model = transformer_in(module, self._model)
-        if model is None:
-            raise ValueError(_no_model(module))
-        output = call(model, batches.as_mapping(batch))
-        if getattr(output, "logits", None) is None or output.logits.dim() != 2:
-            raise ValueError(
-                f"{type(model).__name__} returns no class scores (batch, classes): give a `task=` whose `logits` does, "
-                "for example a SequenceClassification that calls your module with its head."
-            )
-        return output.logits
-
-    def losses(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return the cross-entropy of each example, ``(B,)``."""
-        labels = self.labels(batch)
-        if labels is None:
-            raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}), so it has no loss.")
-        return F.cross_entropy(self.logits(module, batch), labels.long(), reduction="none")
-
     def layer(self, module: nn.Module) -> str:
         """Return the name of the word embeddings."""
-        model = transformer_in(module, self._model)
-        if model is None:
-            raise ValueError(_no_model(module))
-        return running_embedding(module, model)
-
-    def label_names(self, classes: int) -> tuple[str, ...]:
-        """Return the name of each class: those given, or their numbers."""
-        if self._labels is None:
-            return tuple(str(i) for i in range(classes))
-        if len(self._labels) != classes:
-            raise ValueError(
-                f"`labels={list(self._labels)}` names {len(self._labels)} classes; the model has {classes}."
-            )
-        return self._labels
-
-    # What is explained
-
-    def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
-        """Return one target an example; the runner-up at x is what ``margin`` subtracts."""
-        labels, classes = self.label_names(logits.shape[1]), logits.shape[1]
-        example = torch.arange(len(logits), device=logits.device)
-        first, second = self._classes(which, labels, logits, batch)
-        if second is None:
-            others = logits.detach().scatter(1, first[:, None], float("-inf"))
-            against = others.argmax(dim=1) if classes > 1 else first
-            return Targets(example, first, against, False, tuple(labels[i] for i in first.tolist()))
-        pairs = zip(first.tolist(), second.tolist(), strict=True)
-        return Targets(example, first, second, True, tuple(f"{labels[a]}-{labels[b]}" for a, b in pairs))
-
-    def score(self, logits: Tensor, targets: Targets, output: str) -> Tensor:
-        """Return the scalars explained, ``(N,)``, in at least single precision; a contrast is a difference of two."""
-        choose("output", output, OUTPUTS)
-        if logits.shape[1] == 1 and output != "logit":
-            raise ValueError(f"`output={output!r}` needs two classes or more; the model has one score: use 'logit'.")
-        scores = (logits if logits.dtype == torch.float64 else logits.float())[targets.example]
-        if output == "log_prob":
-            scores = scores.log_softmax(dim=1)
-        elif output == "prob":
-            scores = scores.softmax(dim=1)
-        picked = scores.gather(1, targets.index[:, None]).squeeze(1)
-        if targets.contrast or output == "margin":
-            picked = picked - scores.gather(1, targets.against[:, None]).squeeze(1)
-        return picked
-
-    def names(self, logits: Tensor) -> tuple[str, ...]:
-        """Return the name of the highest class of each example."""
-        labels = self.label_names(logits.shape[1])
-        return tuple(labels[i] for i in logits.argmax(dim=1).tolist())
-
-    def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
-        """Return the name of each gold label, a number where the classes are not named; None for what is no class."""
-        gold = self.labels(batch)
-        if gold is None or gold.is_floating_point() or gold.dim() != 1:
-            return None
-        if self._labels is None:
-            return tuple(None if i < 0 else str(i) for i in gold.tolist())
-        return tuple(self._labels[i] if 0 <= i < len(self._labels) else None for i in gold.tolist())
-
-    def _classes(self, which: str, labels: tuple[str, ...], logits: Tensor, batch: Any) -> tuple[Tensor, Tensor | None]:
-        if which == "predicted":
-            return logits.argmax(dim=1), None
-        if which == "gold":
-            gold = self.labels(batch)
-            if gold is None:
-                raise ValueError("`which='gold'`, but the batch has no labels: explain 'predicted' or a named class.")
-            if gold.dim() != 1:
-                raise ValueError(f"`which='gold'` needs one class an example, but the labels have {tuple(gold.shape)}.")
-            gold = gold.to(logits.device).long()
-            without = ((gold < 0) | (gold >= len(labels))).nonzero().flatten().tolist()
-            if without:
-                raise ValueError(
-                    f"`which='gold'`, but examples {without} of the batch have no label among {len(labels)} classes "
-                    f"({gold[without].tolist()}): explain 'predicted' or a named class."
-                )
-            return gold, None
-        first, second = parse_which(which, labels)
-        like = torch.full((len(logits),), first, device=logits.device)
-        return like, None if second is None else torch.full_like(like, second)
+        return running_embedding(module, self.model_in(module))
 
     # What the input is
 
@@ -254,28 +155,3 @@ class SequenceClassification(Task):
                 f"{', '.join([*there, 'zero', 'mean'])}, or a neutral text: 'text: ...'."
             )
         return found
-
-
-def parse_which(which: str, labels: Sequence[str]) -> tuple[int, int | None]:
-    """Return the class, or the two classes of a contrast ``A-B``, that ``which`` names; labels may hold hyphens.
-
-    Raises:
-        ValueError: If a name is no label; the near ones are named.
-    """
-    if which in labels:
-        return labels.index(which), None
-    cuts = [i for i, character in enumerate(which) if character == "-"]
-    for cut in cuts:
-        first, second = which[:cut].strip(), which[cut + 1 :].strip()
-        if first in labels and first == second:
-            raise ValueError(f"`which={which!r}` contrasts a class with itself: name two.")
-        if first in labels and second in labels:
-            return labels.index(first), labels.index(second)
-    raise ValueError(unknown("which", which, ["predicted", "gold", *labels]))
-
-
-def _no_model(module: nn.Module) -> str:
-    return (
-        f"{type(module).__name__} holds no `transformers` model: give a `task=`, for example a SequenceClassification "
-        "whose `logits(module, batch)` and `layer(module)` you override (README, 'A model of your own')."
-    )

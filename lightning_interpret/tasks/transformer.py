@@ -12,16 +12,19 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from lightning_interpret.functional.features import find_layer
 
+SEQUENCES, IMAGES, BOXES = "ForSequenceClassification", "ForImageClassification", "ForObjectDetection"
 
-def transformer_in(module: nn.Module, name: str | None = None) -> PreTrainedModel | None:
-    """Return the `transformers` model in a module: the one named, else its only sequence classifier, else its first.
+
+def transformer_in(module: nn.Module, name: str | None = None, head: str = SEQUENCES) -> PreTrainedModel | None:
+    """Return the `transformers` model in a module: the one named, else its only one with that head, else its first.
 
     Args:
         module: The module.
         name: Name of the model in it.
+        head: What the names of models with the head end in.
 
     Raises:
-        ValueError: If the name is of something else, or there are several sequence classifiers to choose from.
+        ValueError: If the name is of something else, or there are several models with that head to choose from.
     """
     if name is not None:
         named = find_layer(module, name)
@@ -29,11 +32,11 @@ def transformer_in(module: nn.Module, name: str | None = None) -> PreTrainedMode
             raise ValueError(f"`model={name!r}` is a {type(named).__name__}, no `transformers` model.")
         return named
     outermost = dict(_outermost(module, "", set()))
-    heads = {path: part for path, part in outermost.items() if is_classifier(part)}
+    heads = {path: part for path, part in outermost.items() if has_head(part, head)}
     if len(heads) > 1:
         raise ValueError(
-            f"{type(module).__name__} holds several sequence classifiers ({', '.join(heads)}): say which is explained, "
-            f"`task=SequenceClassification(tokenizer, labels, model={next(iter(heads))!r})`."
+            f"{type(module).__name__} holds several `{head}` models ({', '.join(heads)}): say which is explained, "
+            f"`task={head.removeprefix('For')}(..., model={next(iter(heads))!r})`."
         )
     return next(iter(heads.values()), next(iter(outermost.values()), None))
 
@@ -50,9 +53,9 @@ def _outermost(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[s
         yield from _outermost(child, f"{path}.{name}" if path else name, seen)
 
 
-def is_classifier(model: PreTrainedModel) -> bool:
-    """Return whether a model gives one score a class for each text."""
-    return "ForSequenceClassification" in type(model).__name__
+def has_head(model: PreTrainedModel, head: str = SEQUENCES) -> bool:
+    """Return whether a model has a head of this kind; by default, one score a class for each text."""
+    return head in type(model).__name__
 
 
 def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:

@@ -459,7 +459,7 @@ def test_of_several_classifiers_one_must_be_named():
             self.teacher, self.student = classifier("bert"), classifier("distilbert")
 
     module, tokenizer = Pair(), wordpiece()
-    with pytest.raises(ValueError, match=r"several sequence classifiers \(teacher, student\): say which"):
+    with pytest.raises(ValueError, match=r"several `ForSequenceClassification` models \(teacher, student\): say which"):
         find_task(module, tokenizer=tokenizer)
     task = SequenceClassification(tokenizer, model="student")
     batch = batch_of(tokenizer)

@@ -10,7 +10,7 @@ from transformers import BertForSequenceClassification
 
 from lightning_interpret import IntegratedGradients, SequenceClassification, Task
 from lightning_interpret.tasks import find_task
-from lightning_interpret.tasks.sequence_classification import parse_which
+from lightning_interpret.tasks.classification import parse_which
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 0.0]], dtype=torch.float64)
 LABELS = ("very-bad", "so-so", "good")
