@@ -4,9 +4,20 @@ from lightning_interpret.methods.base import METHODS, Method
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
+from lightning_interpret.methods.surrogate import KernelShap, Lime
 from lightning_interpret.names import choose
 
-__all__ = ["METHODS", "Gradient", "GradientTimesInput", "IntegratedGradients", "Method", "explain", "method_named"]
+__all__ = [
+    "METHODS",
+    "Gradient",
+    "GradientTimesInput",
+    "IntegratedGradients",
+    "KernelShap",
+    "Lime",
+    "Method",
+    "explain",
+    "method_named",
+]
 
 
 def method_named(method: str | Method) -> Method:

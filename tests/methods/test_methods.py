@@ -9,11 +9,26 @@ import torch
 from tiny import TEXTS, VOCABULARY, Bag, BagTask, bag_task, batch_of, classifier, wordpiece
 from torch import nn
 
-from lightning_interpret import Attribution, Gradient, GradientTimesInput, IntegratedGradients, SequenceClassification
+from lightning_interpret import (
+    Attribution,
+    Gradient,
+    GradientTimesInput,
+    IntegratedGradients,
+    KernelShap,
+    Lime,
+    SequenceClassification,
+)
 from lightning_interpret.methods import METHODS, Method, method_named
 from lightning_interpret.tasks import find_task
 
-EVERY = [IntegratedGradients(), GradientTimesInput(), GradientTimesInput(baseline="pad"), Gradient()]
+EVERY = [
+    IntegratedGradients(),
+    GradientTimesInput(),
+    GradientTimesInput(baseline="pad"),
+    Gradient(),
+    KernelShap(),
+    Lime(),
+]
 
 
 def case(**options):

@@ -9,11 +9,11 @@ import torch
 from tiny import Bag, BagTask, batch_of, wordpiece
 from torch import nn
 
-from lightning_interpret import Gradient, GradientTimesInput, IntegratedGradients
+from lightning_interpret import Gradient, GradientTimesInput, IntegratedGradients, KernelShap, Lime
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.tasks import batches
 
-METHODS = [IntegratedGradients(), GradientTimesInput(), Gradient()]
+METHODS = [IntegratedGradients(), GradientTimesInput(), Gradient(), KernelShap(samples=60), Lime(samples=60)]
 
 
 class Stateful(nn.Module):
