@@ -1,0 +1,67 @@
+"""What each layer returns during a forward, and whether everything that reaches the result goes through it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from torch import Tensor, nn
+
+from lightning_interpret.functional.features import LayerError, _first_tensor, _with_first_tensor
+
+_SEEN: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("lightning_interpret_trace", default=None)
+
+
+def trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what ``forward()`` returns, and the output of each layer that runs once, in the order of completion.
+
+    A layer that returns a tuple or a mapping stands for its first tensor. The outputs are part of the graph that
+    leads to the result, where there is one.
+    """
+
+    def hook(name: str) -> Callable:
+        def keep(_: nn.Module, args: tuple, output: object) -> object:
+            seen = _SEEN.get()
+            if seen is None:
+                return None
+            try:
+                found = _first_tensor(output, name)
+            except LayerError:
+                return None
+            copy = found.clone()  # a node of its own in the graph, and never overwritten by what follows in place
+            seen.append((name, copy))
+            return _with_first_tensor(output, copy.clone())
+
+        return keep
+
+    names = [(name.replace("_orig_mod.", ""), part) for name, part in module.named_modules() if name]
+    handles = [part.register_forward_hook(hook(name)) for name, part in names]
+    seen: list[tuple[str, Tensor]] = []
+    token = _SEEN.set(seen)
+    try:
+        result = forward()
+    finally:
+        _SEEN.reset(token)
+        for handle in handles:
+            handle.remove()
+    calls = Counter(name for name, _ in seen)
+    return result, {name: output for name, output in seen if calls[name] == 1}
+
+
+def is_cut(result: Tensor, start: Tensor, output: Tensor) -> bool:
+    """Return whether every way through the graph from ``start``, a leaf, to ``result`` goes through ``output``.
+
+    Where it does, one baseline x' gives this layer and the input the same target, F(x) − F(x').
+    """
+    seen, waiting, reached = {output.grad_fn}, [result.grad_fn], False
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            reached |= node is not None and node is output.grad_fn
+            continue
+        seen.add(node)
+        if getattr(node, "variable", None) is start:
+            return False
+        waiting += [after for after, _ in node.next_functions]
+    return reached
