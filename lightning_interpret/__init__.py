@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
-    from lightning_interpret.methods import Gradient, GradientTimesInput, IntegratedGradients, explain
+    from lightning_interpret.methods import (
+        DifferenceMap,
+        Gradient,
+        GradientTimesInput,
+        IntegratedGradients,
+        LayerCam,
+        Odam,
+        explain,
+    )
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.tasks import SequenceClassification, Targets, Task
@@ -20,11 +28,14 @@ _ROOMS = {
     "Attribution": "explanations",
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
+    "DifferenceMap": "methods",
     "Gradient": "methods",
     "GradientTimesInput": "methods",
     "IntegratedGradients": "methods",
     "KernelShap": "methods",
+    "LayerCam": "methods",
     "Lime": "methods",
+    "Odam": "methods",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "Targets": "tasks",
@@ -39,11 +50,14 @@ __all__ = [
     "Attribution",
     "AttributionRow",
     "Baseline",
+    "DifferenceMap",
     "Gradient",
     "GradientTimesInput",
     "IntegratedGradients",
     "KernelShap",
+    "LayerCam",
     "Lime",
+    "Odam",
     "SaliencyMonitor",
     "SequenceClassification",
     "Targets",

@@ -1,8 +1,8 @@
 """Maps of a layer's features times the gradients there, as published, and what each of them leaves out.
 
 All of them are first-order expansions at h(x), evaluated at h = 0: their baseline is a map of zeros, which no input
-makes, and their target F(x) − F(x; h := 0). The signed sum Σ h ⊙ ∂F/∂h misses it by the second and higher orders; what a
-ReLU or a min-max takes away comes on top. A :class:`FeatureMap` keeps an account of it that adds up.
+makes, and their target F(x) − F(x; h := 0). The signed sum Σ h ⊙ ∂F/∂h misses it by the second and higher orders; what
+a ReLU or a min-max takes away comes on top. A :class:`FeatureMap` keeps an account of it that adds up.
 """
 
 from __future__ import annotations

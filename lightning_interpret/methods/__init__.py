@@ -1,20 +1,26 @@
 """The method classes a user names: options and one call on (module, batch, task) that returns a record."""
 
 from lightning_interpret.methods.base import METHODS, Method
+from lightning_interpret.methods.difference_map import DifferenceMap
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
+from lightning_interpret.methods.layer_cam import LayerCam
+from lightning_interpret.methods.odam import Odam
 from lightning_interpret.methods.surrogate import KernelShap, Lime
 from lightning_interpret.names import choose
 
 __all__ = [
     "METHODS",
+    "DifferenceMap",
     "Gradient",
     "GradientTimesInput",
     "IntegratedGradients",
     "KernelShap",
+    "LayerCam",
     "Lime",
     "Method",
+    "Odam",
     "explain",
     "method_named",
 ]

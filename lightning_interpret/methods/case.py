@@ -38,6 +38,7 @@ class Case:
         chunk: Points in one pass.
         order: The rows by their padding, so that those of a pass have as little of it as can be.
         per_unit: Sums values ``(M, *shape)`` to one a unit, ``(M, T)``.
+        score_of: Returns the function for other targets of the same examples, such as the two sides of a contrast.
     """
 
     layer: str
@@ -51,6 +52,7 @@ class Case:
     score: path.Score
     order: Tensor
     per_unit: Callable[[Tensor], Tensor]
+    score_of: Callable[[Targets], path.Score]
     described: dict[str, Any] = field(default_factory=dict)
     baselines: Tensor | None = None
     baseline_target: Tensor | None = None
@@ -129,11 +131,14 @@ def open_case(
         if len(inputs) != len(logits):
             raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
 
-        def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
-            some = task.take(batch, targets.example[rows])
-            if columns != slice(None):
-                some, points = batches.crop(some, columns, units.shape[0]), points[:, columns]
-            return task.score(opened.put(points, lambda: task.logits(module, some)), targets.at(rows), output)
+        def score_of(explained: Targets) -> path.Score:
+            def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
+                some = task.take(batch, explained.example[rows])
+                if columns != slice(None):
+                    some, points = batches.crop(some, columns, units.shape[0]), points[:, columns]
+                return task.score(opened.put(points, lambda: task.logits(module, some)), explained.at(rows), output)
+
+            return _without_padding(cropped, at_x, task.score(logits, explained, output), padding, forwards)
 
         gold, ids, notes = task.gold_names(batch), task.example_ids(batch), _notes(task, batch, units)
         of = targets.example.tolist()
@@ -142,7 +147,6 @@ def open_case(
         rows = layout.units.take(targets.example.cpu())
         at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
         padding = rows.padding if rows.kind == "token" else torch.zeros(len(of), 0, dtype=torch.bool)
-        score = _without_padding(cropped, at_x, target, padding, forwards)
         case = Case(
             layer=layer,
             output=output,
@@ -152,7 +156,8 @@ def open_case(
             units=rows,
             forwards=forwards,
             chunk=chunk or max(1, TOKENS_A_PASS.get(inputs.device.type, 4096) // max(1, units.shape[0])),
-            score=score,
+            score=score_of(targets),
+            score_of=score_of,
             order=padding.flatten(1).sum(dim=1).argsort(stable=True),
             per_unit=layout.per_unit,
             described={

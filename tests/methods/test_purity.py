@@ -9,11 +9,15 @@ import torch
 from tiny import Bag, BagTask, batch_of, wordpiece
 from torch import nn
 
-from lightning_interpret import Gradient, GradientTimesInput, IntegratedGradients, KernelShap, Lime
+from lightning_interpret import Gradient, IntegratedGradients
 from lightning_interpret.functional.scope import explaining
+from lightning_interpret.methods import METHODS as REGISTRY
 from lightning_interpret.tasks import batches
 
-METHODS = [IntegratedGradients(), GradientTimesInput(), Gradient(), KernelShap(samples=60), Lime(samples=60)]
+#: Options that make a method quick here; every method of the registry is tried.
+OPTIONS = {"kernel_shap": {"samples": 60}, "lime": {"samples": 60}}
+METHODS = [method(**OPTIONS.get(name, {})) for name, method in REGISTRY.items()]
+METHODS += [REGISTRY["layer_cam"](repaired=True)]
 
 
 class Stateful(nn.Module):

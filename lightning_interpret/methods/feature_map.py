@@ -1,0 +1,145 @@
+"""What the feature-map methods share: the layer they are made for, their published form, and the repaired one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.explanations import Attribution
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.feature_maps import FeatureMap
+from lightning_interpret.functional.features import features
+from lightning_interpret.functional.trace import is_cut, trace
+from lightning_interpret.methods.base import Method
+from lightning_interpret.methods.case import Case, open_case
+from lightning_interpret.methods.integrated_gradients import IntegratedGradients
+from lightning_interpret.tasks import Task, batches
+
+_OF_THE_REPAIRED = ("baseline", "steps", "tolerance", "max_steps")
+
+
+@dataclass(frozen=True)
+class FeatureMapMethod(Method):
+    """A map of a layer's features times the gradients there, as published or repaired.
+
+    Published, a map has one gradient, a baseline that no input makes (h := 0), the target F(x) − F(x; h := 0), and an
+    error of which ``absorbed`` gives the account, name by name: Σ scores + Σ absorbed = target. It is given before the
+    min-max that pictures of it have. Repaired, it is (h(x) − h(x')) ⊙ ∫₀¹ ∇F along the path between them, summed to the
+    same locations: signed, with a stated baseline x' and an error near zero, as :class:`IntegratedGradients` gives.
+
+    Without a ``layer``, it is the last that is a cut of the graph and whose locations still reach the score: the last
+    feature map before pooling, or the last block whose patches a token still attends to. To find it takes a gradient
+    and a forward pass.
+    """
+
+    repaired: bool = False
+    baseline: str | Baseline = IntegratedGradients.baseline
+    steps: int = IntegratedGradients.steps
+    tolerance: float | None = IntegratedGradients.tolerance
+    max_steps: int = IntegratedGradients.max_steps
+    error_floor: float = 0.01
+    internal_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in fields(self):
+            given = getattr(self, option.name)
+            if not self.repaired and option.name in _OF_THE_REPAIRED and given != option.default:
+                raise ValueError(
+                    f"`{option.name}={given!r}` is an option of the repaired map; as published the baseline is zero "
+                    "features, with one gradient: set `repaired=True` with it."
+                )
+
+    @property
+    def baseline_used(self) -> Baseline | None:
+        """The baseline that the repaired map needs; the published one has zero features."""
+        return Baseline.ensure(self.baseline) if self.repaired else None
+
+    @abstractmethod
+    def draw(self, case: Case) -> tuple[FeatureMap, int]:
+        """Return the map as published, and how many gradients a row it took."""
+
+    def attribute(
+        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
+    ) -> Attribution:
+        """Return the map of one layer."""
+        found = last_feature_map(module, batch, task, which, output) if layer is None else layer
+        searched = int(layer is None)
+        if self.repaired:
+            options = {name: getattr(self, name) for name in (*_OF_THE_REPAIRED, "error_floor", "internal_batch_size")}
+            record = IntegratedGradients(**options).attribute(module, batch, task, found, which, output)
+            cost: dict[str, Any] = {"gradients": record.gradients + searched, "forwards": record.forwards + searched}
+            return replace(record, method=f"{self.name}_repaired", **cost)
+        with open_case(
+            module,
+            batch,
+            task,
+            layer=found,
+            which=which,
+            output=output,
+            baseline=None,
+            chunk=self.internal_batch_size,
+        ) as case:
+            drawn, gradients = self.draw(case)
+            case.baseline_target = _at_zero_features(case)
+            target = case.target.double() - case.baseline_target.double()
+            absorbed = {name: amount.tolist() for name, amount in drawn.account(target).items()}
+            why = "a first-order map has no steps to refine"
+            reasons = dict.fromkeys(("converged", "partial_error"), why)
+            reasons["cut"] = "zero features are no h(x'): that there is such an x' cannot be said"
+            counted = torch.full((len(target),), gradients)
+            return case.record(
+                self,
+                drawn.scores,
+                baseline="zero features",
+                absorbed=tuple(dict(zip(absorbed, row, strict=True)) for row in zip(*absorbed.values(), strict=True)),
+                steps=torch.ones_like(counted),
+                gradients=counted + searched,
+                forwards=case.forwards + 1 + searched,
+                reasons=reasons,
+                **case.errors(drawn.scores, self.error_floor),
+            )
+
+
+def last_feature_map(module: nn.Module, batch: Any, task: Task, which: str, output: str) -> str:
+    """Return the name of the last layer that is a cut of the graph and whose locations (or tokens) reach the score.
+
+    The last block of a transformer whose head reads one token alone is none: nothing of what it returns at the patches
+    is read. Where no location moves the score at all, as with a head of zeros, it is the last such cut.
+    """
+    words, units = task.layer(module), task.units(batch)
+
+    def forward() -> Tensor:
+        return task.logits(module, batch)
+
+    shape = (batches.batch_size(batch), *units.shape)
+    with features(module, words, forward, units=shape) as (opened, logits, inputs):
+        start = inputs.detach().clone().requires_grad_()
+        at_x, outputs = trace(module, lambda: opened.put(start, forward))
+        total = task.score(at_x, task.resolve(logits, batch, which), output).sum()
+    cuts = {name: out for name, out in outputs.items() if out.dim() > 2 and is_cut(total, start, out)}
+    if not cuts:
+        return words
+    slopes = torch.autograd.grad(total, list(cuts.values()), materialize_grads=True)
+    still = None
+    for name, slope in reversed(list(zip(cuts, slopes, strict=True))):
+        if len(slope) != shape[0]:
+            continue
+        layout = task.layout(batch, slope, name)
+        places = ~(layout.units.special | layout.units.padding).to(slope.device)
+        if layout.units.kind == "feature" or not bool((places.sum(dim=1) > 1).any()):
+            continue
+        still = still or name
+        if bool((layout.per_unit(slope.abs()) * places).any()):
+            return name
+    return still or words
+
+
+def _at_zero_features(case: Case) -> Tensor:
+    rows = torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk)
+    with torch.no_grad():
+        return torch.cat([case.score(torch.zeros_like(case.inputs[part]), part) for part in rows])
