@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
-    from lightning_interpret.tasks import SequenceClassification, Targets, Task
+    from lightning_interpret.tasks import ImageClassification, ObjectDetection, SequenceClassification, Targets, Task
 
 _ROOMS = {
     "Attribution": "explanations",
@@ -31,10 +31,12 @@ _ROOMS = {
     "DifferenceMap": "methods",
     "Gradient": "methods",
     "GradientTimesInput": "methods",
+    "ImageClassification": "tasks",
     "IntegratedGradients": "methods",
     "KernelShap": "methods",
     "LayerCam": "methods",
     "Lime": "methods",
+    "ObjectDetection": "tasks",
     "Odam": "methods",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
@@ -53,10 +55,12 @@ __all__ = [
     "DifferenceMap",
     "Gradient",
     "GradientTimesInput",
+    "ImageClassification",
     "IntegratedGradients",
     "KernelShap",
     "LayerCam",
     "Lime",
+    "ObjectDetection",
     "Odam",
     "SaliencyMonitor",
     "SequenceClassification",

@@ -24,6 +24,10 @@ from lightning_interpret.names import unknown
 Forward = Callable[[], Tensor]
 
 
+#: Name of the layer that stands for the pixels: what the module is given, and no output of a layer.
+PIXELS = "pixel_values"
+
+
 class LayerError(ValueError):
     """A layer that does not exist, does not run, or cannot be attributed to."""
 
@@ -70,6 +74,10 @@ class Features:
         for handle in self._handles:
             handle.remove()
 
+    @property
+    def _absent(self) -> str:
+        return f"`layer={self.layer!r}` does not run in the forward pass: choose a layer that does."
+
     def read(self, forward: Forward) -> tuple[Tensor, Tensor]:
         """Return what ``forward()`` returns, and a copy of the layer's output during it.
 
@@ -79,7 +87,7 @@ class Features:
         slot = _Slot()
         result = self._run(slot, forward)
         if slot.seen is None:
-            raise LayerError(f"`layer={self.layer!r}` does not run in the forward pass: choose a layer that does.")
+            raise LayerError(self._absent)
         return result, slot.seen
 
     def put(self, value: Tensor, forward: Forward) -> Tensor:
@@ -152,6 +160,40 @@ class EmbeddedFeatures(Features):
         return (), given | {"input_ids": None, "inputs_embeds": value}
 
 
+class PixelFeatures(Features):
+    """The pixels that a module is given: the argument ``pixel_values`` of the first module that is called with pixels.
+
+    Where no argument has this name, it is the first one that is images, ``(B, C, H, W)``.
+    """
+
+    def __init__(self, module: nn.Module, layer: str) -> None:
+        self.layer, self._modules, self._handles = layer, list(module.modules()), []
+
+    def __enter__(self) -> Features:
+        self._handles = [part.register_forward_pre_hook(self._before, with_kwargs=True) for part in self._modules]
+        return self
+
+    @property
+    def _absent(self) -> str:
+        return f"`layer={PIXELS!r}`: no module is called with images (batch, channels, height, width)."
+
+    def _before(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
+        slot = _SLOTS.get({}).get(self)
+        if slot is None or slot.calls:  # the modules inside are given what comes of it
+            return None
+        given = dict(enumerate(args)) | kwargs
+        images = [name for name, value in given.items() if isinstance(value, Tensor) and _may_be_images(value)]
+        if not images:
+            return None
+        place = PIXELS if PIXELS in images else images[0]
+        slot.calls += 1
+        if slot.value is None:
+            slot.seen = given[place].clone()
+            return None
+        given[place] = self._put_first(given[place], given[place], slot.value)
+        return tuple(given[i] for i in range(len(args))), {name: given[name] for name in kwargs}
+
+
 @contextmanager
 def features(
     module: nn.Module, layer: str, forward: Forward, *, units: tuple[int, ...] | None = None
@@ -164,14 +206,14 @@ def features(
         module: The module that contains the layer.
         layer: Name of the layer.
         forward: Runs the module on the batch and returns its logits.
-        units: The leading dimensions, ``(B, T)``, that the features must have: given for word embeddings.
+        units: The leading dimensions that the features must have, given for the input: ``(B, T)`` of word embeddings.
 
     Raises:
         LayerError: If no route is right; the message says why.
     """
     find_layer(module, layer)
     routes, key = _ROUTES.setdefault(module, {}), (layer, units is not None)
-    classes = (Features, EmbeddedFeatures) if units is not None else (Features,)
+    classes = (PixelFeatures,) if layer == PIXELS else (Features, EmbeddedFeatures) if units else (Features,)
     known = routes.get(key)
     read = None if known is None else _read(classes[known], module, layer, forward, units)
     if read is None or isinstance(read, str):  # the right route may depend on the batch: on its length or its padding
@@ -191,9 +233,13 @@ def same_layer(module: nn.Module, layer: str, other: str) -> bool:
 def find_layer(module: nn.Module, layer: str) -> nn.Module:
     """Return the sub-module of this name; the names of compiled modules are those of what was compiled.
 
+    The pixels are what the module itself is given: ``pixel_values`` is its name.
+
     Raises:
         LayerError: If there is none; the near ones are named.
     """
+    if layer == PIXELS:
+        return module
     parts = {name.replace("_orig_mod.", ""): part for name, part in module.named_modules(remove_duplicate=False)}
     if layer not in parts or layer == "":
         raise LayerError(unknown("layer", layer, [name for name in parts if name]))
@@ -235,7 +281,7 @@ def _trial(
         except LayerError as error:
             why.append(str(error))
         except Exception as error:
-            if route is Features:  # the model's own error; a model that refuses `inputs_embeds` may say so as it likes
+            if route is not EmbeddedFeatures:  # else a model that refuses `inputs_embeds` may say so as it likes
                 raise
             why.append(f"{type(error).__name__}: {error}")
     if faithful is None:
@@ -256,6 +302,10 @@ def _shared(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
         tables = [part for part in module.modules() if isinstance(part, nn.Embedding) and part is not layer]
         found += [table for table in tables if table.weight is layer.weight]
     return found
+
+
+def _may_be_images(value: Tensor) -> bool:
+    return value.is_floating_point() and value.dim() == 4
 
 
 def _takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module:

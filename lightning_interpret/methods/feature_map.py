@@ -17,7 +17,7 @@ from lightning_interpret.functional.trace import is_cut, trace
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Task
 
 _OF_THE_REPAIRED = ("baseline", "steps", "tolerance", "max_steps")
 
@@ -116,7 +116,7 @@ def last_feature_map(module: nn.Module, batch: Any, task: Task, which: str, outp
     def forward() -> Tensor:
         return task.logits(module, batch)
 
-    shape = (batches.batch_size(batch), *units.shape)
+    shape = (len(units.padding), *(units.shape if units.kind == "token" else ()))
     with features(module, words, forward, units=shape) as (opened, logits, inputs):
         start = inputs.detach().clone().requires_grad_()
         at_x, outputs = trace(module, lambda: opened.put(start, forward))
@@ -129,7 +129,7 @@ def last_feature_map(module: nn.Module, batch: Any, task: Task, which: str, outp
     for name, slope in reversed(list(zip(cuts, slopes, strict=True))):
         if len(slope) != shape[0]:
             continue
-        layout = task.layout(batch, slope, name)
+        layout = task.layout(module, batch, slope, name)
         places = ~(layout.units.special | layout.units.padding).to(slope.device)
         if layout.units.kind == "feature" or not bool((places.sum(dim=1) > 1).any()):
             continue

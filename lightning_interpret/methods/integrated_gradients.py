@@ -30,8 +30,8 @@ class IntegratedGradients(Method):
       over the nodes, as a share of Σ|scores|): it tells scores that are wrong from a sum that is right by chance.
 
     Args:
-        baseline: Name of the baseline x' (``pad``, ``mask``, ``unk``, ``zero``, ``mean``, ``"text: ..."``), or a
-            :class:`Baseline`.
+        baseline: Name of the baseline x' (``pad``, ``mask``, ``unk``, ``zero``, ``mean``, ``"text: ..."``; of images
+            ``blur``, ``black``, ``zero``), or a :class:`Baseline`; by default the task's.
         steps: Nodes on the path, n; after it 2n + 1, which keep them.
         tolerance: Error to reach; ``None`` for fixed steps.
         max_steps: Cap on the nodes that one example's result stands on.
@@ -45,7 +45,7 @@ class IntegratedGradients(Method):
     """
 
     name: ClassVar[str] = "integrated_gradients"
-    baseline: str | Baseline = "pad"
+    baseline: str | Baseline = "default"
     steps: int = 16
     tolerance: float | None = 0.01
     max_steps: int = 256
@@ -86,7 +86,7 @@ class IntegratedGradients(Method):
                 per_unit=case.per_unit,
                 order=case.order,
             )
-            scores = case.to_units(integral.contributions)
+            scores = case.masked(integral.contributions)
             errors = case.errors(scores, self.error_floor)
             reasons = {}
             if self.rule == "fejer":

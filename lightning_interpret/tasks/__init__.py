@@ -2,6 +2,17 @@
 
 from lightning_interpret.tasks.base import OUTPUTS, Layout, Targets, Task
 from lightning_interpret.tasks.find import find_task
+from lightning_interpret.tasks.image_classification import ImageClassification
+from lightning_interpret.tasks.object_detection import ObjectDetection
 from lightning_interpret.tasks.sequence_classification import SequenceClassification
 
-__all__ = ["OUTPUTS", "Layout", "SequenceClassification", "Targets", "Task", "find_task"]
+__all__ = [
+    "OUTPUTS",
+    "ImageClassification",
+    "Layout",
+    "ObjectDetection",
+    "SequenceClassification",
+    "Targets",
+    "Task",
+    "find_task",
+]

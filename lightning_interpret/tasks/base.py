@@ -69,9 +69,11 @@ class Task(ABC):
     Attributes:
         references: A batch of reference examples (of the training data), for baselines that are drawn from data, or
             ``None``.
+        default_baseline: The baseline of methods that are not told one.
     """
 
     references: Any | None = None
+    default_baseline: Baseline = Baseline("pad")
 
     @abstractmethod
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
@@ -97,7 +99,7 @@ class Task(ABC):
     def units(self, batch: Any) -> Units:
         """Return what scores are shown for."""
 
-    def layout(self, batch: Any, features: Tensor, layer: str) -> Layout:
+    def layout(self, module: nn.Module, batch: Any, features: Tensor, layer: str) -> Layout:
         """Return how features ``(B, *shape)`` of a layer lie on units; what fits no unit is shown by number."""
         units = self.units(batch)
         # a unit has features of its own: a vector that is as long as the text by chance is no text
@@ -107,6 +109,10 @@ class Task(ABC):
     @abstractmethod
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
         """Return the output of :meth:`layer` for x', given its output ``features`` for x; same shape."""
+
+    def baseline_for(self, baseline: Baseline) -> Baseline:
+        """Return the baseline that is meant: the task's own for ``default``, else the one given."""
+        return self.default_baseline if baseline.kind == "default" else baseline
 
     @abstractmethod
     def names(self, logits: Tensor) -> tuple[str, ...]:

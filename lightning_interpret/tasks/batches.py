@@ -13,54 +13,72 @@ from torch import Tensor
 LABEL_NAMES = ("labels", "label", "target", "targets")
 
 
-def map_leaves(function: Callable[[Any], Any], batch: Any) -> Any:
-    """Return the batch with ``function`` applied to each leaf; lists and tuples without a tensor are leaves."""
+def map_leaves(function: Callable[[Any], Any], batch: Any, whole: Callable[[Any], bool] = lambda part: False) -> Any:
+    """Return the batch with ``function`` applied to each leaf; lists and tuples without a tensor are leaves.
+
+    Args:
+        function: What is applied.
+        batch: The batch.
+        whole: Which parts are leaves too, whatever they hold.
+    """
+
+    def inside(part: Any) -> Any:
+        return map_leaves(function, part, whole)
+
+    if whole(batch):
+        return function(batch)
     if isinstance(batch, MutableMapping):  # dict and its kin, BatchEncoding, ModelOutput
         made = copy(batch)
         for key, value in batch.items():
-            made[key] = map_leaves(function, value)
+            made[key] = inside(value)
         return made
     if isinstance(batch, Mapping):
-        return {key: map_leaves(function, value) for key, value in batch.items()}
+        return {key: inside(value) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(map_leaves(function, value) for value in batch))
+        return type(batch)(*(inside(value) for value in batch))
     if isinstance(batch, tuple | list) and any(_holds_tensor(value) for value in batch):
-        return type(batch)(map_leaves(function, value) for value in batch)
+        return type(batch)(inside(value) for value in batch)
     if is_dataclass(batch) and not isinstance(batch, type):
         names = [f.name for f in fields(batch) if f.init]
-        return replace(batch, **{name: map_leaves(function, getattr(batch, name)) for name in names})
+        return replace(batch, **{name: inside(getattr(batch, name)) for name in names})
     return function(batch)
 
 
-def leaves(batch: Any) -> Iterator[Any]:
+def leaves(batch: Any, whole: Callable[[Any], bool] = lambda part: False) -> Iterator[Any]:
     """Yield the leaves of a batch in order."""
     found: list[Any] = []
-    map_leaves(found.append, batch)
+    map_leaves(found.append, batch, whole)
     return iter(found)
 
 
-def batch_size(batch: Any) -> int:
+def batch_size(batch: Any, whole: Callable[[Any], bool] = lambda part: False) -> int:
     """Return the number of examples: the length of the first tensor that has one.
 
     Raises:
         ValueError: If the batch holds no tensor with a dimension.
     """
-    for leaf in leaves(batch):
+    for leaf in leaves(batch, whole):
         if isinstance(leaf, Tensor) and leaf.dim() > 0:
             return len(leaf)
     raise ValueError(f"The batch ({type(batch).__name__}) holds no tensor whose first dimension is the examples.")
 
 
-def take(batch: Any, index: Tensor) -> Any:
-    """Return the batch with its examples gathered or repeated; what does not go by example stays as it is."""
-    size, picked = batch_size(batch), index.tolist()
+def take(batch: Any, index: Tensor, whole: Callable[[Any], bool] = lambda part: False) -> Any:
+    """Return the batch with its examples gathered or repeated; what does not go by example stays as it is.
+
+    Args:
+        batch: The batch.
+        index: Which examples.
+        whole: Which lists hold one entry an example, though there are tensors inside (the boxes of each image).
+    """
+    size, picked = batch_size(batch, whole), index.tolist()
 
     def pick(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
             return leaf[index.to(leaf.device)] if leaf.dim() > 0 and len(leaf) == size else leaf
         return [leaf[i] for i in picked] if isinstance(leaf, list | tuple) and len(leaf) == size else leaf
 
-    return map_leaves(pick, batch)
+    return map_leaves(pick, batch, whole)
 
 
 def crop(batch: Any, columns: slice, length: int) -> Any:

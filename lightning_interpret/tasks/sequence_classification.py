@@ -138,8 +138,9 @@ class SequenceClassification(Classification):
         find_layer(module, self.layer(module))
         if which not in ("predicted", "gold") and self._labels is not None:
             parse_which(which, self._labels)
-        if baseline is not None and baseline.kind in baselines.TOKEN_KINDS:
-            self._token_id(module, baseline.kind)
+        kind = None if baseline is None else self.baseline_for(baseline).kind
+        if kind not in (None, "zero", "mean", "text"):
+            self._token_id(module, kind)
 
     @cached_property
     def _style(self) -> str:

@@ -197,7 +197,7 @@ def test_units_lie_where_the_layout_says(method):
             return self.head(torch.tanh(self.hidden(self.middle(self.embedding(ids).transpose(1, 2)).mean(dim=2))))
 
     class ChannelsTask(BagTask):
-        def layout(self, batch, features, layer):
+        def layout(self, module, batch, features, layer):
             summed = Layout(self.units(batch), lambda values: values.sum(dim=1))
             return summed if layer == "middle" else super().layout(batch, features, layer)
 
