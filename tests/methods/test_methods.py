@@ -14,21 +14,14 @@ from lightning_interpret import (
     Gradient,
     GradientTimesInput,
     IntegratedGradients,
-    KernelShap,
-    Lime,
     SequenceClassification,
 )
 from lightning_interpret.methods import METHODS, Method, method_named
 from lightning_interpret.tasks import find_task
 
-EVERY = [
-    IntegratedGradients(),
-    GradientTimesInput(),
-    GradientTimesInput(baseline="pad"),
-    Gradient(),
-    KernelShap(),
-    Lime(),
-]
+#: Every method of the registry, with its defaults; those of feature maps have a layer and targets of their own.
+EVERY = [method() for method in METHODS.values() if not hasattr(method, "repaired")]
+EVERY += [GradientTimesInput(baseline="pad")]
 
 
 def case(**options):

@@ -199,7 +199,7 @@ def test_units_lie_where_the_layout_says(method):
     class ChannelsTask(BagTask):
         def layout(self, module, batch, features, layer):
             summed = Layout(self.units(batch), lambda values: values.sum(dim=1))
-            return summed if layer == "middle" else super().layout(batch, features, layer)
+            return summed if layer == "middle" else super().layout(module, batch, features, layer)
 
     model, task = Channels().double(), ChannelsTask(wordpiece())
     batch = batch_of(task.tokenizer, ["a very good player"])
