@@ -12,20 +12,15 @@ quicker of two ways to batch its points: all in one pass, or as many in a pass a
 
 from __future__ import annotations
 
-import random
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from captum.attr import LayerIntegratedGradients
-from sst2 import data_in, fine_tune, parser
+from sst2 import classifier, parser_of_examples, quantile, sentences, timed, where_run
 from torch import Tensor, nn
 
 from lightning_interpret import IntegratedGradients
-from lightning_interpret.commands.load import load_classifier
 from lightning_interpret.methods.case import TOKENS_A_PASS
 from lightning_interpret.tasks.encode import encode
 
@@ -73,17 +68,6 @@ class Captum:
             internal_batch_size=chunk,
         )
         return scores.detach().sum(dim=-1)
-
-
-def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """Return what a call returns, and its seconds."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    begin = time.perf_counter()
-    result = call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return result, time.perf_counter() - begin
 
 
 def compare(module: Any, texts: list[str], device: torch.device, reference_steps: int) -> tuple[dict[str, Column], str]:
@@ -140,30 +124,17 @@ def table(columns: dict[str, Column]) -> str:
     return "\n".join(lines)
 
 
-def quantile(values: list[float], share: float) -> float:
-    """Return a quantile of some numbers."""
-    return float(torch.tensor(values, dtype=torch.float64).quantile(share))
-
-
 def main() -> None:
     """Run the comparison and print its table."""
-    asked = parser("Integrated gradients with default options beside Captum's, on SST-2 dev sentences.")
-    asked.add_argument("--model", help="a fine-tuned classifier (directory or checkpoint), in place of fine-tuning one")
-    asked.add_argument("--examples", type=int, default=112, help="sentences, chosen by the seed (default: %(default)s)")
+    asked = parser_of_examples(
+        "Integrated gradients with default options beside Captum's, on SST-2 dev sentences.", 112
+    )
     asked.add_argument("--reference-steps", type=int, default=1000, help="nodes of the reference (default: 1000)")
     args = asked.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        module = load_classifier(args.model) if args.model else fine_tune(args, folder)
-    data = data_in(args.data_folder)
-    data.setup("validate")
-    texts = [row.text for row in data.rows["val"]]
-    texts = random.Random(args.seed).sample(texts, min(args.examples, len(texts)))
+    module, texts = classifier(args), sentences(args)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     columns, way = compare(module, texts, device, args.reference_steps)
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(
-        f"{len(texts)} sentences in batches of 16, {device.type}{threads}; Captum: {way}. In brackets: of Captum 50.\n"
-    )
+    print(f"{len(texts)} sentences in batches of 16, {where_run(device)}; Captum: {way}. In brackets: of Captum 50.\n")
     print(table(columns))
 
 

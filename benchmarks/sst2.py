@@ -1,15 +1,21 @@
-"""What the benchmarks share: their arguments, the SST-2 sentences, and the classifier of `examples/sst2.yaml`."""
+"""What the benchmarks share: arguments, the SST-2 sentences, the classifier of `examples/sst2.yaml`, the clock."""
 
 from __future__ import annotations
 
+import random
+import tempfile
+import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_interpret import TextClassifier, TextDataModule
+from lightning_interpret.commands.load import load_classifier
 
 LABELS = ["negative", "positive"]
 
@@ -22,6 +28,51 @@ def parser(description: str) -> ArgumentParser:
     found.add_argument("--batches", type=int, default=160, help="batches of 16 to fine-tune on (default: %(default)s)")
     found.add_argument("--seed", type=int, default=0, help="of the fine-tuning and the choice (default: %(default)s)")
     return found
+
+
+def parser_of_examples(description: str, examples: int) -> ArgumentParser:
+    """Return a parser with the arguments of what explains some sentences by one model."""
+    found = parser(description)
+    found.add_argument("--model", help="a fine-tuned classifier (directory or checkpoint), in place of fine-tuning one")
+    found.add_argument(
+        "--examples", type=int, default=examples, help="sentences, chosen by the seed (default: %(default)s)"
+    )
+    return found
+
+
+def classifier(args: Any) -> Any:
+    """Return the classifier that was named, or else one fine-tuned for the occasion."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_classifier(args.model) if args.model else fine_tune(args, folder)
+
+
+def sentences(args: Any, split: str = "val") -> list[str]:
+    """Return as many sentences of a split as were asked for, chosen by the seed."""
+    data = data_in(args.data_folder)
+    data.setup("validate" if split == "val" else "fit")
+    texts = [row.text for row in data.rows[split]]
+    return random.Random(args.seed).sample(texts, min(args.examples, len(texts)))
+
+
+def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    """Return what a call returns, and its seconds."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    result = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - begin
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return a quantile of some numbers."""
+    return float(torch.tensor(values, dtype=torch.float64).quantile(share))
+
+
+def where_run(device: torch.device) -> str:
+    """Return what the figures were measured on."""
+    return device.type + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
 
 
 def data_in(folder: str) -> TextDataModule:

@@ -1,6 +1,7 @@
 """The benchmarks run, on a tiny model, and print what they say they print; what they measure is not tested."""
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_interpret.data import ReviewCorpus
+from lightning_interpret.methods import METHODS
 from lightning_interpret.modules.from_scratch import small_encoder
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +31,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(name, folder, *words):
+def run(name, folder, *words, path=()):
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / name), "--data-folder", str(folder), *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -56,6 +58,35 @@ def test_attributions_are_compared_in_a_table(folder):
     ]
     assert figures["gradients, mean"][1:] == ["50 (1.00)", "20 (0.40)", "10 (0.20)"]
     assert float(figures["error, p95 %"][0].split()[0]) <= 1
+
+
+def test_every_method_is_in_one_table_with_its_error_and_its_faithfulness(folder, tmp_path):
+    """LXT is stood in for by one that patches nothing: what is left is gradient × input, with F(x) as its target."""
+    (tmp_path / "lxt").mkdir()
+    (tmp_path / "lxt" / "__init__.py").write_text("")
+    (tmp_path / "lxt" / "efficient.py").write_text("def monkey_patch(module):\n    pass\n")
+    words = ("--model", str(folder / "model"), "--examples", "2", "--json", str(tmp_path / "figures.json"))
+    printed = run("faithfulness.py", folder, *words, path=[tmp_path])
+    written = json.loads((tmp_path / "figures.json").read_text())
+    rows, said = written["rows"], " ".join(written["said"])
+    for name in METHODS:
+        assert name in rows or f"{name} is left out: " in said, said
+    assert "does not run here" not in said
+    assert all(f"| {name} |" in printed for name in rows)
+    ours, peer = rows["gradient_times_input"], rows["Captum gradient × input"]
+    for figure in ("error, median %", "comprehensiveness", "sufficiency"):
+        assert ours[figure] == pytest.approx(peer[figure], rel=1e-3)
+    patched = rows["LXT AttnLRP"]
+    assert patched["comprehensiveness"] == pytest.approx(peer["comprehensiveness"], rel=1e-3)
+    assert patched["error, median %"] != pytest.approx(peer["error, median %"], rel=1e-3)
+    for name in ("integrated_gradients", "kernel_shap", "Captum KernelSHAP"):
+        assert rows[name]["error, p95 %"] <= 1
+    assert rows["Captum KernelSHAP"]["forwards"] == 512
+    assert 0 < rows["kernel_shap"]["sampling error, median %"] < 100
+    assert rows["gradient"]["error, median %"] is None
+    assert "| ranks only |" in printed
+    assert next(iter(rows)) == "random order, mean of 5"
+    assert rows["random order, mean of 5"]["seconds"] is None
 
 
 def test_the_cost_of_a_monitor_is_printed(folder):
