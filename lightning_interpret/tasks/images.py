@@ -88,7 +88,7 @@ class ImageTask(Classification):
             units = Units.locations(rows, grid, images=self.pictures(pixels))
             return Layout(units, lambda values: values.sum(dim=1 + channels).flatten(1))
         model = transformer_in(module, self._model, self.head)
-        found = patches_of(shape[0], size, getattr(model, "config", None)) if len(shape) == 2 else None
+        found = patches_of(shape[0], size, getattr(model, "config", None)) if len(shape) == 2 and shape[1] > 1 else None
         if found is None:
             return Layout.leading(Units.features(rows, features[0].numel()))
         before, grid, after = found

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_interpret import Baseline
-from lightning_interpret.functional.baselines import fill_features, fill_tokens, tile_tokens
+from lightning_interpret.functional.baselines import blur, fill_features, fill_tokens, tile_tokens
 
 IDS = torch.tensor([[2, 5, 6, 7, 3, 0], [2, 8, 3, 0, 0, 0]])
 ABSENT = torch.tensor([[0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 0, 0]]).bool()
@@ -46,6 +46,9 @@ def test_a_vector_stands_at_the_absent_places_only():
         ("text: it is: what it is", "text", "it is: what it is", "text: it is: what it is"),
         (Baseline("zero", keep_special=False), "zero", None, "zero (special tokens too)"),
         (Baseline("text", "so so"), "text", "so so", "text: so so"),
+        ("blur", "blur", None, "blur: 0.25"),
+        ("blur: 0.1", "blur", None, "blur: 0.1"),
+        ("default", "default", None, "default"),
     ],
 )
 def test_names(given, kind, text, name):
@@ -64,3 +67,31 @@ def test_an_unknown_name_is_told_the_near_ones():
 def test_a_text_goes_with_its_kind_and_no_other(wrong):
     with pytest.raises(ValueError, match="write a neutral text as 'text: the film was a film'"):
         Baseline.ensure(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("blur: much", "give a blur as 'blur' or 'blur: 0.2'"),
+        ("blur: 0", "give a blur as"),
+        ("black: 1", "no text with"),
+    ],
+)
+def test_a_blur_has_a_positive_width_and_others_have_none(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Baseline.ensure(wrong)
+
+
+def test_a_blur_is_a_gaussian_of_each_channel_that_goes_on_at_the_edges():
+    images = torch.rand(2, 3, 9, 12, dtype=torch.float64)
+    sigma, radius, expected = 1.4, 4, torch.zeros(2, 3, 9, 12, dtype=torch.float64)
+    weights = torch.zeros(9, 12, dtype=torch.float64)
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            weight = torch.exp(torch.tensor(-(dy**2 + dx**2) / (2 * sigma**2), dtype=torch.float64))
+            y, x = (torch.arange(9) + dy).clamp(0, 8), (torch.arange(12) + dx).clamp(0, 11)
+            expected += weight * images[:, :, y][..., x]
+            weights += weight
+    torch.testing.assert_close(blur(images, sigma), expected / weights)
+    flat = torch.full((1, 3, 5, 5), 0.3)
+    torch.testing.assert_close(blur(flat, 20.0), flat)  # wider than the image
