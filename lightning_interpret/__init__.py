@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         Gradient,
         GradientTimesInput,
         IntegratedGradients,
+        KernelShap,
         LayerCam,
+        Lime,
         Odam,
         explain,
     )

@@ -82,14 +82,13 @@ def min_max(scores: Tensor, shown: Tensor | None = None) -> Tensor:
 
     Args:
         scores: ``(N, *units)``. A row that is constant becomes 0.
-        shown: Bool, same shape: the units of which the least and the largest are taken; by default all.
+        shown: Bool, same shape: the units that a picture shows, by default all; the others become 0.
     """
     flat = scores.flatten(1)
     kept = torch.ones_like(flat, dtype=torch.bool) if shown is None else shown.flatten(1).to(flat.device)
     least = flat.masked_fill(~kept, float("inf")).amin(dim=1, keepdim=True)
-    largest = flat.masked_fill(~kept, float("-inf")).amax(dim=1, keepdim=True)
-    spread = largest - least
-    scaled = torch.where(spread > 0, (flat - least) / spread.where(spread > 0, 1), 0)
+    spread = flat.masked_fill(~kept, float("-inf")).amax(dim=1, keepdim=True) - least
+    scaled = torch.where(kept & (spread > 0), (flat - least) / spread.where(spread > 0, 1), 0)
     return scaled.reshape(scores.shape)
 
 
@@ -102,12 +101,16 @@ def difference_map(one: FeatureMap, other: FeatureMap, *, shown: Tensor | None =
     Args:
         one: The map of s_a.
         other: The map of s_b, of the same features.
-        shown: Bool ``(N, *units)``, the units of which least and largest are taken; by default all.
+        shown: Bool ``(N, *units)``, the units that a picture shows, by default all; the others (``special tokens``) are
+            dropped.
     """
-    scores = min_max(one.scores, shown) - min_max(other.scores, shown)
+    scores, difference = min_max(one.scores, shown) - min_max(other.scores, shown), one.scores - other.scores
     dropped = {name: one.dropped[name] - other.dropped[name] for name in one.dropped}
-    scale = _total(one.scores) - _total(other.scores) - _total(scores)
-    return FeatureMap(scores, one.first_order - other.first_order, dropped | {"scale": scale})
+    if shown is not None and not bool(shown.all()):
+        difference, whole = difference.where(shown.to(difference.device), 0), difference
+        dropped["special tokens"] = _total(whole) - _total(difference)
+    dropped["scale"] = _total(difference) - _total(scores)
+    return FeatureMap(scores, one.first_order - other.first_order, dropped)
 
 
 def _total(scores: Tensor) -> Tensor:

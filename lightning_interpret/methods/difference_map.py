@@ -13,16 +13,18 @@ from lightning_interpret.functional.gradient import gradient
 from lightning_interpret.methods.case import Case
 from lightning_interpret.methods.feature_map import FeatureMapMethod
 from lightning_interpret.tasks import Targets, Task
+from lightning_interpret.tasks.classification import Classification
 
 
 @dataclass(frozen=True)
 class DifferenceMap(FeatureMapMethod):
     """Why A and not B, as the difference of two maps: each ReLU(Σ_k ∂s/∂h_k ⊙ h_k), min-maxed by itself.
 
-    A contrast ``A-B`` is explained; of anything else the contrast with the runner-up at x. That the map is so made is
-    our reading of what is called a difference map: no one source is established. Each of its two maps has a baseline of
-    zero features and a scale of its own, so that its sum means nothing; it misses s_a − s_b, from where both have their
-    features at zero, by the negative locations of both, by their ``scale``, and by the ``higher orders``. Repaired, it
+    A contrast ``A-B`` is explained; of anything else that with what ``margin`` subtracts: the runner-up at x, or,
+    of a detector's box, no object. That the map is made so is our reading of what is called a difference map: no one
+    source is established. Each of its two maps has a baseline of zero features and a scale of its own, so that its sum
+    means nothing; it misses s_a − s_b, from where both have their features at zero, by the ``negative locations`` of
+    both, by their ``scale``, by ``special tokens``, which no picture shows, and by the ``higher orders``. Repaired, it
     is the signed attribution of s_a − s_b with one baseline x', which is that of s_a less that of s_b.
 
     Args:
@@ -65,7 +67,7 @@ class DifferenceMap(FeatureMapMethod):
 
 
 class _Contrasted:
-    """A task whose every target is a contrast: what is asked for against the runner-up, unless it is one already."""
+    """A task whose every target is a contrast: if it is none, with what ``margin`` subtracts."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -79,4 +81,8 @@ class _Contrasted:
             raise ValueError("DifferenceMap needs two classes, but the model has one score: use another method.")
         if targets.contrast:
             return targets
-        return replace(targets, contrast=True, name=tuple(f"{name}-runner-up" for name in targets.name))
+        names = tuple(f"{name} (margin)" for name in targets.name)
+        if isinstance(self._task, Classification) and logits.dim() == 2:
+            labels = self._task.label_names(logits.shape[1])
+            names = tuple(f"{a}-{labels[b]}" for a, b in zip(targets.name, targets.against.tolist(), strict=True))
+        return replace(targets, contrast=True, name=names)

@@ -31,9 +31,9 @@ class FeatureMapMethod(Method):
     min-max that pictures of it have. Repaired, it is (h(x) − h(x')) ⊙ ∫₀¹ ∇F along the path between them, summed to the
     same locations: signed, with a stated baseline x' and an error near zero, as :class:`IntegratedGradients` gives.
 
-    Without a ``layer``, it is the last that is a cut of the graph and whose locations still reach the score: the last
-    feature map before pooling, or the last block whose patches a token still attends to. To find it takes a gradient
-    and a forward pass.
+    Without a ``layer``, it is the last that is a cut of the graph and whose locations have a first order: the last
+    feature map before pooling, or of a vision transformer a block before its last (:func:`last_feature_map`). To find
+    it takes a gradient and a forward pass.
     """
 
     repaired: bool = False
@@ -106,37 +106,41 @@ class FeatureMapMethod(Method):
 
 
 def last_feature_map(module: nn.Module, batch: Any, task: Task, which: str, output: str) -> str:
-    """Return the name of the last layer that is a cut of the graph and whose locations (or tokens) reach the score.
+    """Return the name of the last layer that is a cut of the graph and whose locations (or tokens) show in its map.
 
-    The last block of a transformer whose head reads one token alone is none: nothing of what it returns at the patches
-    is read. Where no location moves the score at all, as with a head of zeros, it is the last such cut.
+    The last block of a transformer whose head reads one token is none: nothing of what it returns at the patches is
+    read. Nor is the block before it, where all that follows reads a patch through a LayerNorm, which does not see its
+    scale: Σ_k h_k ∂F/∂h_k is 0 at each of them (Euler). Where there is no other, it is the last that has a gradient,
+    and where nothing has one, as with a head of zeros, the last cut.
     """
     words, units = task.layer(module), task.units(batch)
+    shape = (len(units.padding), *(units.shape if units.kind == "token" else ()))
 
     def forward() -> Tensor:
         return task.logits(module, batch)
 
-    shape = (len(units.padding), *(units.shape if units.kind == "token" else ()))
     with features(module, words, forward, units=shape) as (opened, logits, inputs):
         start = inputs.detach().clone().requires_grad_()
         at_x, outputs = trace(module, lambda: opened.put(start, forward))
         total = task.score(at_x, task.resolve(logits, batch, which), output).sum()
-    cuts = {name: out for name, out in outputs.items() if out.dim() > 2 and is_cut(total, start, out)}
-    if not cuts:
-        return words
-    slopes = torch.autograd.grad(total, list(cuts.values()), materialize_grads=True)
-    still = None
-    for name, slope in reversed(list(zip(cuts, slopes, strict=True))):
-        if len(slope) != shape[0]:
-            continue
-        layout = task.layout(module, batch, slope, name)
+    several = {name: out for name, out in outputs.items() if out.dim() > 2 and min(out.shape[1:3]) > 1}
+    cuts = {name: out for name, out in several.items() if len(out) == shape[0] and is_cut(total, start, out)}
+    slopes = torch.autograd.grad(total, list(cuts.values()), materialize_grads=True) if cuts else ()
+    found, shows = words, -1
+    for (name, out), slope in reversed(list(zip(cuts.items(), slopes, strict=True))):
+        layout = task.layout(module, batch, out, name)
         places = ~(layout.units.special | layout.units.padding).to(slope.device)
         if layout.units.kind == "feature" or not bool((places.sum(dim=1) > 1).any()):
             continue
-        still = still or name
-        if bool((layout.per_unit(slope.abs()) * places).any()):
-            return name
-    return still or words
+        product = (slope * out).detach()
+        size = layout.per_unit(product.abs()) * places
+        first_order = layout.per_unit(product).abs() > 1e-4 * size
+        does = int(bool(size.any())) + int(bool((first_order & (size > 0)).any()))
+        if does > shows:
+            found, shows = name, does
+        if shows == 2:
+            break
+    return found
 
 
 def _at_zero_features(case: Case) -> Tensor:

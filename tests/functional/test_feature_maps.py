@@ -123,8 +123,16 @@ def test_positive_features_have_no_negative_location_in_layer_cam():
     assert layer_cam(features, slopes).dropped["negative locations"].all()
 
 
-def test_min_max_is_of_what_is_shown():
+def test_what_is_not_shown_is_dropped():
     scores = torch.tensor([[9.0, 1, 3, 2], [5, 2, 2, 2]])
     shown = torch.tensor([[False, True, True, True]] * 2)
     torch.testing.assert_close(min_max(scores)[0], torch.tensor([1, 0, 0.25, 0.125]))
-    torch.testing.assert_close(min_max(scores, shown), torch.tensor([[4, 0, 1, 0.5], [0, 0, 0, 0]]))
+    torch.testing.assert_close(min_max(scores, shown), torch.tensor([[0, 0, 1, 0.5], [0, 0, 0, 0]]))
+    features, slopes, other = tensors((2, 4, 3))
+    drawn = difference_map(odam(features, slopes), odam(features, other), shown=shown)
+    target = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    account = drawn.account(target)
+    assert drawn.scores[:, 0].tolist() == [0, 0]
+    torch.testing.assert_close(total(drawn.scores) + sum(account.values()), target)
+    first = [sum_channels(features * g)[:, 0].clamp(min=0) for g in (slopes, other)]
+    torch.testing.assert_close(account["special tokens"], first[0] - first[1])

@@ -57,9 +57,11 @@ def test_what_was_absorbed_is_the_error(method, layer, output):
     record = method()(model, batch, task, layer=layer, output=output)
     lost = torch.tensor([sum(row.values()) for row in record.absorbed], dtype=torch.float64)
     torch.testing.assert_close(lost, -record.error, rtol=0, atol=1e-12)
+    every = {"negative locations", "higher orders"}
     for row in record.absorbed:
+        assert every <= row.keys()
         assert row["higher orders"] != 0
-        assert row.keys() <= {"negative gradients", "negative locations", "scale", "higher orders"}
+        assert row.keys() <= {*every, "negative gradients", "scale", "special tokens"}
     kept = record[0]
     assert sum(kept.scores) + sum(kept.absorbed.values()) == pytest.approx(kept.attribution_target, abs=1e-12)
 
