@@ -146,6 +146,6 @@ def _from_zero_features(module: nn.Module, batch: Any, task: Task, layer: str, w
             per_unit=case.per_unit,
             order=case.order,
         )
-        scores = case.to_units(integral.contributions)
+        scores = case.masked(integral.contributions)
         errors = case.errors(scores, IntegratedGradients.error_floor)
         return case.record(IntegratedGradients(), scores, baseline="zero features", steps=integral.steps, **errors)

@@ -129,6 +129,45 @@ def test_gradients_and_forwards_are_what_the_rows_cost():
             assert int(record.forwards.sum()) == counted[False]
 
 
+class Residual(nn.Module):
+    """h ↦ h + relu(Ah + b)."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.relu = nn.Linear(6, 6), nn.ReLU()
+
+    def forward(self, hidden):
+        return hidden + self.relu(self.linear(hidden))
+
+
+class Linear(Bag):
+    """Linear behind its middle."""
+
+    def forward(self, ids, mask):
+        mask = mask.unsqueeze(-1).double()
+        return self.head((self.middle(self.embedding(ids)) * mask).sum(dim=1) / mask.sum(dim=1))
+
+
+def test_g7_zero_features_of_a_layer_that_is_passed_by_are_another_target():
+    """Exact where nothing bends behind the layer, and yet not of F(x) − F(x')."""
+    model, (_, batch, task) = Linear(Residual()).double(), case()
+    drawn = Odam()(model, batch, task, layer="middle.relu")
+    whole = IntegratedGradients()(model, batch, task, layer="embedding")
+    at_x, at_baseline = (found.gather(1, index) for found, index in zero_and_all(model, batch, "middle.relu"))
+    torch.testing.assert_close(drawn.attribution_target, (at_x - at_baseline)[:, 0])
+    for row in drawn.absorbed:
+        assert row["higher orders"] == pytest.approx(0, abs=1e-12)
+    assert float((drawn.attribution_target - whole.attribution_target).abs().min()) > 0.01
+
+
+def zero_and_all(model, batch, layer):
+    """The logits at x and with a layer at zero, each with the class predicted at x."""
+    with torch.no_grad():
+        at_x = model(batch["input_ids"], batch["attention_mask"])
+    index = at_x.argmax(dim=1, keepdim=True)
+    return (at_x, index), (at_zero(model, batch, layer), index)
+
+
 # The layer
 
 
