@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_interpret.palette import background, foreground, scale_of
+from lightning_interpret.locations import Grid
+from lightning_interpret.notebook import html
 from lightning_interpret.units import Units
 
 SCHEMA = 1
@@ -100,6 +100,16 @@ class AttributionRow:
             before = word
         return merged
 
+    def locations(self) -> Grid:
+        """Return the scores of an image as they lie on it.
+
+        Raises:
+            ValueError: If the row is of no image.
+        """
+        if self.units != "location":
+            raise ValueError(f"The scores are those of units of kind {self.units!r}: only an image has locations.")
+        return Grid.of(self.scores, self.special, self.grid)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
         return {"schema": SCHEMA, "kind": "attribution"} | {f.name: _json(getattr(self, f.name)) for f in fields(self)}
@@ -125,6 +135,10 @@ class AttributionRow:
 
     def __str__(self) -> str:
         lines = [self.summary(), "  ".join(f"{word.text} {word.score:+.3g}" for word in self.merged())]
+        if self.units == "location":
+            grid = self.locations()
+            strongest = "  ".join(f"({at.row}, {at.column}) {at.score:+.3g}" for at in grid.strongest(10))
+            lines[1:] = ["; ".join(grid.said()), f"strongest (row, column): {strongest}"]
         if self.absorbed:
             lines.append("absorbed: " + "  ".join(f"{name} {amount:+.3g}" for name, amount in self.absorbed.items()))
         lines += [f"{name} is not given: {why}" for name, why in self.reasons.items()] + list(self.notes)
@@ -148,14 +162,7 @@ class AttributionRow:
         return " | ".join(parts)
 
     def _repr_html_(self) -> str:
-        # special tokens are left out, as in every picture: a large score on one would pale every word
-        scale = scale_of([word.score for word in self.merged() if not word.special])
-        spans = [
-            f'<span title="{word.score:+.4g}" style="background:rgb{background(word.score / scale)};'
-            f'color:rgb{foreground(word.score / scale)};padding:0 .2em">{escape(word.text)}</span>'
-            for word in self.merged()
-        ]
-        return f"<p>{escape(self.summary())}</p><p>{' '.join(spans)}</p>"
+        return html(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,12 @@
 """Rows to report on: a plain one, and rows of arbitrary text."""
 
 import random
+from dataclasses import replace
+
+from PIL import Image, ImageDraw
 
 from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.report.uri import encoded
 
 NASTY = [
     "__init__", "*", "**a**", "|", "a|b", "`x`", "```", "~~~", "<b>x</b>", "##ing", "[CLS]", "    four", "&lt;", "a\nb",
@@ -74,3 +78,32 @@ def arbitrary_row(seed, size=40):
         notes=(arbitrary_text(rng),),
         reasons={"steps": arbitrary_text(rng)},
     )
+
+
+def photograph(wide=160, high=120):
+    """Return a picture of a house on a field, which is told apart from its mirror images."""
+    picture = Image.new("RGB", (wide, high), (120, 170, 230))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0.7 * high, wide, high), fill=(90, 150, 70))
+    draw.rectangle((0.15 * wide, 0.4 * high, 0.45 * wide, 0.8 * high), fill=(190, 60, 50))
+    draw.polygon([(0.1 * wide, 0.4 * high), (0.3 * wide, 0.15 * high), (0.5 * wide, 0.4 * high)], fill=(80, 50, 40))
+    draw.ellipse((0.75 * wide, 0.08 * high, 0.9 * wide, 0.28 * high), fill=(250, 230, 80))
+    return picture
+
+
+def image_row(grid=(3, 4), scores=None, *, before=1, after=0, picture=True, **changes):
+    """Return a row of an image of so many locations, with units of no location before and after them."""
+    size = grid[0] * grid[1]
+    scores = [(-0.9) ** i for i in range(size)] if scores is None else list(scores)
+    values = {
+        "tokens": (),
+        "word_ids": (),
+        "words": (),
+        "scores": (*[0.5] * before, *scores, *[-0.25] * after),
+        "special": (*[True] * before, *[False] * size, *[True] * after),
+        "units": "location",
+        "grid": grid,
+        "image": encoded(photograph(), 224) if picture is True else picture,
+        "layer": "encoder.patches",
+    }
+    return replace(row(), **values | changes)

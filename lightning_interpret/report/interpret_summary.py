@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 
 from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.locations import Grid
+from lightning_interpret.report.uri import decoded, encoded
 from lightning_interpret.tensorboard.payload import PER_TOKEN, PLUGIN, SCHEMA, shifted
 from lightning_interpret.tensorboard.payload import join as join_pages
 
 _KIND = "attribution"
+_SIDES = (112, 80, 48, 0)  # pixels of a thumbnail's longer side, the first that fits; 0 for none
 
 
 def tag(name: str, probe: int, page: int = 1) -> str:
@@ -27,6 +31,10 @@ def payloads(row: AttributionRow, *, monitor: str, step: int, probe: int, limit:
     readable record of its own; its ``offset`` and ``word_offset`` say where its tokens and words start in the row, and
     a word that a cut divides is in both windows. :func:`join` puts the row together again.
 
+    Of an image neighbouring scores are summed until the grid has at most 28 rows and columns, and the picture is a
+    thumbnail: a reader sees no more, and the file of records keeps all. Its record says in ``full_grid`` the grid that
+    was, and in ``pooled`` how many of its rows and columns are one here; sums are what they were.
+
     Args:
         row: The row to write.
         monitor: Name of the monitor that made it.
@@ -35,13 +43,17 @@ def payloads(row: AttributionRow, *, monitor: str, step: int, probe: int, limit:
         limit: Most bytes of a page.
 
     Raises:
-        ValueError: If not even one token with its word fits on a page.
+        ValueError: If not even one token with its word fits on a page, or an image's record does not fit without its
+            picture.
     """
 
     def page(record: Mapping[str, Any], number: int, pages: int) -> str:
         head = {"schema": SCHEMA, "kind": _KIND, "monitor": monitor, "step": step, "probe": probe}
         return json.dumps(head | {"page": number, "pages": pages, "records": [record]}, allow_nan=False)
 
+    if row.units == "location":
+        pages = (page(record, 1, 1) for record in _of_image(row))
+        return [_first(pages, lambda text: len(text) <= limit)]
     record, size = row.to_dict(), len(row.tokens)
     whole = page(record, 1, 1)
     if len(whole) <= limit:
@@ -81,6 +93,33 @@ def summary(tag: str, payload: str, description: str = "") -> summary_pb2.Summar
         tensor_shape=tensor_shape_pb2.TensorShapeProto(),
     )
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _of_image(row: AttributionRow) -> Iterator[dict[str, Any]]:
+    """Yield the record of an image, its picture ever smaller and at last left out."""
+    grid, picture, first = row.locations().pool(), decoded(row.image), (*row.special, False).index(False)
+
+    def pooled(scores: tuple[float, ...]) -> tuple[float, ...]:
+        found = Grid.of(scores, row.special, row.grid).pool()
+        return found.outside[:first] + found.scores + found.outside[first:]
+
+    small = replace(
+        row,
+        scores=pooled(row.scores),
+        unit_errors=None if row.unit_errors is None else pooled(row.unit_errors),
+        special=tuple(not 0 <= i - first < len(grid.scores) for i in range(len(grid.scores) + len(grid.outside))),
+        grid=grid.shape,
+    )
+    for side in _SIDES if picture else (0,):
+        image = encoded(picture, side) if picture and side else None
+        yield replace(small, image=image).to_dict() | {"full_grid": list(grid.full), "pooled": list(grid.pooled)}
+
+
+def _first(pages: Iterable[str], fits: Callable[[str], bool]) -> str:
+    for page in pages:
+        if fits(page):
+            return page
+    raise ValueError("The record of an image does not fit on a page: raise limit, or shorten its texts.")
 
 
 def _split(

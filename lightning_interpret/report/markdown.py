@@ -8,10 +8,12 @@ import string
 from collections.abc import Iterable
 
 from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.locations import Grid, Location
 from lightning_interpret.report.words import Shade, not_given, printable, shades, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word is marked
 _LONGEST = 80  # characters of one token
+_LISTED = 20  # locations of an image
 _TEXT = 1000  # words of the running text: TensorBoard renders Markdown anew at every request
 # Python-Markdown knows a backslash before 16 characters only and shows it before the others, `<` and `|` among them.
 # A numeric reference is literal everywhere, in a table, at the start of a line and through the sanitiser.
@@ -24,11 +26,15 @@ def render(row: AttributionRow, *, limit: int = 60) -> str:
 
     Args:
         row: The row to show.
-        limit: Most words that the table lists; the rest are summed up below it.
+        limit: Most words that the table lists; the rest are summed up below it. Of an image 20 locations are listed.
     """
-    words = shades(row)
     # what is read first comes first: the tab shows some ten lines of a card before it scrolls
-    parts = [*_warnings(row), _headline(row), _running(words), _legend(row), _ranking(words, limit), _facts(row)]
+    if row.units == "location":
+        shown = [_literal("; ".join(row.locations().said())), _legend(row), _locations(row.locations())]
+    else:
+        words = shades(row)
+        shown = [_running(words), _legend(row), _ranking(words, limit)]
+    parts = [*_warnings(row), _headline(row), *shown, _facts(row)]
     return "\n\n".join(parts + [f"- {_literal(line)}" for line in not_given(row)])
 
 
@@ -67,13 +73,19 @@ def _facts(row: AttributionRow) -> str:
         "error": row.error,
         "relative error": None if row.relative_error is None else f"{row.relative_error:.2%}",
         "partial error": None if row.partial_error is None else f"{row.partial_error:.2%}",
+        "sampling error": None if row.sampling_error is None else f"{row.sampling_error:.2%}",
+        "absorbed": ", ".join(f"{name} {signed(amount)}" for name, amount in row.absorbed.items())
+        if row.absorbed
+        else None,
         "steps": row.steps,
         "converged": row.converged,
         "layer": row.layer,
         "method": row.method,
         "example": row.example_id,
     }
-    return _table(["what", "value"], ([name, escape(_text(value))] for name, value in facts.items()))
+    left_out = [name for name in ("sampling error", "absorbed") if facts[name] is None]  # of few methods
+    lines = ([name, escape(_text(value))] for name, value in facts.items() if name not in left_out)
+    return table(["what", "value"], lines)
 
 
 def _text(value: object) -> str:
@@ -90,11 +102,11 @@ def _running(words: list[Shade]) -> str:
 def _marked(word: Shade) -> str:
     if not word.matters(_MATTERS):
         return escape(word.text)
-    return f"**{escape(word.text)}** {_squares(word)}".rstrip()
+    return f"**{escape(word.text)}** {_squares(word.strength)}".rstrip()
 
 
-def _squares(word: Shade) -> str:
-    return ("🟦" if word.score > 0 else "🟧") * math.ceil(abs(word.strength) * 3)
+def _squares(strength: float) -> str:
+    return ("🟦" if strength > 0 else "🟧") * math.ceil(abs(strength) * 3)
 
 
 def _legend(row: AttributionRow) -> str:
@@ -104,19 +116,41 @@ def _legend(row: AttributionRow) -> str:
 def _ranking(words: list[Shade], limit: int) -> str:
     size = sum(abs(word.score) for word in words)
 
-    def share(score: float) -> str:
-        return f"{abs(score) / size:.1%}" if 0 < size < math.inf else "–"
-
     # What is not finite comes first: it is a fault to notice, and no number to sort by.
     ranked = sorted(enumerate(words, 1), key=lambda item: (math.isfinite(item[1].score), -abs(item[1].score)))
-    rows = ([str(at), escape(w.text), signed(w.score), share(w.score), _squares(w)] for at, w in ranked[:limit])
-    text = _table(["place", "word", "score", "share", ""], rows)
+    rows = (
+        [str(at), escape(w.text), signed(w.score), _share(w.score, size), _squares(w.strength)]
+        for at, w in ranked[:limit]
+    )
+    text = table(["place", "word", "score", "share", ""], rows)
     rest = [word.score for _, word in ranked[limit:]]
     if not rest:
         return text
-    return f"{text}\n\n{len(rest)} more words add up to {signed(sum(rest))}, {share(sum(map(abs, rest)))} of the size."
+    share = _share(sum(map(abs, rest)), size)
+    return f"{text}\n\n{len(rest)} more words add up to {signed(sum(rest))}, {share} of the size."
 
 
-def _table(headers: list[str], rows: Iterable[list[str]]) -> str:
+def _locations(grid: Grid) -> str:
+    scale = grid.scale or 1.0
+
+    def line(at: Location) -> list[str]:
+        strength = at.score / scale if math.isfinite(at.score) else 0.0
+        return [str(at.row), str(at.column), signed(at.score), _share(at.score, grid.size), _squares(strength)]
+
+    strongest = grid.strongest(_LISTED)
+    text = table(["row", "column", "score", "share", ""], map(line, strongest))
+    rest = len(grid.scores) - len(strongest)
+    if not rest:
+        return text
+    left = sum(grid.scores) - sum(at.score for at in strongest)
+    return f"{text}\n\n{rest} more locations add up to {signed(left)}."
+
+
+def _share(score: float, size: float) -> str:
+    return f"{abs(score) / size:.1%}" if 0 < size < math.inf else "–"
+
+
+def table(headers: list[str], rows: Iterable[list[str]]) -> str:
+    """Return a table of cells that are Markdown already."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

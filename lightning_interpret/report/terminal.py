@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.locations import Grid
 from lightning_interpret.palette import background, foreground
 from lightning_interpret.report.words import Shade, not_given, printable, scale, shades, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word carries its number
+_LISTED = 10  # locations of an image
 _RESET, _DIM = "\x1b[0m", "\x1b[2m"
 _NUMBER = re.compile(r"[+\-−]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|inf|nan)( ?%)?")
 
@@ -20,15 +22,21 @@ _NUMBER = re.compile(r"[+\-−]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|inf|nan)( ?%)?")
 def render(row: AttributionRow, *, colour: bool, width: int = 100) -> str:
     """Return a row for a terminal: a head line, the words with their weight, then what is missing and the notes.
 
+    Of an image the strongest locations are listed.
+
     Args:
         row: The row to show.
         colour: Whether to colour the words with ANSI escape codes; if not, the words that matter carry their score.
         width: Columns at which the words are wrapped.
     """
-    words = shades(row)
-    lines = [printable(row.summary()), *_wrapped([_cell(word, colour) for word in words], width)]
-    if colour:
-        lines.append(_legend(row))
+    lines = [printable(row.summary())]
+    if row.units == "location":
+        lines += ["; ".join(row.locations().said()), _locations(row.locations())]
+    else:
+        lines += _wrapped([_cell(word, colour) for word in shades(row)], width)
+        lines += [_legend(row)] if colour else []
+    if row.absorbed:
+        lines.append("absorbed: " + ", ".join(f"{printable(name)} {signed(v)}" for name, v in row.absorbed.items()))
     return "\n".join(lines + [printable(line) for line in not_given(row)])
 
 
@@ -77,6 +85,13 @@ def _text(value: object) -> str:
 def _aligned(cell: str, width: int, right: bool) -> str:
     space = " " * (width - display_width(cell))
     return space + cell if right else cell + space
+
+
+def _locations(grid: Grid) -> str:
+    strongest = grid.strongest(_LISTED)
+    size = grid.size or 1.0
+    lines = [(at.row, at.column, signed(at.score), f"{abs(at.score) / size:.1%}") for at in strongest]
+    return table(["row", "column", "score", "share"], lines)
 
 
 def _cell(word: Shade, colour: bool) -> tuple[str, str]:

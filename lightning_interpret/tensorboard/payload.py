@@ -18,12 +18,12 @@ PLUGIN = "interpret"
 SCHEMA = 1
 
 #: Fields of a record that have one entry a token: a window of a record holds a slice of each.
-PER_TOKEN = ("tokens", "scores", "word_ids", "special", "offsets", "segment")
+PER_TOKEN = ("tokens", "scores", "unit_errors", "word_ids", "special", "offsets", "segment")
 _PAGE = re.compile(r"(?P<first>.*/probe_\d+)/page_(?P<number>\d{1,9})")
 _PROBE = re.compile(r"interpret/(?P<monitor>.*)/probe_(?P<probe>\d{1,9})")
 _SNIPPET, _FACT = 160, 200
-#: What the tab itself says of a step: a record's own fields of these names are no facts.
-_OWN = ("problem", "drift", "largest")
+#: What the tab itself says of a step, and a picture: a record's own fields of these names are no facts.
+_NO_FACTS = ("problem", "drift", "largest", "image")
 
 
 def page_of(tag: str) -> tuple[str, int]:
@@ -81,14 +81,19 @@ def shifted(word_ids: Sequence[int | None], by: int) -> list[int | None]:
 def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return what fits on a line of a list: the first record's numbers and short texts, and its words as ``text``.
 
-    ``largest`` is the largest absolute score of a word, special tokens left out, and words that have no number.
+    ``largest`` is the largest absolute score of a word or a location, special tokens and units of no location left out,
+    and those that have no number.
     """
     record = payload["records"][0] if payload["records"] else {}
     if not isinstance(record, dict):
         return {}
-    plain = {name: value for name, value in record.items() if name not in _OWN and isinstance(value, str | int | float)}
+    plain = {
+        name: value for name, value in record.items() if name not in _NO_FACTS and isinstance(value, str | int | float)
+    }
     found = {name: _short(value, _FACT) for name, value in plain.items()}
     words = record.get("words") or record.get("tokens")
+    if record.get("units") == "location":
+        found.setdefault("text", "Image")
     if "text" not in found and isinstance(words, list):
         found["text"] = _short(" ".join(map(str, words[:_SNIPPET])), _SNIPPET)
     sizes = [abs(score) for score in _word_scores(record) if math.isfinite(score)]
@@ -122,7 +127,10 @@ def _word_scores(record: Mapping[str, Any]) -> list[float]:
     scores, ids = record.get("scores"), record.get("word_ids")
     if not isinstance(scores, list):
         return []
-    if not isinstance(ids, list) or len(ids) != len(scores):
+    special = record.get("special")
+    if record.get("units") == "location" and isinstance(special, list) and len(special) == len(scores):
+        ids = [None if out else i for i, out in enumerate(special)]
+    elif not isinstance(ids, list) or len(ids) != len(scores):
         ids = list(range(len(scores)))
     sums: list[float] = []
     before = None

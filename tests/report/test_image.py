@@ -6,7 +6,7 @@ from PIL import Image
 from records import NASTY, arbitrary_row, row
 
 from lightning_interpret.palette import AGAINST, FOR, background
-from lightning_interpret.report import image
+from lightning_interpret.report import frame, image
 
 
 def _colours(picture):
@@ -24,9 +24,9 @@ def test_words_are_painted_in_their_palette_colours():
 
 
 def test_alarm_is_seen_if_and_only_if_something_is_wrong():
-    assert image._ALARM not in _colours(image.render(row()))
-    assert image._ALARM in _colours(image.render(row(gold="negative")))
-    assert image._ALARM in _colours(image.render(row(converged=False)))
+    assert frame.ALARM not in _colours(image.render(row()))
+    assert frame.ALARM in _colours(image.render(row(gold="negative")))
+    assert frame.ALARM in _colours(image.render(row(converged=False)))
 
 
 @pytest.mark.parametrize("width", [10, 500])
@@ -34,7 +34,7 @@ def test_alarm_is_seen_if_and_only_if_something_is_wrong():
 def test_nothing_is_drawn_beyond_the_margins(words, width):
     picture = image.render(row(words, target_name="label " * 40, gold="gold " * 100, layer="l" * 400), width=width)
     assert picture.width == 2 * max(width, 240)
-    side = 2 * image._MARGIN - 4  # antialiasing, and glyphs that hang over
+    side = 2 * frame.MARGIN - 4  # antialiasing, and glyphs that hang over
     for left in (0, picture.width - side):
         assert _colours(picture.crop((left, 0, left + side, picture.height))) == {(255, 255, 255)}
 

@@ -4,11 +4,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from records import NASTY, arbitrary_row, row
+from PIL import Image
+from records import NASTY, arbitrary_row, image_row, row
 from tensorboard.compat.proto import summary_pb2, types_pb2
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report.interpret_summary import join, payloads, summary, tag
+from lightning_interpret.report.uri import decoded, encoded
 
 
 def _pages(sample, **options):
@@ -101,3 +103,51 @@ def test_summary_is_a_scalar_string_of_our_plugin():
     assert value.tensor.dtype == types_pb2.DT_STRING
     assert len(value.tensor.tensor_shape.dim) == 0
     assert list(value.tensor.string_val) == ['{"ü": 1}'.encode()]
+
+
+@pytest.mark.parametrize("before", [0, 1, 5])
+@pytest.mark.parametrize("grid", [(224, 224), (14, 14), (7, 300), (640, 480)])
+def test_an_image_is_one_page_with_its_scores_summed_and_a_thumbnail(grid, before):
+    rng = random.Random(0)
+    scores = [rng.gauss(0, 1) for _ in range(grid[0] * grid[1])]
+    sample = image_row(grid, scores, before=before, after=2)
+    sample = replace(sample, unit_errors=sample.scores)
+    (page,) = _pages(sample)
+    (record,) = json.loads(page)["records"]
+    shown = join([page])
+    assert max(shown.grid) <= 28
+    assert record["full_grid"] == list(grid)
+    assert all(math.ceil(n / by) == m for n, by, m in zip(grid, record["pooled"], shown.grid, strict=True))
+    assert sum(shown.scores) == pytest.approx(sum(sample.scores), abs=1e-9)
+    assert shown.unit_errors == shown.scores
+    assert shown.special == (*[True] * before, *[False] * (shown.grid[0] * shown.grid[1]), True, True)
+    assert shown.locations().outside == sample.locations().outside
+    assert shown.locations().scores == sample.locations().pool().scores
+    assert decoded(shown.image).size == (112, 84)
+
+
+def test_a_small_image_is_the_row_but_for_its_picture():
+    (page,) = _pages(image_row())
+    assert replace(join([page]), image=None) == image_row(picture=None)
+
+
+def test_a_picture_that_does_not_fit_is_smaller_or_left_out():
+    noise = Image.frombytes("RGB", (224, 224), random.Random(0).randbytes(224 * 224 * 3))
+    sample, sides = image_row(picture=encoded(noise, 224)), []
+    for limit in (65536, 8000, 4000, 1800):
+        (page,) = _pages(sample, limit=limit)
+        assert len(page) <= limit
+        picture = decoded(join([page]).image)
+        sides.append(picture.width if picture else 0)
+    assert sides[0] == 112
+    assert sides == sorted(sides, reverse=True)
+    assert sides[-1] == 0
+    with pytest.raises(ValueError, match="image does not fit on a page"):
+        _pages(sample, limit=500)
+
+
+def test_the_errors_of_units_are_cut_as_their_scores_are():
+    sample = replace(row(["w"] * 3000), unit_errors=tuple(i / 3 for i in range(3002)))
+    pages = _pages(sample)
+    assert len(pages) > 1
+    assert join(pages) == sample

@@ -3,7 +3,7 @@ import random
 
 import pytest
 import torch
-from records import arbitrary_row, row
+from records import arbitrary_row, image_row, row
 
 from lightning_interpret.functional import agreement
 from lightning_interpret.report.interpret_summary import payloads, tag
@@ -134,3 +134,11 @@ def test_drift_of_nothing_and_of_what_does_not_compare():
     assert drift(ones, _of(scores=[1.0, None])) is None
     assert drift(ones, _of(scores=[[1.0], [2.0]])) is None
     assert drift(_of(scores=[1e308] * 3), _of(scores=[1e-308] * 3)) >= 0
+
+
+def test_the_facts_of_an_image_leave_out_its_picture_and_what_has_no_location():
+    (page,) = _pages(image_row(scores=[0.25] * 11 + [-0.375], before=1))  # 0.5 outside the grid
+    found = facts(page)
+    assert (found["text"], found["largest"], found["prediction"]) == ("Image", 0.375, "positive")
+    assert "image" not in found
+    assert drift(page, page) == pytest.approx(0)
