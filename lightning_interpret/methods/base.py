@@ -39,7 +39,7 @@ class Method(ABC):
         which: str = "predicted",
         output: str = "logit",
     ) -> Any:
-        """Return the :class:`Attribution` of the batch; for a list of layers, a dict of them by name.
+        """Return the :class:`Attribution` of the batch; for several layers, a dict of them by name, in their order.
 
         The module is left as it was: training flags, weights, ``.grad``, random states and hooks.
 
@@ -47,18 +47,24 @@ class Method(ABC):
             module: The module to explain; it may be in training mode.
             batch: A batch as the task reads it, on the module's device.
             task: How module and batch are read.
-            layer: Name of the layer to attribute to, or several; by default the task's.
+            layer: Name of the layer to attribute to, a list of names, or ``"all"`` for a sweep over the task's
+                ``layers``: its default and each block in the order of execution. By default the task's.
             which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
             output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
 
         Raises:
-            ValueError: If the layer, the class or the output does not exist, or the baseline cannot be made.
+            ValueError: If the layer, the class or the output does not exist, the list of layers is empty, or the
+                baseline cannot be made.
         """
         choose("output", output, OUTPUTS)
         with explaining(module):
             batch = batches.clone(batch)  # an inference tensor cannot be saved for a gradient
+            if layer == "all":
+                layer = task.layers(module, batch)
             if layer is None or isinstance(layer, str):
                 return self.attribute(module, batch, task, layer, which, output)
+            if not layer:
+                raise ValueError(f"`layer={layer!r}` names no layer: give a name, a list of names, or 'all'.")
             return {name: self.attribute(module, batch, task, name, which, output) for name in layer}
 
     @abstractmethod

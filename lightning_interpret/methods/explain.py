@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightning_interpret.explanations import Attribution
+from lightning_interpret.explanations import Attribution, AttributionRow
 from lightning_interpret.tasks import Task, find_task
 from lightning_interpret.tasks.encode import encode, max_tokens, named_tokenizer
 
@@ -19,20 +20,23 @@ def explain(
     texts: str | Sequence[str],
     *,
     method: Any = "integrated_gradients",
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     which: str = "predicted",
     output: str = "logit",
     task: Task | None = None,
     batch_size: int = 16,
-) -> Attribution:
+) -> Any:
     """Return the attributions of a model's predictions for some texts, one row a text, in their order.
+
+    For several layers, a dict of them by name, in the order of the layers.
 
     Args:
         model: A `transformers` classifier, or a module that holds one.
         tokenizer: Its tokenizer: the object, a name or a directory.
         texts: A text, or several.
         method: Name of a method, or one with its options.
-        layer: Name of the layer to attribute to; by default the word embeddings.
+        layer: Name of the layer to attribute to, a list of names, or ``"all"`` for the word embeddings and each block;
+            by default the word embeddings.
         which: ``predicted``, a label, or a contrast ``A-B``.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         task: How the model is read, where it is no `transformers` classifier.
@@ -55,8 +59,12 @@ def explain(
         raise ValueError("`texts` is empty: give a text or a list of them.")
     chosen, found = method_named(method), find_task(model, task=task, tokenizer=tokenizer)
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    limit, rows = max_tokens(tokenizer, model), []
+    limit = max_tokens(tokenizer, model)
+    rows: dict[str, list[AttributionRow]] = defaultdict(list)
     for start in range(0, len(texts), batch_size):
         batch = encode(tokenizer, texts[start : start + batch_size], max_length=limit).to(device)
-        rows += chosen(model, batch, found, layer=layer, which=which, output=output)
-    return Attribution.from_rows(rows)
+        record = chosen(model, batch, found, layer=layer, which=which, output=output)
+        for name, each in record.items() if isinstance(record, dict) else [("", record)]:
+            rows[name] += each
+    records = {name: Attribution.from_rows(each) for name, each in rows.items()}
+    return records.get("", records)

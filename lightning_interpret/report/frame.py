@@ -41,10 +41,9 @@ def framed(
     *,
     width: float,
     height: float,
-    largest: float,
+    largest: float | None,
     draw: Callable[[Canvas, float], None],
     origin: str | None = None,
-    facts: Iterable[tuple[str, Colour]] | None = None,
 ) -> Image.Image:
     """Return a picture with a row's header and legend around what ``draw(canvas, top)`` draws.
 
@@ -53,12 +52,11 @@ def framed(
         pen: What texts are drawn with.
         width: Width in points.
         height: Height of what is drawn.
-        largest: The score of the strongest colour.
+        largest: The score of the strongest colour; ``None`` where each part of the picture has one of its own.
         draw: Draws on a canvas from a height on.
         origin: The first line; by default method and layer.
-        facts: The facts below the title; by default all of the row.
     """
-    given = flowed(_facts(row) if facts is None else facts, pen, width - 2 * MARGIN)
+    given = flowed(_facts(row), pen, width - 2 * MARGIN)
     top = _HEADER + FACT * len(given)
     canvas = Canvas(width, top + height + _LEGEND, pen)
     _header(canvas, pen, row, given, origin or f"{row.method} · {row.layer}")
@@ -119,12 +117,13 @@ def flowed(facts: Iterable[tuple[str, Colour]], pen: Pen, room: float) -> list[l
     return lines
 
 
-def _legend(canvas: Canvas, pen: Pen, row: AttributionRow, top: float, largest: float) -> None:
+def _legend(canvas: Canvas, pen: Pen, row: AttributionRow, top: float, largest: float | None) -> None:
     bar = min(180.0, (canvas.width - 2 * MARGIN) / 3)
     left = MARGIN + pen.width("against", SMALL) + 8
     canvas.text(MARGIN, top + 19, "against", SMALL, AGAINST)
     canvas.paste(left, top + 9, _bar(round(bar * SCALE), 12 * SCALE))
-    for share, score in ((0.0, signed(-largest)), (0.5, "0"), (1.0, signed(largest))):
+    ends = ("largest", "largest") if largest is None else (signed(-largest), signed(largest))
+    for share, score in ((0.0, ends[0]), (0.5, "0"), (1.0, ends[1])):
         canvas.text(left + bar * share, top + 34, score, TINY, GREY, align="m")
     start = left + bar + 8
     name = pen.clipped(f"for {printable(row.target_name)}", SMALL, canvas.width - MARGIN - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from lightning_interpret.explanations import Units
 from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.features import same_layer
+from lightning_interpret.functional.layers import levels, outputs
 from lightning_interpret.tasks import batches
 
 OUTPUTS = ("logit", "log_prob", "prob", "margin")
@@ -94,6 +97,27 @@ class Task(ABC):
     @abstractmethod
     def layer(self, module: nn.Module) -> str:
         """Return the name of the default layer to attribute to."""
+
+    def layers(self, module: nn.Module, batch: Any) -> list[str]:
+        """Return the layers of a sweep (``layer="all"``): :meth:`layer`, then each block in the order of execution.
+
+        The blocks are what stands in the module's outermost ``ModuleList`` or ``Sequential`` that has at least two with
+        the units of the batch (a head, which has none, is no stage of feature extraction); where there is no such
+        container, the modules without parts. Called inside the explaining scope; costs one forward pass.
+        """
+        first, units = self.layer(module), self.units(batch)
+        every = levels(module)
+        found = outputs(module, chain(*every), lambda: self.logits(module, batch))
+        fits = {
+            name
+            for name, value in found.items()
+            if value.dim() > 1
+            and len(value) == len(units.padding)
+            and self.layout(batch, value, name).units.kind == units.kind
+        }
+        blocks = [[name for name in found if name in fits.intersection(level)] for level in every]
+        chosen = next((level for level in blocks if len(level) > 1), next(filter(None, blocks), []))
+        return [first, *(name for name in chosen if not same_layer(module, name, first))]
 
     @abstractmethod
     def units(self, batch: Any) -> Units:
