@@ -142,9 +142,9 @@ def watched(name, *, tag=None, **options):
     monitor = MONITORS[name](**defaults | options)
     monitor.found, update = [], monitor.update
 
-    def keeps(metrics, probe, row):
-        monitor.found.append((probe, row))
-        update(metrics, probe, row)
+    def keeps(metrics, probe, *rows):
+        monitor.found += [(probe, row) for row in rows]
+        update(metrics, probe, *rows)
 
     monitor.update = keeps
     return bracketed(monitor)

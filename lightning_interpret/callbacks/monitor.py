@@ -7,6 +7,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from math import inf, nan
 from typing import Any, Literal
 
 import torch
@@ -90,16 +91,22 @@ class Monitor(Callback):
     # What a Monitor is: its explanation of some examples, and the numbers it makes of them
 
     @abstractmethod
-    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[AttributionRow]:
-        """Return one record for each example of a batch; called in the attribution context."""
+    def explain(
+        self, module: LightningModule, batch: Any, task: Task
+    ) -> Iterable[AttributionRow | tuple[AttributionRow, ...]]:
+        """Return one record for each example of a batch, or a tuple of which the first is the example's own.
+
+        Called in the attribution context. Of a tuple, a sweep over layers, every record is written to the file, the
+        first is shown, and all together are shown as ``layers``.
+        """
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
         """Return fresh metrics by what they are logged as."""
 
     @abstractmethod
-    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow) -> None:
-        """Add one probe's record to the metrics."""
+    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow, *others: AttributionRow) -> None:
+        """Add one probe's record to the metrics; ``others`` are there where :meth:`explain` returns a tuple."""
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for options that this module and task cannot serve; called before training starts."""
@@ -198,15 +205,15 @@ class Monitor(Callback):
         if self._waiting is None:
             return
         (task, probes), self._waiting = self._waiting, None
-        begin, failures = _now(module), 0
+        begin, failures, done = _now(module), 0, 0
         waiting = [k for k in probes.owned(trainer.global_rank, trainer.world_size) if k < probes.within(current)]
         group = 1
         while waiting:
             numbers, waiting = waiting[:group], waiting[group:]
             failures += self._explain(trainer, module, task, probes, numbers, current)
             spent = _now(module) - begin
-            done = len(self._rows) + failures
-            group = self._affordable(2 * group, spent, spent / max(1, done))
+            done += len(numbers)
+            group = self._affordable(2 * group, spent, spent / done)
             if waiting and group < 1:
                 self._say(
                     f"`max_seconds={self.max_seconds}` is spent: {len(waiting)} of {done + len(waiting)} probes are "
@@ -239,17 +246,17 @@ class Monitor(Callback):
             if len(numbers) > 1:
                 return sum(self._explain(trainer, module, task, probes, [k], current) for k in numbers)
             return self._failed(numbers[0], error)
-        return sum(self._add(probe, row) for probe, row in found)
+        return sum(self._add(probe, rows if isinstance(rows, tuple) else (rows,)) for probe, rows in found)
 
-    def _add(self, probe: int, row: AttributionRow) -> int:
-        """Add one probe's record and return how many failed."""
+    def _add(self, probe: int, rows: tuple[AttributionRow, ...]) -> int:
+        """Add one probe's records and return how many probes failed."""
         try:
-            self.update(self._metrics, probe, row)
+            self.update(self._metrics, probe, *rows)
         except Exception as error:
             if self.on_error == "raise":
                 raise
             return self._failed(probe, error)
-        self._rows.append((probe, row))
+        self._rows += [(probe, row) for row in rows]
         return 0
 
     def _failed(self, probe: int, error: Exception) -> int:
@@ -284,10 +291,11 @@ class Monitor(Callback):
                 self._say(f"explanations could not be written ({type(error).__name__}: {error}); training goes on.")
 
     def _computed(self, module: LightningModule) -> dict[str, torch.Tensor]:
-        """Return every metric reduced over all processes, NaN where there was nothing to reduce."""
+        """Return every metric reduced over all processes, NaN where there was nothing to reduce (−∞ of a maximum)."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric", category=UserWarning)
-            return {what: metric.to(module.device).compute().float() for what, metric in self._metrics.items()}
+            found = {what: metric.to(module.device).compute().float() for what, metric in self._metrics.items()}
+        return {what: value.nan_to_num(nan=nan, posinf=inf, neginf=nan) for what, value in found.items()}
 
     def _say(self, message: str, *, once: str | None = None, rank_zero: bool = True) -> None:
         """Warn once of a thing; of what only one process may have met, on that process."""

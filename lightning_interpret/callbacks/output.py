@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -55,10 +57,16 @@ def gathered(rows: Rows, world: int) -> Rows:
 
 
 def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: bool | str) -> None:
-    """Write each probe's picture, text and Interpret summary to every logger that can show them, and the file."""
+    """Write each probe's picture, text and Interpret summary to every logger that can show them, and the file.
+
+    Of a probe with several rows, a sweep over layers, the first is shown as such, and then all of them together.
+    """
     for logger in filter(writer.can_show, trainer.loggers):
-        for probe, row in rows:
-            writer.write(logger, row, name=name, probe=probe, step=step)
+        for probe, pairs in groupby(rows, key=itemgetter(0)):
+            swept = [row for _, row in pairs]
+            writer.write(logger, swept[0], name=name, probe=probe, step=step)
+            if len(swept) > 1:
+                writer.write_layers(logger, swept, name=name, probe=probe, step=step)
         writer.flush(logger)
     if save_jsonl and rows:
         lines = [{"monitor": name, "step": step, "probe": probe, **row.to_dict()} for probe, row in rows]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.explanations import AttributionRow
@@ -23,13 +23,20 @@ class SaliencyMonitor(Monitor):
 
     For each probe a picture, a Markdown text and an Interpret summary are logged under ``interpret/<name>/probe_<k>``.
 
+    With several layers, a sweep, these are of the first (of ``"all"`` the task's default); ``probe_<k>/layers`` shows
+    of every layer what its scores sum to, their target and error, whether it is a cut of the graph, and where in the
+    text or the image the evidence stands: how far the extraction of features has gone at each stage. A sweep takes as
+    many times as long as there are layers, within the same ``max_seconds``.
+
     Scalars, under ``interpret/<name>/``: ``attribution_error`` and ``relative_error`` (means over probes; NaN for a
     method that has no target), ``steps`` (mean number of path nodes), ``drift`` (mean of 1 − cosine with the scores of
-    the last explanation: 0 unchanged, 2 turned round; NaN the first time), ``seconds`` and ``failures``.
+    the last explanation: 0 unchanged, 2 turned round; NaN the first time), ``layer_error`` (of a sweep: the largest
+    relative error at any layer), ``seconds`` and ``failures``.
 
     Args:
         method: Name of a method (``lightning-interpret methods`` lists them), or one with its options.
-        layer: Name of the layer to attribute to; by default the task's, the word embeddings.
+        layer: Name of the layer to attribute to, a list of names, or ``"all"`` for the task's default and each block;
+            by default the task's, the word embeddings.
         which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         name: Part of every tag; by default ``saliency``.
@@ -44,7 +51,7 @@ class SaliencyMonitor(Monitor):
         save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
 
     Raises:
-        ValueError: If a name does not exist or an option is out of its range.
+        ValueError: If a name does not exist, the list of layers is empty, or an option is out of its range.
 
     Example::
 
@@ -55,7 +62,7 @@ class SaliencyMonitor(Monitor):
         self,
         method: str | Method = "integrated_gradients",
         *,
-        layer: str | None = None,
+        layer: str | list[str] | None = None,
         which: str = "predicted",
         output: Literal["logit", "log_prob", "prob", "margin"] = "logit",
         name: str | None = None,
@@ -79,6 +86,8 @@ class SaliencyMonitor(Monitor):
             on_error=on_error,
             save_jsonl=save_jsonl,
         )
+        if layer == []:
+            raise ValueError("`layer=[]` names no layer: give a name, a list of names, or 'all'.")
         self.method = method_named(method)
         self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
         self._before: dict[int, torch.Tensor] = {}
@@ -90,25 +99,34 @@ class SaliencyMonitor(Monitor):
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a layer, a class or a baseline that does not exist."""
-        if self.layer is not None:
-            find_layer(module, self.layer)
+        named = [self.layer] if isinstance(self.layer, str) else self.layer or []
+        for layer in named if self.layer != "all" else []:
+            find_layer(module, layer)
         task.check(module, self.which, self.method.baseline_used)
 
-    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[AttributionRow]:
-        """Return the attributions of a batch, one a row."""
-        return self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
+    def explain(
+        self, module: LightningModule, batch: Any, task: Task
+    ) -> Iterable[AttributionRow | tuple[AttributionRow, ...]]:
+        """Return the attributions of a batch, one a row; of a sweep, one for each layer."""
+        found = self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
+        return zip(*found.values(), strict=True) if isinstance(found, dict) else found
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
+        sweeps = self.layer == "all" or not isinstance(self.layer, str | None)
         return {
             "attribution_error": AttributionError(),
             "relative_error": AttributionError(relative=True, floor=getattr(self.method, "error_floor", 0.01)),
             "steps": MeanMetric(),
             "drift": ExplanationDrift(),
+            **({"layer_error": MaxMetric()} if sweeps else {}),
         }
 
-    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow) -> None:
-        """Add one probe's error, steps and drift."""
+    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow, *others: AttributionRow) -> None:
+        """Add one probe's error, steps and drift, and the errors of its other layers."""
+        if "layer_error" in metrics:
+            for error in (each.relative_error for each in (row, *others) if each.relative_error is not None):
+                metrics["layer_error"].update(error)
         scores = torch.tensor(row.scores, dtype=torch.float64)[None]
         if row.attribution_target is not None:
             for what in ("attribution_error", "relative_error"):

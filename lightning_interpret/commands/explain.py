@@ -98,6 +98,11 @@ class _Explainer:
         self.task, self.method = self.module.interpret_task(), method
         self.task.check(self.module, options.which, method.baseline_used)
         self.layer, self.which, self.score = options.layer or self.task.layer(self.module), options.which, options.score
+        if self.layer == "all":
+            raise ValueError(
+                "`--layer all`: a file holds one line a row, of one layer. Name a layer, or sweep over them by "
+                "`lightning_interpret.explain(..., layer='all')` or a SaliencyMonitor with `layer: all`."
+            )
         find_layer(self.module, self.layer)
         self.limit = max_tokens(self.module.tokenizer, self.module.model)
         self.made_by = {

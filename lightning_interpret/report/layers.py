@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ _WORDS, _LABEL = 40, 110  # words that are shown, and the width of their texts
 _LEGIBLE, _WIDEST = 34, 64  # widths of a cell: from which it has room for its number, and at most
 _FINEST = 28  # locations a side of a small picture
 _CAPTION = 30
+_LONGEST = 200  # characters of a name that could fit
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ def _table(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:
 def _tail(text: str, pen: Pen, room: float) -> str:
     """Return a numbered name without its beginning where it is too long: layers differ at their ends."""
     number, _, name = text.partition("  ")
-    while len(name) > 1 and pen.width(text, SMALL) > room:
-        name = name.lstrip("…")[1:]
-        text = f"{number}  …{name}"
-    return text
+    if pen.width(text[:_LONGEST], SMALL) <= room and len(text) <= _LONGEST:
+        return text
+    counts = range(1, min(len(name), _LONGEST) + 1)
+    fits = bisect_right(counts, room, key=lambda count: pen.width(f"{number}  …{name[-count:]}", SMALL))
+    return f"{number}  …{name[-max(1, fits) :]}"
 
 
 def _words(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:

@@ -5,10 +5,11 @@ The logger is taken by what it can do, not by its class, so that any Lightning a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.report import image, interpret_summary, markdown
+from lightning_interpret.report import image, interpret_summary, layers, markdown, stages
 
 
 def can_show(logger: Any) -> bool:
@@ -45,6 +46,22 @@ def write(logger: Any, row: AttributionRow, *, name: str, probe: int, step: int)
     for number, page in enumerate(pages, 1):
         summary = interpret_summary.summary(interpret_summary.tag(name, probe, number), page)
         experiment._get_file_writer().add_summary(summary, step)
+
+
+def write_layers(logger: Any, rows: Sequence[AttributionRow], *, name: str, probe: int, step: int) -> None:
+    """Write a sweep over layers as a picture and a table, under ``interpret/<name>/probe_<k>/layers``.
+
+    Args:
+        logger: A logger that :func:`can_show`.
+        rows: The rows of one example, one for each layer, in the order of the layers.
+        name: Name of the monitor.
+        probe: Number of the probe.
+        step: Step of the training run.
+    """
+    tag = f"{interpret_summary.tag(name, probe)}/layers"
+    picture = image.summary(layers.render(rows), tag)
+    logger.experiment.add_text(tag, stages.as_markdown(rows), step)
+    logger.experiment._get_file_writer().add_summary(picture, step)
 
 
 def flush(logger: Any) -> None:

@@ -89,6 +89,15 @@ def test_two_runs_without_a_monitor_are_the_same(purity, cell):
     purity.prove(CELLS[cell])
 
 
+SWEPT = ("32-true-accumulation-eager", "bf16-mixed-predict-eager", "bf16-true-test-eager")
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=[pytest.mark.slow] * (cell not in SWEPT)) for cell in CELLS])
+def test_t20_all_is_bit_identical_with_and_without_a_sweep_over_layers(purity, cell):
+    monitor, _ = purity.check(CELLS[cell], "SaliencyMonitor", layer="all")
+    assert {row.layer for _, row in monitor.found} >= {"embedding", "dropout"}
+
+
 class Parts(Toy):
     """Compiles parts of itself, as `configure_model` is for."""
 

@@ -378,6 +378,7 @@ BAD_WORDS = {
     "which": ("--which", "positve", "`which='positve'` does not exist. Did you mean 'positive'"),
     "contrast": ("--which", "negative-positve", "Did you mean 'negative' or 'positive'"),
     "layer": ("--layer", "model.bert.encoder.layer.9", "Did you mean 'model.bert.encoder.layer.1'"),
+    "layers": ("--layer", "all", "`--layer all`: a file holds one line a row, of one layer"),
     "text": ("--text-column", "txt", "line 1: `text_column='txt'` does not exist. Did you mean 'text'"),
     "label": ("--label-column", "lable", "`label_column='lable'` does not exist. Did you mean 'label'"),
     "id": ("--id-column", "label", "column 'label' holds 'negative' (str), not an integer"),
