@@ -111,7 +111,7 @@ class Features:
             return None
         slot.calls += 1
         ids = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and not a.is_floating_point()), None)
-        found = first_tensor(output, self.layer)
+        found = _first_tensor(output, self.layer)
         if slot.calls == 1:
             slot.ids = ids
             if slot.value is None:
@@ -129,7 +129,7 @@ class Features:
     def _put_first(self, output: Any, found: Tensor, value: Tensor) -> Any:
         if value.shape != found.shape:
             raise LayerError(f"`layer={self.layer!r}` has shape {tuple(found.shape)}, but got {tuple(value.shape)}.")
-        return _withfirst_tensor(output, value.to(found.dtype).clone())
+        return _with_first_tensor(output, value.to(found.dtype).clone())
 
 
 class EmbeddedFeatures(Features):
@@ -333,12 +333,7 @@ def _follow(slot: _Slot, ids: Tensor | None, found: Tensor) -> Tensor | None:
     return None
 
 
-def first_tensor(output: Any, layer: str) -> Tensor:
-    """Return the tensor that an output of a layer stands for: itself, or the first of a tuple or a mapping.
-
-    Raises:
-        LayerError: If there is none.
-    """
+def _first_tensor(output: Any, layer: str) -> Tensor:
     if isinstance(output, Tensor):
         return output
     values = list(output.values()) if hasattr(output, "values") else list(output) if isinstance(output, tuple) else []
@@ -348,7 +343,7 @@ def first_tensor(output: Any, layer: str) -> Tensor:
     raise LayerError(f"`layer={layer!r}` returns {type(output).__name__}, which holds no tensor to attribute to.")
 
 
-def _withfirst_tensor(output: Any, value: Tensor) -> Any:
+def _with_first_tensor(output: Any, value: Tensor) -> Any:
     if isinstance(output, Tensor):
         return value
     if hasattr(output, "items"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 from lightning_interpret.explanations import Units
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.features import same_layer
-from lightning_interpret.functional.layers import levels, outputs
+from lightning_interpret.functional.layers import levels
+from lightning_interpret.functional.trace import trace
 from lightning_interpret.tasks import batches
 
 OUTPUTS = ("logit", "log_prob", "prob", "margin")
@@ -106,16 +106,18 @@ class Task(ABC):
         container, the modules without parts. Called inside the explaining scope; costs one forward pass.
         """
         first, units = self.layer(module), self.units(batch)
+        with torch.no_grad():
+            _, found = trace(module, lambda: self.logits(module, batch))
+
+        def fits(name: str, value: Tensor) -> bool:
+            if not value.is_floating_point() or value.dim() < 2 or len(value) != len(units.padding):
+                return False
+            return self.layout(module, batch, value, name).units.kind == units.kind
+
         every = levels(module)
-        found = outputs(module, chain(*every), lambda: self.logits(module, batch))
-        fits = {
-            name
-            for name, value in found.items()
-            if value.dim() > 1
-            and len(value) == len(units.padding)
-            and self.layout(batch, value, name).units.kind == units.kind
-        }
-        blocks = [[name for name in found if name in fits.intersection(level)] for level in every]
+        candidates = set().union(*every)
+        kept = [name for name, value in found.items() if name in candidates and fits(name, value)]
+        blocks = [[name for name in kept if name in level] for level in every]
         chosen = next((level for level in blocks if len(level) > 1), next(filter(None, blocks), []))
         return [first, *(name for name in chosen if not same_layer(module, name, first))]
 

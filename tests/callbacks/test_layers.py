@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from convolution import SIDE, Convolutional, ConvolutionalTask, pictures
+from convolution import Convolutional, ConvolutionalTask, pictures
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -94,32 +94,24 @@ class Watched(LightningModule):
         self.net = Convolutional()
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.net(batch["pixels"]).sum())
-
-
-class WatchedTask(ConvolutionalTask):
-    def logits(self, module, batch):
-        return module.net(batch["pixels"])
-
-    def layer(self, module):
-        return "net.stages.0"
+        self.log("val_loss", self.net(batch["pixel_values"]).sum())
 
 
 @pytest.mark.parametrize("layer", [None, "all"])
 def test_images_are_shown_at_validation_time_in_the_picture_tab_and_in_interpret(tmp_path, layer):
     batch = pictures(4)
     examples = [{name: value[i] for name, value in batch.items()} for i in range(4)]
-    task = WatchedTask(labels=["a", "b", "c"])
+    task = ConvolutionalTask(labels=["a", "b", "c"])
     events, lines, logged = validated(
         tmp_path, Watched(), DataLoader(examples, batch_size=2), task=task, probes=2, layer=layer
     )
     assert logged["interpret/saliency_validate/failures"] == 0
     assert logged["interpret/saliency_validate/relative_error"] < 0.05
-    assert [line["grid"] for line in lines[:1]] == [[SIDE, SIDE]]
+    assert [line["grid"] for line in lines[:1]] == [[8, 8]]
     for k in range(2):
         tag = f"interpret/saliency_validate/probe_{k}"
         assert events.Images(f"{tag}/image")[0].width == 880
-        assert decoded(shown(events, tag).image).size == (64, 48)
+        assert decoded(shown(events, tag).image).size == (8, 8)
         assert "row | column" in events.Tensors(f"{tag}/text/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert len(lines) == (2 if layer is None else 12)
+    assert len(lines) == (2 if layer is None else 10)
     assert (f"{tag}/layers" in events.Tags()["images"]) == (layer == "all")

@@ -5,6 +5,7 @@ import torch
 from convolution import Convolutional, ConvolutionalTask, pictures
 from purity import assert_same, state_of
 from tiny import LONG, SHORT, Bag, bag_task, batch_of, classifier, tokenizer_for, wordpiece
+from tiny_images import MODELS, images_of, model_of
 from torch import nn
 
 import lightning_interpret
@@ -19,6 +20,9 @@ def case(name):
     """A module, its task and a batch."""
     if name == "convolution":
         return Convolutional(), ConvolutionalTask(labels=["a", "b", "c"]), pictures()
+    if name in MODELS:
+        module = model_of(name)
+        return module, find_task(module), images_of()
     module, tokenizer = classifier(name), tokenizer_for(name)
     return module, find_task(module, tokenizer=tokenizer), batch_of(tokenizer)
 
@@ -30,7 +34,9 @@ BLOCKS = {
         "transformer.encoder.embed_tokens", "transformer.encoder.block.0", "transformer.encoder.block.1",
         "transformer.decoder.block.0", "transformer.decoder.block.1",
     ],
-    "convolution": [f"stages.{i}" for i in range(6)],
+    "convolution": ["pixel_values", "stages.0", "stages.1", "stages.2", "stages.3"],
+    "vit": ["pixel_values", "vit.layers.0", "vit.layers.1"],
+    "resnet": ["pixel_values", "resnet.encoder.stages.0", "resnet.encoder.stages.1"],
 }  # fmt: skip
 
 
@@ -43,7 +49,7 @@ def test_all_is_the_default_layer_and_every_block_in_the_order_of_execution(name
     assert {record.units.kind for record in found.values()} == {task.units(batch).kind}
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "convolution"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "convolution", "vit", "resnet"])
 def test_all_cut_layers_share_one_target(name):
     module, task, batch = case(name)
     found = EXACT(module, batch, task, layer="all")
@@ -59,7 +65,7 @@ NO_CUTS = {
     "bert": ["bert.encoder.layer.0.attention.output.dense", "bert.encoder.layer.1.intermediate"],
     "gpt2": ["transformer.h.0.attn", "transformer.h.1.mlp"],
     "t5": ["transformer.encoder.block.0", "transformer.decoder.block.0"],
-    "convolution": ["stages.3.branch"],
+    "convolution": ["stages.1.branch"],
 }
 
 
