@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["own_module", "own_model"])
+@pytest.mark.parametrize("name", ["own_module", "own_model", "images"])
 def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / f"{name}.py")],

@@ -27,7 +27,8 @@ class Gradient(Method):
 
     Args:
         norm: ``l2`` or ``mean_abs`` over the dimensions of each unit.
-        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
+        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU),
+            or 131,072 pixels (2,097,152).
 
     Raises:
         ValueError: If ``norm`` does not exist.
@@ -70,7 +71,8 @@ class GradientTimesInput(Method):
     Args:
         baseline: Name of the baseline x', or a :class:`Baseline`.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
-        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
+        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU),
+            or 131,072 pixels (2,097,152).
 
     Raises:
         ValueError: If the baseline does not exist.

@@ -38,7 +38,8 @@ class IntegratedGradients(Method):
         rule: ``fejer`` (Fejér's second rule) is the one that is refined. ``gauss_legendre``, ``midpoint``, ``left`` and
             ``right`` reproduce other tools: nodes of α itself, with ``tolerance=None``.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
-        internal_batch_size: Points of the path in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
+        internal_batch_size: Points of the path in one pass; by default as many as make 2,048 tokens (4,096 on a GPU),
+            or 131,072 pixels (2,097,152).
 
     Raises:
         ValueError: If an option is out of its range; the message names it.
