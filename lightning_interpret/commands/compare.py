@@ -57,7 +57,7 @@ def compare_baselines(
     """
     with explaining(module):
         batch = batches.clone(batch)
-        layer = layer or last_feature_map(module, batch, task, which, output)
+        layer = layer or last_feature_map(module, batch, task)
         from_zero = _from_zero_features(module, batch, task, layer, which, output)
     ours = IntegratedGradients(baseline=baseline)
 

@@ -33,7 +33,7 @@ class FeatureMapMethod(Method):
 
     Without a ``layer``, it is the last that is a cut of the graph and whose locations have a first order: the last
     feature map before pooling, or of a vision transformer a block before its last (:func:`last_feature_map`). To find
-    it takes a gradient and a forward pass.
+    it takes a gradient of one example, which is not counted.
     """
 
     repaired: bool = False
@@ -67,13 +67,11 @@ class FeatureMapMethod(Method):
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
     ) -> Attribution:
         """Return the map of one layer."""
-        found = last_feature_map(module, batch, task, which, output) if layer is None else layer
-        searched = int(layer is None)
+        found = last_feature_map(module, batch, task) if layer is None else layer
         if self.repaired:
             options = {name: getattr(self, name) for name in (*_OF_THE_REPAIRED, "error_floor", "internal_batch_size")}
             record = IntegratedGradients(**options).attribute(module, batch, task, found, which, output)
-            cost: dict[str, Any] = {"gradients": record.gradients + searched, "forwards": record.forwards + searched}
-            return replace(record, method=f"{self.name}_repaired", **cost)
+            return replace(record, method=f"{self.name}_repaired")
         with open_case(
             module,
             batch,
@@ -98,39 +96,40 @@ class FeatureMapMethod(Method):
                 baseline="zero features",
                 absorbed=tuple(dict(zip(absorbed, row, strict=True)) for row in zip(*absorbed.values(), strict=True)),
                 steps=torch.ones_like(counted),
-                gradients=counted + searched,
-                forwards=case.forwards + 1 + searched,
+                gradients=counted,
+                forwards=case.forwards + 1,
                 reasons=reasons,
                 **case.errors(drawn.scores, self.error_floor),
             )
 
 
-def last_feature_map(module: nn.Module, batch: Any, task: Task, which: str, output: str) -> str:
+def last_feature_map(module: nn.Module, batch: Any, task: Task) -> str:
     """Return the name of the last layer that is a cut of the graph and whose locations (or tokens) show in its map.
 
     The last block of a transformer whose head reads one token is none: nothing of what it returns at the patches is
     read. Nor is the block before it, where all that follows reads a patch through a LayerNorm, which does not see its
     scale: Σ_k h_k ∂F/∂h_k is 0 at each of them (Euler). Where there is no other, it is the last that has a gradient,
-    and where nothing has one, as with a head of zeros, the last cut.
+    and where nothing has one, as with a head of zeros, the last cut. It is looked for with one example of the batch, by
+    what is predicted for it.
     """
     words, units = task.layer(module), task.units(batch)
-    shape = (len(units.padding), *(units.shape if units.kind == "token" else ()))
+    batch = task.take(batch, (~(units.special | units.padding)).flatten(1).sum(dim=1).argmax()[None])
 
     def forward() -> Tensor:
         return task.logits(module, batch)
 
-    with features(module, words, forward, units=shape) as (opened, logits, inputs):
-        start = inputs.detach().clone().requires_grad_()
-        at_x, outputs = trace(module, lambda: opened.put(start, forward))
-        total = task.score(at_x, task.resolve(logits, batch, which), output).sum()
+    with features(module, words, forward, units=(1, *(units.shape if units.kind == "token" else ()))) as opened:
+        start = opened[2].detach().clone().requires_grad_()
+        logits, outputs = trace(module, lambda: opened[0].put(start, forward))
+        score = task.score(logits, task.resolve(opened[1], batch, "predicted"), "logit").sum()
     several = {name: out for name, out in outputs.items() if out.dim() > 2 and min(out.shape[1:3]) > 1}
-    cuts = {name: out for name, out in several.items() if len(out) == shape[0] and is_cut(total, start, out)}
-    slopes = torch.autograd.grad(total, list(cuts.values()), materialize_grads=True) if cuts else ()
+    cuts = {name: out for name, out in several.items() if len(out) == 1 and is_cut(score, start, out)}
+    slopes = torch.autograd.grad(score, list(cuts.values()), materialize_grads=True) if cuts else ()
     found, shows = words, -1
     for (name, out), slope in reversed(list(zip(cuts.items(), slopes, strict=True))):
         layout = task.layout(module, batch, out, name)
         places = ~(layout.units.special | layout.units.padding).to(slope.device)
-        if layout.units.kind == "feature" or not bool((places.sum(dim=1) > 1).any()):
+        if layout.units.kind == "feature" or int(places.sum()) < 2:
             continue
         product = (slope * out).detach()
         size = layout.per_unit(product.abs()) * places

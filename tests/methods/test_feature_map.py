@@ -123,10 +123,14 @@ def test_gradients_and_forwards_are_what_the_rows_cost():
     for method in (LayerCam(), Odam(), DifferenceMap(), LayerCam(repaired=True)):
         for layer in ("middle", None):
             method(model, batch, task, layer=layer)  # with the trial of the layer
-            counted.update({True: 0, False: 0})
-            record = method(model, batch, task, layer=layer)
-            assert int(record.gradients.sum()) == counted[True]
-            assert int(record.forwards.sum()) == counted[False]
+        counted.update({True: 0, False: 0})
+        record = method(model, batch, task, layer="middle")
+        assert int(record.gradients.sum()) == counted[True]
+        assert int(record.forwards.sum()) == counted[False]
+        searched = {True: counted[True] + 1, False: counted[False] + 1}
+        counted.update({True: 0, False: 0})
+        method(model, batch, task)
+        assert counted == searched  # to find the layer took one example
 
 
 class Residual(nn.Module):

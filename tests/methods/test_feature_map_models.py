@@ -199,7 +199,7 @@ def test_each_box_has_the_map_it_has_alone(name, repaired):
     assert len(record) == len(set(record.box)) > 2
     assert not torch.allclose(record.scores[0], record.scores[1])
     for i in (0, len(record) - 1):
-        alone = method(model, batch, OneBox(i, threshold=0.01), which="all")
+        alone = method(model, batch, OneBox(i, threshold=0.01), which="all", layer=record.layer)
         assert alone.box == record.box[i : i + 1]
         torch.testing.assert_close(alone.scores[0], record.scores[i], rtol=1e-9, atol=1e-10)
         torch.testing.assert_close(alone.error[0], record.error[i], rtol=1e-9, atol=1e-10)
