@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
     from lightning_interpret.methods import (
+        DeepLift,
         DifferenceMap,
         Gradient,
         GradientTimesInput,
@@ -30,6 +31,7 @@ _ROOMS = {
     "Attribution": "explanations",
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
+    "DeepLift": "methods",
     "DifferenceMap": "methods",
     "Gradient": "methods",
     "GradientTimesInput": "methods",
@@ -54,6 +56,7 @@ __all__ = [
     "Attribution",
     "AttributionRow",
     "Baseline",
+    "DeepLift",
     "DifferenceMap",
     "Gradient",
     "GradientTimesInput",

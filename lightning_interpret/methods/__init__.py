@@ -1,6 +1,7 @@
 """The method classes a user names: options and one call on (module, batch, task) that returns a record."""
 
 from lightning_interpret.methods.base import METHODS, Method
+from lightning_interpret.methods.deep_lift import DeepLift
 from lightning_interpret.methods.difference_map import DifferenceMap
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
@@ -12,6 +13,7 @@ from lightning_interpret.names import choose
 
 __all__ = [
     "METHODS",
+    "DeepLift",
     "DifferenceMap",
     "Gradient",
     "GradientTimesInput",
