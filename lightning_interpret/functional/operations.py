@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from types import FunctionType
 from typing import Any
 
 import torch
 
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 #: Linear (with a constant: affine) in all tensors of real numbers they are given, whatever else they are given.
-LINEAR = frozenset(
+LINEAR = _names(
     # sums
     "add sub rsub neg positive sum mean cumsum trace diff "
     # shapes
@@ -33,25 +38,25 @@ LINEAR = frozenset(
     "replication_pad1d replication_pad2d replication_pad3d _pad_circular "
     "_pack_padded_sequence _pad_packed_sequence "
     # kinds of numbers
-    "to type type_as float double half bfloat16 cpu cuda real".split()
+    "to type type_as float double half bfloat16 cpu cuda real"
 )
 
 #: Linear in each of two tensors: products of all kinds. Some add a third.
-PRODUCTS = frozenset(
+PRODUCTS = _names(
     "mul matmul mm bmm mv dot vdot inner outer ger linear bilinear einsum tensordot kron conv1d conv2d conv3d "
-    "conv_transpose1d conv_transpose2d conv_transpose3d".split()
+    "conv_transpose1d conv_transpose2d conv_transpose3d"
 )
 
 #: A function of each element of one tensor.
-ELEMENTWISE = frozenset(
+ELEMENTWISE = _names(
     "relu relu6 leaky_relu prelu threshold elu selu celu gelu silu mish softplus tanh sigmoid log_sigmoid hardtanh "
-    "hardsigmoid hardswish hardshrink softshrink tanhshrink exp exp2 expm1 log log2 log10 log1p logit sqrt rsqrt "
-    "reciprocal square pow float_power abs sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv "
-    "sinc lgamma digamma clamp clamp_min clamp_max sign sgn floor ceil round trunc frac nan_to_num".split()
+    "hardsigmoid hardswish hardshrink softshrink exp exp2 expm1 log log2 log10 log1p logit sqrt rsqrt "
+    "reciprocal square pow float_power abs sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv "
+    "sinc lgamma digamma clamp clamp_min clamp_max sign sgn floor ceil round trunc frac nan_to_num"
 )
 
 #: The identity in evaluation mode, and random in training.
-DROPOUTS = frozenset("dropout feature_dropout alpha_dropout feature_alpha_dropout".split())
+DROPOUTS = _names("dropout feature_dropout alpha_dropout feature_alpha_dropout")
 
 _ALIASES = {
     "radd": "add",
@@ -100,7 +105,7 @@ def out_of_place(name: str) -> Callable:
     return next(getattr(home, name) for home in homes if hasattr(home, name))
 
 
-@lru_cache(maxsize=None)
+@cache
 def opened(function: Callable) -> Callable | None:
     """Return a function of PyTorch that is written in Python so that the functions it calls are met, or None.
 

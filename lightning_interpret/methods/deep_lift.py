@@ -11,7 +11,8 @@ from torch import nn
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.rescale import deep_lift
-from lightning_interpret.methods.base import Method, open_case
+from lightning_interpret.methods.base import Method
+from lightning_interpret.methods.case import open_case
 from lightning_interpret.tasks import Task
 
 

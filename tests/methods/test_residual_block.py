@@ -5,7 +5,7 @@ import torch
 from tiny import Bag, BagTask, batch_of, wordpiece
 from torch import nn
 
-from lightning_interpret import GradientTimesInput, IntegratedGradients
+from lightning_interpret import DeepLift, GradientTimesInput, IntegratedGradients
 
 
 class Residual(nn.Module):
@@ -82,6 +82,16 @@ def test_g6_first_order(case):
     assert record.cut is False
     torch.testing.assert_close(record.error, expected)
     assert float(record.error.abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(("layer", "cut"), [("middle.relu", False), ("middle.sum", True), ("embedding", True)])
+def test_g6_deep_lift_meets_the_target_of_each_layer(case, layer, cut):
+    model, batch, task = case
+    record = DeepLift()(model, batch, task, layer=layer)
+    replaced = picked(by_hand(model, batch, relu_at_baseline=True, skip_at_baseline=cut), record)
+    assert record.cut is cut
+    torch.testing.assert_close(record.baseline_target, replaced)
+    torch.testing.assert_close(record.scores.sum(dim=1), record.target - replaced, rtol=0, atol=1e-12)
 
 
 def test_a_layer_after_the_tokens_has_features_for_units(case):

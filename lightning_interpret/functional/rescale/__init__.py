@@ -12,7 +12,9 @@ from lightning_interpret.functional.rescale.scope import Rescale
 __all__ = ["Rescale", "RescaleError", "deep_lift"]
 
 
-def deep_lift(score: Score, inputs: Tensor, baselines: Tensor, *, chunk: int = 64, order: Tensor | None = None) -> Tensor:
+def deep_lift(
+    score: Score, inputs: Tensor, baselines: Tensor, *, chunk: int = 64, order: Tensor | None = None
+) -> Tensor:
     """Return (x − x') ⊙ m, ``(N, *shape)``, with Σ = F(x) − F(x') but for rounding (Shrikumar et al., 2017).
 
     A forward pass at x' keeps what its operations met. One at x gives each a line through the two, and a backward
@@ -32,7 +34,9 @@ def deep_lift(score: Score, inputs: Tensor, baselines: Tensor, *, chunk: int = 6
     order = torch.arange(len(inputs)) if order is None else order
     contributions = torch.empty_like(inputs)
     for rows in order.to(inputs.device).split(chunk):
-        contributions[rows] = (inputs[rows] - baselines[rows]) * _multipliers(score, inputs[rows], baselines[rows], rows)
+        contributions[rows] = (inputs[rows] - baselines[rows]) * _multipliers(
+            score, inputs[rows], baselines[rows], rows
+        )
     return contributions
 
 

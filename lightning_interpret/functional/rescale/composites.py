@@ -15,12 +15,12 @@ from lightning_interpret.functional.rescale.recurrent import RECURRENT
 from lightning_interpret.functional.rescale.rules import RescaleError
 
 
-def _standardised(x: Tensor, dims: Sequence[int], eps: float) -> Tensor:
+def _standardised(x: Tensor, dims: list[int], eps: float) -> Tensor:
     """Return (x − μ)/σ over some dimensions."""
     return _scaled(x - x.mean(dim=dims, keepdim=True), dims, eps)
 
 
-def _scaled(x: Tensor, dims: Sequence[int], eps: float) -> Tensor:
+def _scaled(x: Tensor, dims: list[int], eps: float) -> Tensor:
     return x / ((x * x).mean(dim=dims, keepdim=True) + eps).sqrt()
 
 
@@ -36,19 +36,17 @@ def _last(count: int) -> list[int]:
 def layer_norm(
     input: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    """y = (x − μ)/σ: quotient rule, σ² the mean of squares by the product rule."""
+    """(x − μ)/σ: quotient rule, σ² the mean of squares by the product rule."""
     return _affine(_standardised(input, _last(len(shape)), eps), weight, bias)
 
 
 def rms_norm(input: Tensor, shape: Sequence[int], weight: Any = None, eps: float | None = None) -> Tensor:
-    """y = x/σ, with σ² the mean of x²."""
+    """x/σ, with σ² the mean of x²."""
     eps = torch.finfo(input.dtype).eps if eps is None else eps
     return _affine(_scaled(input, _last(len(shape)), eps), weight, None)
 
 
-def group_norm(
-    input: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
-) -> Tensor:
+def group_norm(input: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Tensor:
     """A layer norm of each group of channels."""
     grouped = _standardised(input.reshape(len(input), groups, -1), [-1], eps).reshape(input.shape)
     return _affine(grouped, *_per_channel(input, weight, bias))
@@ -136,12 +134,12 @@ def smallest(input: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) ->
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """max(a, b) = b + relu(a − b)."""
+    """The larger of each two, b + relu(a − b)."""
     return other + (input - other).relu()
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """min(a, b) = b − relu(b − a)."""
+    """The smaller of each two, b − relu(b − a)."""
     return other - (other - input).relu()
 
 
@@ -173,7 +171,7 @@ def vector_norm(input: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = 
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """xᵀy/(|x||y|)."""
+    """The scalar product of the two, each of length 1."""
     norms = [(x * x).sum(dim=dim).sqrt().clamp(min=eps) for x in (x1, x2)]
     return (x1 * x2).sum(dim=dim) / (norms[0] * norms[1])
 

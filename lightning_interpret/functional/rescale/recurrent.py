@@ -41,10 +41,10 @@ def _layers(cell: Callable[..., State], *args: Any) -> tuple[Tensor, ...]:
     """Run a stack of layers as ``torch.lstm`` and its like are called: on a padded batch, or on a packed one."""
     packed = isinstance(args[1], Tensor) and isinstance(args[3], (list, tuple))
     if packed:
-        data, sizes, hidden, weights, biases, depth, _, _, both_ways = args
+        data, sizes, hidden, weights, _, depth, _, _, both_ways = args
         steps = list(data.split(sizes.tolist()))
     else:
-        data, hidden, weights, biases, depth, _, _, both_ways, batch_first = args
+        data, hidden, weights, _, depth, _, _, both_ways, batch_first = args
         steps = list(data.unbind(dim=1 if batch_first else 0))
     begin: State = tuple(hidden) if isinstance(hidden, (list, tuple)) else (hidden,)
     ways, last = 2 if both_ways else 1, []
@@ -53,7 +53,9 @@ def _layers(cell: Callable[..., State], *args: Any) -> tuple[Tensor, ...]:
         outputs = []
         for way in range(ways):
             place = layer * ways + way
-            run, state = _run(cell, steps, tuple(h[place] for h in begin), weights[each * place : each * (place + 1)], way)
+            run, state = _run(
+                cell, steps, tuple(h[place] for h in begin), weights[each * place : each * (place + 1)], way
+            )
             outputs.append(run)
             last.append(state)
         steps = [torch.cat(parts, dim=-1) for parts in zip(*outputs, strict=True)]

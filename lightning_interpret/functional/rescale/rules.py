@@ -58,9 +58,13 @@ def elementwise(call: Call, *_: Any, **__: Any) -> Tensor:
     if len(call.pairs) != 1:
         raise RescaleError(f"DeepLIFT has no rule for `{call.name}` of two tensors that both depend on the layer.")
     (x,) = call.pairs
-    change, size = x.change, call.now.abs() + call.before.abs()
-    apart = change.abs() > torch.finfo(size.dtype).eps ** 0.5 * size  # not of −inf − (−inf)
-    slope = (call.now - call.before) / change
+    change, moved = x.change, call.now - call.before
+    rounding = torch.finfo(moved.dtype).eps ** 0.5
+    # near in both: a function may have a period, and may be as steep as rsqrt at 0
+    apart = moved.abs() > rounding * (call.now.abs() + call.before.abs())
+    apart |= change.abs() > rounding * (1 + x.now.detach().abs() + x.before.abs())
+    apart &= change != 0
+    slope = moved / change
     if not bool(apart.all()):
         slope = slope.where(apart, _derivative(call.at, x.mean.expand(slope.shape)))
     return x.now * slope

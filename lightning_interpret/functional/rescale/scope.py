@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from lightning_interpret.functional.operations import DROPOUTS, ELEMENTWISE, LINEAR, PRODUCTS, opened, operation, out_of_place
+from lightning_interpret.functional.operations import (
+    DROPOUTS,
+    ELEMENTWISE,
+    LINEAR,
+    PRODUCTS,
+    opened,
+    operation,
+    out_of_place,
+)
 from lightning_interpret.functional.rescale.composites import COMPOSITES, refuse_dropout
 from lightning_interpret.functional.rescale.rules import RULES, Call, Pair, RescaleError, elementwise, product
 
@@ -50,6 +58,7 @@ class Rescale(TorchFunctionMode):
         super().__init__()
         self.tape: list[Met] = []
         self._mark = object()
+        self._opening: Callable | None = None
         self._left = None if reference is None else iter(reference.tape)
 
     def track(self, features: Tensor) -> Tensor:
@@ -73,15 +82,14 @@ class Rescale(TorchFunctionMode):
         tracked = [i for i, leaf in enumerate(leaves) if self.is_tracked(leaf)]
         if not tracked:
             return func(*args, **kwargs)
-        if (body := opened(func)) is not None:
-            with self:
-                return body(*args, **kwargs)
+        if func is not self._opening and (body := opened(func)) is not None:
+            return self._open(func, body, args, kwargs)
         name, in_place = operation(func)
         if name in DROPOUTS:
             refuse_dropout(*args, **kwargs)
         if name in LINEAR or name in DROPOUTS or (name in PRODUCTS and len(tracked) == 1 and not in_place):
-            written = name == "setitem" or in_place
-            self._meet(name, [_NOT_KEPT, *leaves[1:]] if written else leaves, tracked)  # it may be memory as it was found
+            written = name == "setitem" or in_place  # what is overwritten may be memory as it was found
+            self._meet(name, [_NOT_KEPT, *leaves[1:]] if written else leaves, tracked)
             result = func(*args, **kwargs)
             if written:
                 self._track_all([args[0], args[0]._base])
@@ -107,6 +115,15 @@ class Rescale(TorchFunctionMode):
                 "Attribute to a layer after it, write it with functions that have one, or use IntegratedGradients."
             )
         return result
+
+    def _open(self, func: Callable, body: Callable, args: tuple, kwargs: dict) -> Any:
+        """Run a function that is written in Python, and meet those it calls; by its own name, it means one in C++."""
+        around, self._opening = self._opening, func
+        try:
+            with self:
+                return body(*args, **kwargs)
+        finally:
+            self._opening = around
 
     def _line(self, func: Callable, name: str, leaves: list, tracked: list[int], form: Any, value: Any) -> Tensor:
         """Return a linear function of the tracked arguments, of which the gradient are the multipliers."""
@@ -163,12 +180,13 @@ _NOT_KEPT = object()
 class _Carried(torch.autograd.Function):
     """The value of an operation, with the gradient of another function of its arguments."""
 
+    # the value goes in by a list, as autograd would take a tensor for an argument that is returned as it is
     @staticmethod
     def forward(ctx: Any, line: Tensor, value: list[Tensor]) -> Tensor:
         return value[0].clone() if value[0]._is_view() else value[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
