@@ -1,4 +1,4 @@
-"""Multipliers of single operations: Σ m Δx = Δy, exactly (Shrikumar et al., 2017, equation 3).
+"""Multipliers of single operations: Σ m Δx = Δy, exactly (Shrikumar et al., 2017, equation 1).
 
 Each rule returns a *line*, a linear function of the arguments at x whose gradient are the multipliers. Each is the
 ordinary derivative, taken at means of what there is at x and at x', so that it tends to it as x' tends to x.
