@@ -19,17 +19,21 @@ from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
+#: Units of one row up to which a surrogate is fitted: its matrix has their number squared.
+MOST_UNITS = 2048
+
 
 @dataclass(frozen=True)
 class _Surrogate(Method):
     """What both share: which units are absent, how many coalitions are read, and the record.
 
     A unit whose features are the same at x and at x' (a special token, by default) is in no coalition, and its score is
-    exactly 0. With ``unit="word"`` a word is present or absent as a whole; its score is shared evenly by its tokens.
+    exactly 0. Units that are absent together, a word's tokens or a square's locations, share their score evenly.
     """
 
     baseline: str | Baseline = "pad"
     unit: Literal["token", "word"] = "token"
+    squares: int = 8
     samples: int = 512
     seed: int = 0
     error_floor: float = 0.01
@@ -38,7 +42,7 @@ class _Surrogate(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("unit", self.unit, ("token", "word"))
-        for option, lowest in (("samples", 2), ("seed", 0)):
+        for option, lowest in (("squares", 1), ("samples", 2), ("seed", 0)):
             value = getattr(self, option)
             if not (isinstance(value, int) and value >= lowest):
                 raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
@@ -62,7 +66,7 @@ class _Surrogate(Method):
             ) as case,
             torch.no_grad(),
         ):
-            players, place = _players(case, self.unit), _units_of_features(case)
+            players, place = _players(case, self.unit, self.squares), _units_of_features(case)
             scores = torch.zeros(players.shape, dtype=torch.float64)
             sampling, forwards = torch.zeros(len(scores), dtype=torch.float64), case.forwards.clone()
             for row, player in enumerate(players):
@@ -124,14 +128,15 @@ class KernelShap(_Surrogate):
 
     Args:
         baseline: Name of the baseline x' that absent units are at, or a :class:`Baseline`.
-        unit: What is absent as a whole: ``token`` or ``word`` (its tokens share its score evenly).
+        unit: What of a text is absent as a whole: ``token`` or ``word`` (its tokens share its score evenly).
+        squares: Of an image: squares a side that are absent as a whole (their locations share their score evenly).
         samples: Coalitions read for each text, at one forward pass each; at least four a unit.
         seed: Of the coalitions: of every text, so that a text has the scores that it has alone.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
         internal_batch_size: Coalitions in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
 
     Raises:
-        ValueError: If an option is out of its range; the message names it.
+        ValueError: If an option is out of its range; when called, if the layer has more than 2,048 units.
         ImportError: When called without Captum.
     """
 
@@ -159,7 +164,8 @@ class Lime(_Surrogate):
 
     Args:
         baseline: Name of the baseline x' that absent units are at, or a :class:`Baseline`.
-        unit: What is absent as a whole: ``token`` or ``word`` (its tokens share its score evenly).
+        unit: What of a text is absent as a whole: ``token`` or ``word`` (its tokens share its score evenly).
+        squares: Of an image: squares a side that are absent as a whole (their locations share their score evenly).
         samples: Coalitions read for each text, at one forward pass each; at least four a unit.
         seed: Of the coalitions: of every text, so that a text has the scores that it has alone.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
@@ -167,7 +173,7 @@ class Lime(_Surrogate):
         kernel_width: Width w of the kernel exp(−d² / 2w²), d the cosine distance of a coalition to x.
 
     Raises:
-        ValueError: If an option is out of its range; the message names it.
+        ValueError: If an option is out of its range; when called, if the layer has more than 2,048 units.
         ImportError: When called without Captum.
     """
 
@@ -207,21 +213,34 @@ class _Model:
         return self.found.coefficients
 
 
-def _players(case: Case, unit: str) -> Tensor:
+def _players(case: Case, unit: str, squares: int) -> Tensor:
     """Return which player each unit belongs to, long ``(N, T)``: -1 for those that no coalition makes absent."""
     assert case.baselines is not None
     units: Units = case.units
     moves = (case.per_unit((case.inputs != case.baselines).to(case.inputs.dtype)) > 0).cpu() & ~units.padding
-    if unit == "word" and units.kind == "token":
-        words = torch.tensor([[-1 if word is None else word for word in row] for row in units.word_ids])
-        first = torch.arange(moves.shape[1]) + words.max() + 1
-        words = torch.where(words < 0, first, words)  # a special token stands for itself
-    else:
-        words = torch.arange(moves.shape[1]).expand(moves.shape)
-    there = torch.zeros(len(moves), int(words.max()) + 1, dtype=torch.long).scatter_reduce(
-        1, words, moves.long(), reduce="amax"
-    )
-    return (there.cumsum(dim=1) - 1).gather(1, words).masked_fill(~moves, -1)
+    groups = _groups(units, unit, squares)
+    alone = torch.arange(moves.shape[1]) + groups.max() + 1
+    groups = torch.where(groups < 0, alone, groups)
+    there = torch.zeros(len(moves), int(groups.max()) + 1, dtype=torch.long)
+    there = there.scatter_reduce(1, groups, moves.long(), reduce="amax")
+    if int(there.sum(dim=1).max()) > MOST_UNITS:
+        raise ValueError(
+            f"`layer={case.layer!r}` has {int(there.sum(dim=1).max())} units that can be absent, and a surrogate of so "
+            f"many needs four times as many coalitions: attribute to a layer with at most {MOST_UNITS}."
+        )
+    return (there.cumsum(dim=1) - 1).gather(1, groups).masked_fill(~moves, -1)
+
+
+def _groups(units: Units, unit: str, squares: int) -> Tensor:
+    """Return which units are absent together, long ``(N, T)``: a number of each group, -1 for a unit on its own."""
+    if units.grid is not None:
+        height, width = units.grid
+        place = (~units.special).cumsum(dim=1) - 1
+        square = (place // width * squares // height) * squares + place % width * squares // width
+        return square.masked_fill(units.special, -1)
+    if units.kind == "token" and unit == "word":
+        return torch.tensor([[-1 if word is None else word for word in row] for row in units.word_ids])
+    return torch.full(units.padding.shape, -1)
 
 
 def _units_of_features(case: Case) -> Tensor:

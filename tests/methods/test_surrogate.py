@@ -7,11 +7,14 @@ import captum.attr
 import pytest
 import torch
 from tiny import LONG, VOCABULARY, Bag, BagTask, MeanPooled, MeanPooledTask, bag_task, batch_of, classifier, wordpiece
+from tiny_images import images_of, model_of
 from torch import nn
 
 from lightning_interpret import Attribution, GradientTimesInput, KernelShap, Lime
 from lightning_interpret.tasks import Layout, find_task
+from lightning_interpret.units import Units
 
+DEEPER = {"resnet": "resnet.encoder.stages.0", "vit": "vit.layers.0"}
 BOTH = pytest.mark.parametrize("method", [KernelShap, Lime], ids=lambda method: method.name)
 
 
@@ -209,6 +212,38 @@ def test_units_lie_where_the_layout_says(method):
 
 
 @BOTH
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_squares_of_an_image_are_absent_as_a_whole(method, name):
+    model, batch = model_of(name), images_of()
+    record = method(baseline="zero", squares=3)(model, batch, find_task(model))
+    assert record.forwards.tolist() == [2 + 2**9] * 2
+    pixels = record.scores.view(2, 32, 32)
+    assert [len(row.unique()) for row in record.scores] == [9, 9]
+    assert torch.equal(pixels[:, 0, 0], pixels[:, 10, 10])
+    assert not torch.equal(pixels[:, 10, 10], pixels[:, 11, 10])
+    deeper = method(baseline="zero", squares=2)(model, batch, find_task(model), layer=DEEPER[name])
+    if method is KernelShap:
+        assert float(record.relative_error.max()) < 1e-5
+        assert float(deeper.relative_error.max()) < 1e-5
+    grid = deeper.scores[~deeper.units.special].view(2, -1)
+    assert [len(row.unique()) for row in grid] == [4, 4]
+    if name == "vit":
+        assert deeper.forwards.tolist() == [deeper.forwards[0].item()] * 2
+        assert deeper.scores[:, 0].abs().min() > 0  # CLS is no square: it is absent on its own
+
+
+@BOTH
+def test_a_layer_of_too_many_units_is_refused(method):
+    model, batch = Bag(nn.Linear(6, 6)), batch_of(wordpiece())
+    wide = BagTask(wordpiece())
+    wide.layout = lambda module, batch, features, layer: Layout(
+        Units.features(len(features), 2049), lambda values: values.flatten(1)[:, 6:7].expand(-1, 2049)
+    )
+    with pytest.raises(ValueError, match=r"`layer='embedding'` has 2049 units .* with at most 2048"):
+        method()(model, batch, wide)
+
+
+@BOTH
 def test_a_text_without_content_has_nothing_to_explain(method):
     model, task = Bag(), bag_task()
     record = method()(model, batch_of(task.tokenizer, ["", "a film"]), task)
@@ -279,6 +314,7 @@ def test_without_captum_the_extra_is_named(method, monkeypatch):
     [
         ({"unit": "words"}, r"`unit='words'` does not exist\. Did you mean 'word'"),
         ({"samples": 1}, r"`samples=1` must be a whole number of at least 2"),
+        ({"squares": 0}, r"`squares=0` must be a whole number of at least 1"),
         ({"seed": -1}, r"`seed=-1` must be a whole number of at least 0"),
         ({"kernel_width": 0}, r"`kernel_width=0` must be positive"),
     ],
