@@ -13,8 +13,8 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from lightning_interpret import ImageClassification, IntegratedGradients, SaliencyMonitor
 from lightning_interpret.data import ShapesDataset
 
-EPOCHS = 6
-train, val = ShapesDataset(1500, image_size=48, seed=0), ShapesDataset(200, image_size=48, seed=1)
+EPOCHS = 5
+train, val = ShapesDataset(1200, image_size=48, seed=0), ShapesDataset(200, image_size=48, seed=1)
 # yours: ImageClassification(labels, processor="microsoft/resnet-50")
 task = ImageClassification(train.shapes, processor=train.processor)
 
@@ -60,7 +60,7 @@ if __name__ == "__main__":
         callbacks=[SaliencyMonitor(task=task)],
     )
     loader = DataLoader(val, batch_size=50)
-    trainer.fit(model, DataLoader(train, batch_size=32, shuffle=True), loader)
+    trainer.fit(model, DataLoader(train, batch_size=24, shuffle=True), loader)
     print({name: round(float(value), 4) for name, value in trainer.callback_metrics.items()})
 
     batch = next(iter(loader))

@@ -15,7 +15,7 @@ from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
 from lightning_interpret.names import choose
-from lightning_interpret.tasks import OUTPUTS, Task
+from lightning_interpret.tasks import OUTPUTS, Task, batches
 
 
 class SaliencyMonitor(Monitor):
@@ -107,9 +107,19 @@ class SaliencyMonitor(Monitor):
     def explain(
         self, module: LightningModule, batch: Any, task: Task
     ) -> Iterable[AttributionRow | tuple[AttributionRow, ...]]:
-        """Return the attributions of a batch, one a row; of a sweep, one for each layer."""
+        """Return the attributions of a batch, one a row; of a sweep, one for each layer.
+
+        Raises:
+            ValueError: If there is not one target an example.
+        """
         found = self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
-        return zip(*found.values(), strict=True) if isinstance(found, dict) else found
+        rows = list(zip(*found.values(), strict=True)) if isinstance(found, dict) else list(found)
+        if len(rows) != (examples := batches.batch_size(batch)):
+            raise ValueError(
+                f"`which={self.which!r}` has {len(rows)} targets in {examples} examples, and a Monitor shows one an "
+                "example: explain 'predicted' or a named class."
+            )
+        return rows
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""

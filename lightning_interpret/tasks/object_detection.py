@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_interpret.names import choose
+from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import OUTPUTS, Targets
 from lightning_interpret.tasks.classification import parse_which
 from lightning_interpret.tasks.images import ImageTask
 from lightning_interpret.tasks.transformer import BOXES, call
+
+SIDES = ("left", "top", "right", "bottom")
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,16 @@ class BoxTargets(Targets):
 
     Attributes:
         query: Long ``(N,)``, which of the model's queries has the box.
+        side: Which of ``SIDES`` is explained, or None for the class.
     """
 
     query: Tensor
+    side: int | None = None
 
     def at(self, rows: Tensor) -> BoxTargets:
         """Return the targets of the given rows, for a batch in which each row stands once and in that order."""
         own = super().at(rows)
-        return BoxTargets(own.example, own.index, own.against, own.contrast, own.name, self.query[rows])
+        return BoxTargets(own.example, own.index, own.against, own.contrast, own.name, self.query[rows], self.side)
 
 
 class ObjectDetection(ImageTask):
@@ -43,7 +48,9 @@ class ObjectDetection(ImageTask):
     * ``all``: every box at least as probable as ``threshold``, with its most probable class;
     * ``gold``: for each gold box the query whose box overlaps most with it, with the gold class;
     * a label: the box of each image that is most probably of it; a contrast ``A-B`` is that box's score as A less that
-      as B.
+      as B;
+    * any of the first four with a side, ``predicted left`` (or ``top``, ``right``, ``bottom``): not the class of those
+      boxes, but where that side of them is, as a share of the image's width or height.
 
     ``margin`` subtracts the score of no object. Gold boxes are a list in the batch, one mapping an image with
     ``class_labels`` ``(K,)`` and ``boxes`` ``(K, 4)``: centre x and y, width and height, as shares of the image's.
@@ -111,6 +118,7 @@ class ObjectDetection(ImageTask):
     def resolve(self, logits: Tensor, batch: Any, which: str) -> BoxTargets:
         """Return one target a box; what ``margin`` subtracts is no object."""
         probabilities = self.probabilities(logits)
+        which, side = self._side(which)
         classes = probabilities.shape[2]
         labels, example = self.label_names(classes), torch.arange(len(logits), device=logits.device)
         against = None
@@ -133,14 +141,23 @@ class ObjectDetection(ImageTask):
             query = probabilities[..., first].argmax(dim=1)
             index = torch.full_like(query, first)
             against = None if second is None else torch.full_like(query, second)
-        nothing = torch.full_like(index, classes)
-        names = tuple(labels[i] for i in index.tolist()) if against is None else (which,) * len(index)
-        return BoxTargets(example, index, nothing if against is None else against, against is not None, names, query)
+        names = [labels[i] for i in index.tolist()] if against is None else [which] * len(index)
+        if side is not None:
+            names = [f"{name} {SIDES[side]}" for name in names]
+        contrast = against is not None
+        against = torch.full_like(index, classes) if against is None else against
+        return BoxTargets(example, index, against, contrast, tuple(names), query, side)
 
     def score(self, logits: Tensor, targets: Targets, output: str) -> Tensor:
-        """Return the class scores of the targets' queries, ``(N,)``, in at least single precision."""
+        """Return the class scores of the targets' queries, ``(N,)``, in at least single precision; or their sides."""
         choose("output", output, OUTPUTS)
         assert isinstance(targets, BoxTargets)
+        if targets.side is not None:
+            if output != "logit":
+                raise ValueError(
+                    f"`output={output!r}` is of a class: the {SIDES[targets.side]} of a box has 'logit' alone."
+                )
+            return corners(logits[targets.example, targets.query, -4:])[:, targets.side]
         scores = self._scores(logits)[targets.example, targets.query]
         if output == "log_prob":
             scores = F.logsigmoid(scores) if self._alone(logits) else scores.log_softmax(dim=1)
@@ -176,6 +193,19 @@ class ObjectDetection(ImageTask):
         classes = [part["class_labels"].tolist() for part in gold]
         names = {k: str(k) for k in {k for row in classes for k in row}} | dict(enumerate(self._labels or ()))
         return tuple(", ".join(names[k] for k in row) or None for row in classes)
+
+    def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
+        """Raise for a module without a model to read, a class that does not exist, a baseline that cannot be made."""
+        super().check(module, self._side(which)[0], baseline)
+
+    def _side(self, which: str) -> tuple[str, int | None]:
+        """Return which boxes are meant, and which side of them."""
+        boxes, _, side = which.rpartition(" ")
+        if not boxes or side not in SIDES or which in (self._labels or ()):
+            return which, None
+        if boxes not in (*self.groups, *(self._labels or (boxes,))):
+            raise ValueError(unknown("which", boxes, [*self.groups, *(self._labels or ())]))
+        return boxes, SIDES.index(side)
 
     def _matched(self, logits: Tensor, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Return image, query and class of each gold box; of queries without overlap the most probable one."""

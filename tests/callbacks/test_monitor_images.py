@@ -58,3 +58,10 @@ def test_images_are_explained_at_validation_time(tmp_path, name, options, object
     _, without = fitted(tmp_path / "without", name, [], objects)
     for weight, other in zip(module.parameters(), without.parameters(), strict=True):
         assert torch.equal(weight, other)
+
+
+def test_a_monitor_shows_one_box_an_image(tmp_path):
+    monitor = SaliencyMonitor(which="gold")
+    with pytest.warns(UserWarning, match=r"`which='gold'` has 2 targets in 1 examples, and a Monitor shows one"):
+        trainer, _ = fitted(tmp_path, "yolos", [monitor], (2, 2))
+    assert trainer.callback_metrics["interpret/saliency/failures"] == 3

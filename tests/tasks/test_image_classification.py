@@ -7,6 +7,7 @@ from PIL import Image
 from tiny import wordpiece
 from tiny_images import images_of, model_of
 from torch import nn
+from transformers import ViTImageProcessor
 
 from lightning_interpret import Baseline, ImageClassification, IntegratedGradients, SequenceClassification
 from lightning_interpret.data import ShapesDataset
@@ -172,6 +173,12 @@ def test_a_processor_says_what_it_did():
     assert ImageClassification(processor=Processor()).normalisation == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
     with pytest.raises(ValueError, match="says no `image_mean` and `image_std`"):
         _ = ImageClassification(processor={"size": 224}).normalisation
+
+
+def test_a_processor_may_be_the_name_of_one(tmp_path):
+    ViTImageProcessor(image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.2, 0.2]).save_pretrained(tmp_path)
+    task = ImageClassification(processor=str(tmp_path))
+    assert task.normalisation == ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,19 @@ def test_scores(which, output, expected):
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-4)
 
 
+def test_the_side_of_a_box_is_a_target_too():
+    found = TASK.resolve(LOGITS, BATCH, "predicted bottom")
+    assert found.name == ("dog bottom", "cat bottom")
+    torch.testing.assert_close(TASK.score(LOGITS, found, "logit"), torch.tensor([0.7, 0.8]))
+    torch.testing.assert_close(TASK.score(LOGITS[[1]], found.at(torch.tensor([1])), "logit"), torch.tensor([0.8]))
+    assert resolved("cat left") == [(0, 0, "cat left"), (1, 2, "cat left")]
+    with pytest.raises(ValueError, match="`output='prob'` is of a class: the bottom of a box has 'logit' alone"):
+        TASK.score(LOGITS, found, "prob")
+    with pytest.raises(ValueError, match=r"`which='cta'` does not exist\. Did you mean 'cat'"):
+        TASK.check(model_of("yolos"), "cta top", None)
+    assert ObjectDetection(["top", "to the left"]).resolve(LOGITS, BATCH, "to the left").name == ("to the left",) * 2
+
+
 def test_classes_that_are_scored_by_themselves():
     """As many scores as labels: sigmoids, and no object is a logit of 0."""
     task = ObjectDetection(["cat", "dog", "bird"])
@@ -170,9 +183,10 @@ def test_one_call_explains_all_boxes_as_each_alone(name, output):
 
 
 @pytest.mark.parametrize("layer", ["pixel_values", "vit.encoder.layer.0", "vit.layernorm"])
-def test_scores_sum_to_the_target_of_each_box(layer):
+@pytest.mark.parametrize("which", ["gold", "gold top"])
+def test_scores_sum_to_the_target_of_each_box(layer, which):
     model, batch = model_of("yolos"), images_of(boxes=True, objects=(2, 2))
-    record = IntegratedGradients("zero")(model, batch, find_task(model), layer=layer, which="gold")
+    record = IntegratedGradients("zero")(model, batch, find_task(model), layer=layer, which=which)
     assert len(record) == 4
     assert record.cut
     assert all(record.converged)
