@@ -88,7 +88,7 @@ class Bench:
         self.task = module.interpret_task()
         self.task.references = self._encode(texts[:16])
         self.batches = [self._encode(texts[i : i + 16]) for i in range(0, len(texts), 16)]
-        self.warm_up = self._encode(texts[:2])  # what is done once: the trial of the layer, caches, imports
+        self.warm_up = self._encode(texts[:1])  # what is done once: the trial of the layer, caches, imports
         self.target = [
             self._logits(batch["input_ids"], batch["attention_mask"]).argmax(dim=1) for batch in self.batches
         ]
