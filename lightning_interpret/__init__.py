@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_interpret.methods import (
         DeepLift,
         DifferenceMap,
+        ExpectedGradients,
         Gradient,
         GradientTimesInput,
         IntegratedGradients,
@@ -33,6 +34,7 @@ _ROOMS = {
     "Baseline": "functional.baselines",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
+    "ExpectedGradients": "methods",
     "Gradient": "methods",
     "GradientTimesInput": "methods",
     "ImageClassification": "tasks",
@@ -58,6 +60,7 @@ __all__ = [
     "Baseline",
     "DeepLift",
     "DifferenceMap",
+    "ExpectedGradients",
     "Gradient",
     "GradientTimesInput",
     "ImageClassification",

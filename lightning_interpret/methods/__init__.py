@@ -3,6 +3,7 @@
 from lightning_interpret.methods.base import METHODS, Method
 from lightning_interpret.methods.deep_lift import DeepLift
 from lightning_interpret.methods.difference_map import DifferenceMap
+from lightning_interpret.methods.expected_gradients import ExpectedGradients
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
@@ -15,6 +16,7 @@ __all__ = [
     "METHODS",
     "DeepLift",
     "DifferenceMap",
+    "ExpectedGradients",
     "Gradient",
     "GradientTimesInput",
     "IntegratedGradients",

@@ -23,6 +23,7 @@ class Method(ABC):
     """A way to attribute a prediction, with its options. Subclasses with a ``name`` are registered under it."""
 
     name: ClassVar[str]
+    distribution: ClassVar[bool] = False  # whether it averages over a distribution of baselines
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -83,8 +84,13 @@ class Method(ABC):
             value = getattr(self, option, None)
             if value is not None and not value > 0:
                 raise ValueError(f"`{option}={value!r}` must be positive.")
-        if hasattr(self, "baseline"):
-            Baseline.ensure(self.baseline)
+        used = self.baseline_used
+        if used is not None and (used.kind == "distribution") != self.distribution:
+            able = [name for name, method in METHODS.items() if method.distribution == (used.kind == "distribution")]
+            what = "a distribution of baselines" if used.kind == "distribution" else "one baseline"
+            raise ValueError(
+                f"`baseline={used.name!r}`: {self.name} takes no such baseline; {what} is of {', '.join(able)}."
+            )
 
     @property
     def baseline_used(self) -> Baseline | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lightning_interpret.explanations import Attribution, Units
 from lightning_interpret.functional import path
-from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.features import features, same_layer
+from lightning_interpret.functional.baselines import CONFIDENT, Baseline
+from lightning_interpret.functional.features import Features, features, same_layer
+from lightning_interpret.methods.absent import absent
 from lightning_interpret.tasks import Targets, Task, batches
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 TOKENS_A_PASS = {"cpu": 2048, "cuda": 4096}
 #: Locations of images in one pass: of 224 x 224 pixels each 2 images on a CPU, and 41 on a GPU.
 LOCATIONS_A_PASS = {"cpu": 2**17, "cuda": 2**21}
+
+#: How the note begins on a row whose baseline is itself classified with a probability of ``CONFIDENT``.
+CLASSIFIED = "the baseline is itself classified as"
 
 
 @dataclass
@@ -37,6 +41,8 @@ class Case:
         baseline_target: F(x; h := h(x')), ``(N,)``, or None.
         cut: Whether F(x; h := h(x')) is F(x'), or None.
         forwards: ``(N,)``, forward passes without a gradient that each row took.
+        gradients: ``(N,)``, gradients that its baseline took.
+        references: h(x') of each baseline of a distribution, ``(N, R, *shape)``, or None.
         chunk: Points in one pass.
         order: The rows by their padding, so that those of a pass have as little of it as can be.
         per_unit: Sums values ``(M, *shape)`` to one a unit, ``(M, T)``.
@@ -59,6 +65,8 @@ class Case:
     baselines: Tensor | None = None
     baseline_target: Tensor | None = None
     cut: bool | None = None
+    gradients: Tensor | int = 0
+    references: Tensor | None = None
 
     def to_units(self, contributions: Tensor) -> Tensor:
         """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
@@ -71,7 +79,8 @@ class Case:
     def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
         """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
         zero = torch.zeros(len(self.target), dtype=torch.long)
-        known = self.described | {"gradients": zero, "forwards": self.forwards} | values
+        known = self.described | {"forwards": self.forwards} | values
+        known["gradients"] = values.get("gradients", zero) + self.gradients
         return Attribution(
             scores=scores,
             target=self.target.double(),
@@ -178,41 +187,94 @@ def open_case(
         )
         if baseline is not None:
             with torch.no_grad():
-                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs)
+                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs, predicted)
         yield case
 
 
 def _read_baseline(
     case: Case,
-    opened: Any,
+    opened: Features,
     module: nn.Module,
     batch: Any,
     task: Task,
     words: str,
     shape: tuple[int, ...],
-    forward: Any,
+    forward: Callable[[], Tensor],
     baseline: Baseline,
     inputs: Tensor,
+    predicted: Sequence[str],
 ) -> None:
-    """Fill in h(x'), F(x; h := h(x')) and whether that is F(x').
+    """Fill in h(x'), F(x; h := h(x')), whether that is F(x'), and how decided the model is at x'.
 
     One x' gives the baseline of every layer: a deeper layer's is what it returns while the word embeddings are those
     of x'. Where the layer is not a cut of the graph (something passes it by), the sum of attributions to it can only be
     F(x) − F(x; h := h(x')), and that is its target.
     """
+    with ExitStack() as stack:
+        embedded, embeddings = opened, inputs
+        if case.layer != words:
+            embedded, _, embeddings = stack.enter_context(features(module, words, forward, units=shape))
+            case.forwards = case.forwards + 1
+        found = absent(
+            module, batch, task, baseline, embeddings, put=embedded.put, predicted=predicted, chunk=case.chunk
+        )
+        many = found.features.shape[1]
+        read = []
+        flat = found.features.flatten(0, 1)
+        for rows in torch.arange(len(flat)).split(len(flat) if many == 1 else case.chunk):
+            some = batch if many == 1 else task.take(batch, rows // many)
+            read.append(
+                _at(case.layer == words, opened, embedded, flat[rows], lambda some=some: task.logits(module, some))
+            )
+    reference, logits, at_baseline = (torch.cat(each) for each in zip(*read, strict=True))
+    case.forwards = case.forwards + (many if case.layer == words else 2 * many)
+    case.gradients = found.gradients[case.targets.example.cpu()]
     if case.layer == words:
-        reference = task.baseline(module, batch, inputs, baseline)
-        logits = opened.put(reference, forward)
-        case.cut, case.forwards = True, case.forwards + 1
+        case.cut = True
     else:
-        with features(module, words, forward, units=shape) as (embedded, _, embeddings):
-            absent = task.baseline(module, batch, embeddings, baseline)
-            at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))
-        logits = opened.put(reference, forward)
         gap = (logits - at_baseline).abs().max() / at_baseline.abs().max().clamp(min=1e-6)
-        case.cut, case.forwards = bool(gap < 1e-4), case.forwards + 3
-    case.baselines = _in_single_precision(reference)[case.targets.example]
-    case.baseline_target = task.score(logits, case.targets, case.output)
+        case.cut = bool(gap < 1e-4)
+    at = _in_single_precision(reference).unflatten(0, (-1, many))[case.targets.example]
+    targets = [task.score(logits[r::many], case.targets, case.output) for r in range(many)]
+    case.baseline_target = torch.stack(targets).double().mean(dim=0).to(targets[0])
+    if baseline.kind == "distribution":
+        case.references, spread = at, torch.stack(targets).double().std(dim=0, unbiased=False)
+        case.described["baseline_spread"] = spread
+    else:
+        case.baselines = at[:, 0]
+    _describe(case, task, at_baseline.unflatten(0, (-1, many)), found.notes)
+
+
+def _at(
+    own: bool, opened: Features, embedded: Features, absent: Tensor, forward: Callable[[], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return h(x'), the logits at h := h(x'), and those at x'."""
+    if own:
+        logits = opened.put(absent, forward)
+        return absent, logits, logits
+    at_baseline, reference = opened.read(lambda: embedded.put(absent, forward))
+    return reference, opened.put(reference, forward), at_baseline
+
+
+def _describe(case: Case, task: Task, logits: Tensor, notes: Sequence[tuple[str, ...]]) -> None:
+    """Add the entropy of the predictions at x', from logits ``(B, R, C)``, and a note where they are decided."""
+    rows, (count, many) = case.targets.example.tolist(), logits.shape[:2]
+    known, entropy = task.log_probabilities(logits.flatten(0, 1)), task.entropy(logits.flatten(0, 1))
+    said = [list(each) for each in notes]
+    if entropy is None:
+        why = "the model gives no probabilities of several classes"
+        case.described["reasons"] = case.described["reasons"] | {"baseline_entropy": why}
+    else:
+        case.described["baseline_entropy"] = entropy.double().reshape(count, many).mean(dim=1)[case.targets.example]
+    if known is not None:
+        likely = known.double().exp().unflatten(0, (count, many)).mean(dim=1)
+        largest, names = likely.amax(dim=1).tolist(), task.names(likely)
+        for each, share, name in zip(said, largest, names, strict=True):
+            if share >= CONFIDENT:
+                each.append(
+                    f"{CLASSIFIED} {name!r} with probability {share:.2f}: what the scores explain is the way from there"
+                )
+    case.described["notes"] = tuple((*case.described["notes"][i], *said[of]) for i, of in enumerate(rows))
 
 
 def _without_padding(

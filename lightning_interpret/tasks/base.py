@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from lightning_interpret.explanations import Units
-from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.baselines import Baseline, entropy
 from lightning_interpret.functional.features import same_layer
 from lightning_interpret.functional.layers import levels
 from lightning_interpret.functional.trace import trace
@@ -140,6 +141,14 @@ class Task(ABC):
         """Return the baseline that is meant: the task's own for ``default``, else the one given."""
         return self.default_baseline if baseline.kind == "default" else baseline
 
+    def content(self, batch: Any, features: Tensor, keep_special: bool = True) -> Tensor:
+        """Return what of :meth:`layer`'s output x' replaces, bool: places ``(B, T)``, or by default all, ``(B,)``.
+
+        Baselines that are found, or drawn from references, are made of it: places are as good as one another (tokens),
+        so that a reference's content is laid on them again and again; without places a reference is taken as it is.
+        """
+        return torch.ones(len(features), dtype=torch.bool, device=features.device)
+
     @abstractmethod
     def names(self, logits: Tensor) -> tuple[str, ...]:
         """Return the name of what is predicted for each example."""
@@ -151,6 +160,35 @@ class Task(ABC):
     @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""
+
+    def log_probabilities(self, logits: Tensor) -> Tensor | None:
+        """Return the log of the classes' probabilities, ``(B, C)``; None (default) where there are none."""
+        return None
+
+    def entropy(self, logits: Tensor) -> Tensor | None:
+        """Return the entropy of each prediction as a share of log C, ``(B,)``; None without probabilities."""
+        known = self.log_probabilities(logits)
+        return None if known is None else entropy(known)
+
+    def with_references(self, references: Any) -> Self:
+        """Return this task with other reference examples; the task itself stays as it is."""
+        task = copy(self)
+        task.references = references
+        return task
+
+    def need_references(self, baseline: Baseline) -> Any:
+        """Return the reference examples that a baseline is drawn from.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.references is None:
+            raise ValueError(
+                f"`baseline={baseline.name!r}` is drawn from reference examples, and there are none: "
+                "`SaliencyMonitor(references=...)` reads them from the training data; else give "
+                "`explain(..., references=[texts])`, `--references FILE`, or `task.with_references(batch)`."
+            )
+        return self.references
 
     def boxes(self, logits: Tensor, targets: Targets) -> tuple[tuple[float, float, float, float], ...] | None:
         """Return the box of each target, ``(x0, y0, x1, y1)`` as shares of width and height; None without boxes."""

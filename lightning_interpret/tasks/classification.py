@@ -106,6 +106,12 @@ class Classification(Task):
             picked = picked - scores.gather(1, targets.against[:, None]).squeeze(1)
         return picked
 
+    def log_probabilities(self, logits: Tensor) -> Tensor | None:
+        """Return the log of the softmax, in at least single precision; None of one score, or of several predictions."""
+        if logits.dim() != 2 or logits.shape[1] == 1:
+            return None
+        return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=1)
+
     def names(self, logits: Tensor) -> tuple[str, ...]:
         """Return the name of the highest class of each example."""
         labels = self.label_names(logits.shape[1])

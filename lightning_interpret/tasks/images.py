@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.explanations import Units
-from lightning_interpret.functional.baselines import Baseline, blur
+from lightning_interpret.functional.baselines import FOUND, Baseline, blur
 from lightning_interpret.functional.features import PIXELS
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import Layout
@@ -156,12 +156,14 @@ class ImageTask(Classification):
             self.model_in(module)
         if self._labels is not None and which not in self.groups:
             parse_which(which, self._labels)
-        if baseline is not None:
+        if baseline is not None and baseline.drawn:
+            self.need_references(baseline)
+        elif baseline is not None and baseline.kind not in FOUND:
             self._refuse(self.baseline_for(baseline))
 
     def _refuse(self, baseline: Baseline) -> None:
         if baseline.kind not in KINDS:
-            raise ValueError(f"`baseline={baseline.kind!r}` is of texts: an image has {', '.join(KINDS)}.")
+            raise ValueError(f"`baseline={baseline.kind!r}` is of texts: an image has {', '.join(KINDS + FOUND)}.")
         if baseline.kind == "black" and self.normalisation is None:
             raise ValueError("`baseline='black'` needs the `processor` that the pixels were normalised with: give it.")
         if baseline.kind == "mean" and self.references is None:

@@ -110,11 +110,17 @@ class SequenceClassification(Classification):
         pad = self.tokenizer.pad_token_id
         return torch.ones_like(ids) if pad is None else (ids != pad).long()
 
+    def content(self, batch: Any, features: Tensor, keep_special: bool = True) -> Tensor:
+        """Return the content tokens ``(B, T)``: no padding, and no special tokens where those are kept."""
+        parts = batches.as_mapping(batch)
+        ids, there = self.input_ids(parts), self.attention_mask(parts) != 0
+        return there & ~special_mask(ids, self.tokenizer) if keep_special else there
+
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
         """Return the word embeddings of x': content tokens replaced, special tokens and padding as in x."""
-        parts = batches.as_mapping(batch)
-        ids, padding = self.input_ids(parts), self.attention_mask(parts) == 0
-        absent = ~padding & ~special_mask(ids, self.tokenizer) if baseline.keep_special else ~padding
+        choose("baseline", baseline.kind, [kind for kind in baselines.KINDS if kind not in baselines.FOUND])
+        absent = self.content(batch, features, baseline.keep_special)
+        ids = self.input_ids(batches.as_mapping(batch))
         if baseline.kind == "zero":
             return baselines.fill_features(features, absent, features.new_zeros(features.shape[-1]))
         embed = find_layer(module, self.layer(module))
@@ -139,8 +145,10 @@ class SequenceClassification(Classification):
         if which not in ("predicted", "gold") and self._labels is not None:
             parse_which(which, self._labels)
         kind = None if baseline is None else self.baseline_for(baseline).kind
-        if kind not in (None, "zero", "mean", "text"):
-            self._token_id(module, kind)
+        if baseline is not None and baseline.drawn:
+            self.need_references(baseline)
+        elif kind not in (None, "zero", "mean", "text"):  # the uniform one is looked for from the default
+            self._token_id(module, self.default_baseline.kind if kind == "uniform" else kind)
 
     @cached_property
     def _style(self) -> str:
