@@ -101,6 +101,11 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method, e.g. baseline=mask"
     )
+    parser.add_argument(
+        "--references",
+        metavar="FILE",
+        help="rows (of the training data) for a baseline that is drawn from data, with the columns of the input",
+    )
     parser.add_argument("--layer", help="layer to attribute to (default: the word embeddings)")
     parser.add_argument("--which", default="predicted", help="predicted, gold, a label, or A-B (default: %(default)s)")
     parser.add_argument("--score", default="logit", help="logit, log_prob, prob or margin of it (default: %(default)s)")

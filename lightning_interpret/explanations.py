@@ -149,7 +149,8 @@ class AttributionRow:
         parts = [f"{self.method} of {self.output} of {self.target_name!r} = {self.target:+.4g}"]
         if self.baseline_target is not None:
             spread = "" if self.baseline_spread is None else f" ± {self.baseline_spread:.2g}"
-            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}{spread}")
+            entropy = "" if self.baseline_entropy is None else f" (entropy {self.baseline_entropy:.0%})"
+            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}{spread}{entropy}")
         if self.error is not None and self.relative_error is not None:
             said = "" if self.converged in (True, None) else ", NOT converged"
             partial = "" if self.partial_error is None else f", partial {self.partial_error:.2%}"

@@ -45,6 +45,7 @@ VOCABULARY = len(BERT_SPECIAL) + len(WORDS)
 SHORT = "the player was great ."  # 7 tokens, with the special ones of BERT: 8
 LONG = "he is unaffable and a very good film was not dull"
 TEXTS = (LONG, SHORT)
+REFERENCES = ("a great film", "dull and bad movie .", "the play was not very good", "he is great", "bad")
 
 
 def wordpiece(*, special=BERT_SPECIAL, padding_side="right", **options):
@@ -183,8 +184,9 @@ def batch_of(tokenizer, texts=TEXTS, **options):
 
 
 def bag_task(**options):
-    """A task for :class:`Bag` with its labels."""
-    return BagTask(wordpiece(), ["bad", "dull", "good"], **options)
+    """A task for :class:`Bag` with its labels, and references to draw baselines from."""
+    task = BagTask(wordpiece(), ["bad", "dull", "good"], **options)
+    return task.with_references(batch_of(task.tokenizer, REFERENCES))
 
 
 def write_reviews(path, size, *, seed=0):

@@ -10,9 +10,11 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
+from lightning_interpret.callbacks.probes import Probes, to_module
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
+from lightning_interpret.methods.case import CLASSIFIED
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
@@ -39,6 +41,9 @@ class SaliencyMonitor(Monitor):
             by default the task's, the word embeddings.
         which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        references: How many training examples, spread evenly by their index, a baseline that is drawn from data has.
+            They are read, by index and with the loader's own collate function, once and only if ``method`` has such a
+            baseline; a task that has ``references`` keeps them. Runs without training data take those they evaluate.
         name: Part of every tag; by default ``saliency``.
         task: How module and batch are read; by default the module's own or one inferred from its model.
         tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
@@ -65,6 +70,7 @@ class SaliencyMonitor(Monitor):
         layer: str | list[str] | None = None,
         which: str = "predicted",
         output: Literal["logit", "log_prob", "prob", "margin"] = "logit",
+        references: int = 32,
         name: str | None = None,
         task: Task | None = None,
         tokenizer: Any = None,
@@ -90,19 +96,28 @@ class SaliencyMonitor(Monitor):
             raise ValueError("`layer=[]` names no layer: give a name, a list of names, or 'all'.")
         self.method = method_named(method)
         self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
+        if isinstance(references, bool) or not isinstance(references, int) or references < 1:
+            raise ValueError(f"`references={references!r}` must be a whole number of at least 1.")
+        self.references = references
         self._before: dict[int, torch.Tensor] = {}
+        self._drawn: Any = None  # the batch of references, on the CPU
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the explanations of another entry point, which may be of other data."""
         super().setup(trainer, pl_module, stage)
-        self._before = {}
+        self._before, self._drawn = {}, None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse training data that no references can be read from, before the first step."""
+        if self._draws(self._prepare(trainer, pl_module)):
+            self._reader(trainer)
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a layer, a class or a baseline that does not exist."""
         named = [self.layer] if isinstance(self.layer, str) else self.layer or []
         for layer in named if self.layer != "all" else []:
             find_layer(module, layer)
-        task.check(module, self.which, self.method.baseline_used)
+        task.check(module, self.which, None if self._draws(task) else self.method.baseline_used)
 
     def explain(
         self, module: LightningModule, batch: Any, task: Task
@@ -112,6 +127,12 @@ class SaliencyMonitor(Monitor):
         Raises:
             ValueError: If there is not one target an example.
         """
+        if self._draws(task):
+            if self._drawn is None:
+                reader = self._reader(module.trainer)
+                self._drawn = reader.batch(range(len(reader.indices)), None, task)
+            moved = to_module(self._drawn, module.trainer, module, precision=self.precision, moved=False)
+            task = task.with_references(moved)
         found = self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
         rows = list(zip(*found.values(), strict=True)) if isinstance(found, dict) else list(found)
         if len(rows) != (examples := batches.batch_size(batch)):
@@ -143,7 +164,35 @@ class SaliencyMonitor(Monitor):
                 metrics[what].update(scores, torch.tensor([row.attribution_target], dtype=torch.float64))
         if row.steps is not None:
             metrics["steps"].update(row.steps)
+        classified = next((note for note in row.notes if note.startswith(CLASSIFIED)), None)
+        if classified is not None and row.baseline is not None and not row.baseline.startswith("nearest"):
+            self._say(f"probe {probe}: {classified}. Choose another `baseline`.", once=CLASSIFIED, rank_zero=False)
         before = self._before.get(probe)
         if before is not None and before.shape == scores.shape:
             metrics["drift"].update(scores, before)
         self._before[probe] = scores
+
+    def _draws(self, task: Task) -> bool:
+        """Whether the baseline is drawn from references that are for this Monitor to read."""
+        used = self.method.baseline_used
+        return used is not None and used.drawn and task.references is None
+
+    def _reader(self, trainer: Trainer) -> Probes:
+        """Return what reads the references by index: never the loader, which would draw random numbers."""
+        loaders, what = trainer.train_dataloader, "training"
+        if loaders is None:
+            stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
+            loaders = {"test": trainer.test_dataloaders, "predict": trainer.predict_dataloaders}.get(
+                stage, trainer.val_dataloaders
+            )
+            what = "evaluation"
+            self._say("this run has no training data: the references are of the data that it evaluates.")
+        found = Probes(loaders, self.references)
+        if not found.indexed:
+            assert self.method.baseline_used is not None
+            raise ValueError(
+                f"`baseline={self.method.baseline_used.name!r}` is drawn from the {what} data, which have no indices: "
+                "give `task=task.with_references(batch)`, a data set with `__getitem__` and `__len__`, or a baseline "
+                "such as 'pad'."
+            )
+        return found

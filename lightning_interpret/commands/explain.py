@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,6 +24,8 @@ from lightning_interpret.names import choose, unknown
 from lightning_interpret.report import jsonl
 from lightning_interpret.tasks import OUTPUTS
 from lightning_interpret.tasks.encode import encode, max_tokens
+
+_REFERENCES = 1024  # most rows of a file of references: they are one batch, read for every batch that is explained
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,6 +99,10 @@ class _Explainer:
     def __init__(self, options: argparse.Namespace, method: Method) -> None:
         self.module = load_classifier(options.model).to("cuda" if torch.cuda.is_available() else "cpu")
         self.task, self.method = self.module.interpret_task(), method
+        self.limit = max_tokens(self.module.tokenizer, self.module.model)
+        self.made_by: dict[str, Any] = {}
+        if options.references is not None:
+            self.task = self.task.with_references(self._references(options))
         self.task.check(self.module, options.which, method.baseline_used)
         self.layer, self.which, self.score = options.layer or self.task.layer(self.module), options.which, options.score
         if self.layer == "all":
@@ -104,8 +111,7 @@ class _Explainer:
                 "`lightning_interpret.explain(..., layer='all')` or a SaliencyMonitor with `layer: all`."
             )
         find_layer(self.module, self.layer)
-        self.limit = max_tokens(self.module.tokenizer, self.module.model)
-        self.made_by = {
+        self.made_by |= {
             "model": options.model,
             "weights": fingerprint(self.module),
             "method": method.name,
@@ -114,6 +120,24 @@ class _Explainer:
             "which": self.which,
             "output": self.score,
         }
+
+    def _references(self, options: argparse.Namespace) -> Any:
+        """Return the batch of the references' file; what they are is part of what each line was made by."""
+        columns = {"label_column": options.label_column, "id_column": options.id_column}
+        rows = list(islice(read_rows(options.references, text_column=options.text_column, **columns), _REFERENCES + 1))
+        self.method.check_references(rows)
+        if len(rows) > _REFERENCES:
+            raise ValueError(f"`--references {options.references}` has more than {_REFERENCES} rows: give fewer.")
+        said = "\n".join(f"{row.label}\t{row.text}" for row in rows)
+        self.made_by["references"] = blake2b(said.encode(), digest_size=8).hexdigest()
+        labelled = options.label_column is not None
+        return encode(
+            self.module.tokenizer,
+            [row.text for row in rows],
+            max_length=self.limit,
+            labels=[class_of(row.label, self.module.labels or []) for row in rows] if labelled else None,
+            example_ids=[row.example_id for row in rows],
+        ).to(self.module.device)
 
     def lines(self, rows: list[TextRow], first: int) -> list[dict[str, Any]]:
         """Return one line a row; where the rows fail together, each is tried alone and says why it failed."""

@@ -65,8 +65,8 @@ def expected_gradients(
     """Return the contributions ``(N, *units)`` and their standard errors, of the same shape.
 
     The standard errors are those of neighbouring strata taken together (Cochran, *Sampling Techniques*, 1977, chapter
-    5A.12): Σ (a − b)² over the pairs (a, b) of samples. They count what strata differ by, so that they are too large
-    rather than too small.
+    5A.12): Σ (a − b)² over the pairs (a, b) of samples. They count what strata differ by, so that they are as a rule
+    too large rather than too small.
 
     Args:
         score: The scalar explained, at points of given rows.

@@ -141,20 +141,18 @@ def _uniform(
     put: Callable[[Tensor, Callable[[], Tensor]], Tensor],
     chunk: int,
 ) -> tuple[Tensor, Sequence[tuple[str, ...]], Tensor]:
-    def entropy(points: Tensor, rows: Tensor) -> Tensor:
+    def log_probabilities(points: Tensor, rows: Tensor) -> Tensor:
         some = task.take(batch, rows)
-        found = task.entropy(put(points, lambda: task.logits(module, some)))
+        found = task.log_probabilities(put(points, lambda: task.logits(module, some)))
         if found is None:
-            raise ValueError(
-                "`baseline='uniform'` needs the probabilities of two classes or more: use another baseline."
-            )
+            raise ValueError("`baseline='uniform'` needs probabilities of two classes or more: use another baseline.")
         return found
 
     free = content.reshape(*content.shape, *[1] * (embeddings.dim() - content.dim()))
     begin = replace(task.baseline_for(Baseline("default")), keep_special=baseline.keep_special)
     start = task.baseline(module, batch, embeddings, begin)
     reach = _REACH * torch.where(free, embeddings, 0).flatten(1).norm(dim=1)
-    found, reached, gradients = most_uniform(entropy, start, free, reach, chunk=chunk)
+    found, reached, gradients = most_uniform(log_probabilities, start, free, reach, chunk=chunk)
     missed = "the uniform baseline was not reached: the entropy at x' is {:.1%} of the largest"
     notes = [() if share >= ENOUGH else (missed.format(share),) for share in reached.tolist()]
     return found, notes, gradients.cpu()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lightning_interpret.explanations import Attribution
-from lightning_interpret.functional.baselines import Baseline
+from lightning_interpret.functional.baselines import DRAWN, Baseline
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
@@ -97,3 +97,19 @@ class Method(ABC):
         """The baseline that the method needs, or None."""
         value = getattr(self, "baseline", None)
         return None if value is None else Baseline.ensure(value)
+
+    def check_references(self, references: Sequence[Any]) -> None:
+        """Refuse references that this method would ignore, or none where they are given.
+
+        Raises:
+            ValueError: Either way.
+        """
+        used = self.baseline_used
+        if used is None or not used.drawn:
+            of = "no baseline" if used is None else f"baseline={used.name!r}"
+            raise ValueError(
+                f"`references` are given, but {self.name} with {of} draws from none: leave them out, or set `baseline` "
+                f"to one of {', '.join(DRAWN)}."
+            )
+        if not references:
+            raise ValueError("`references` is empty: give a few dozen training examples.")

@@ -24,6 +24,7 @@ def explain(
     which: str = "predicted",
     output: str = "logit",
     task: Task | None = None,
+    references: Sequence[str] | None = None,
     batch_size: int = 16,
 ) -> Any:
     """Return the attributions of a model's predictions for some texts, one row a text, in their order.
@@ -40,10 +41,11 @@ def explain(
         which: ``predicted``, a label, or a contrast ``A-B``.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         task: How the model is read, where it is no `transformers` classifier.
+        references: Texts (of the training data) for a baseline that is drawn from data, such as ``training_mean``.
         batch_size: Texts in one call of the method.
 
     Raises:
-        ValueError: If there is no text, or a name does not exist.
+        ValueError: If there is no text, a name does not exist, or references are missing or given without a use.
 
     Example::
 
@@ -61,6 +63,9 @@ def explain(
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     limit = max_tokens(tokenizer, model)
     rows: dict[str, list[AttributionRow]] = defaultdict(list)
+    if references is not None:
+        chosen.check_references(list(references))
+        found = found.with_references(encode(tokenizer, list(references), max_length=limit).to(device))
     for start in range(0, len(texts), batch_size):
         batch = encode(tokenizer, texts[start : start + batch_size], max_length=limit).to(device)
         record = chosen(model, batch, found, layer=layer, which=which, output=output)

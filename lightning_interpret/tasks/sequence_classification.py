@@ -118,7 +118,8 @@ class SequenceClassification(Classification):
 
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
         """Return the word embeddings of x': content tokens replaced, special tokens and padding as in x."""
-        choose("baseline", baseline.kind, [kind for kind in baselines.KINDS if kind not in baselines.FOUND])
+        if baseline.kind in baselines.FOUND:
+            raise ValueError(f"`baseline={baseline.name!r}` is made by a method (`open_case`), not by the task.")
         absent = self.content(batch, features, baseline.keep_special)
         ids = self.input_ids(batches.as_mapping(batch))
         if baseline.kind == "zero":

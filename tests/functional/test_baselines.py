@@ -1,8 +1,20 @@
+import math
+
 import pytest
 import torch
 
 from lightning_interpret import Baseline
-from lightning_interpret.functional.baselines import blur, fill_features, fill_tokens, tile_tokens
+from lightning_interpret.functional.baselines import (
+    blur,
+    content_mean,
+    entropy,
+    fill_features,
+    fill_tokens,
+    lay,
+    nearest,
+    pooled,
+    tile_tokens,
+)
 
 IDS = torch.tensor([[2, 5, 6, 7, 3, 0], [2, 8, 3, 0, 0, 0]])
 ABSENT = torch.tensor([[0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 0, 0]]).bool()
@@ -95,3 +107,58 @@ def test_a_blur_is_a_gaussian_of_each_channel_that_goes_on_at_the_edges():
     torch.testing.assert_close(blur(images, sigma), expected / weights)
     flat = torch.full((1, 3, 5, 5), 0.3)
     torch.testing.assert_close(blur(flat, 20.0), flat)  # wider than the image
+
+
+# What is drawn from other examples
+
+
+@pytest.mark.parametrize("name", ["training_mean", "nearest", "distribution", "uniform"])
+def test_names_of_what_is_drawn_or_found(name):
+    assert Baseline.ensure(name).name == name
+    assert Baseline.ensure(name).drawn == (name != "uniform")
+
+
+def test_content_is_laid_on_content_again_and_again_or_cut():
+    features = torch.arange(12.0).reshape(2, 6, 1)
+    others = torch.tensor([[[0.0], [91.0], [0.0], [92.0]], [[70.0], [71.0], [72.0], [73.0]]])
+    other_content = torch.tensor([[0, 1, 0, 1], [1, 1, 1, 1]]).bool()
+    laid = lay(features, ABSENT, others, other_content)
+    assert laid[..., 0].tolist() == [[0, 91, 92, 91, 4, 5], [6, 70, 8, 9, 10, 11]]
+
+
+def test_an_example_without_positions_is_the_other_as_it_is():
+    images, others = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    every = torch.ones(2).bool()
+    assert torch.equal(lay(images, every, others, every), others)
+    torch.testing.assert_close(content_mean(others, every), others.mean(dim=0))
+    torch.testing.assert_close(pooled(others, every), others.flatten(1))
+    filled = fill_features(images, torch.tensor([True, False]), others[0])
+    assert torch.equal(filled[0], others[0])
+    assert torch.equal(filled[1], images[1])
+    with pytest.raises(ValueError, match=r"shape \(3, 5, 5\), the example of \(3, 4, 4\)"):
+        lay(images, every, torch.randn(2, 3, 5, 5), every)
+
+
+def test_means_are_over_the_content():
+    features = torch.randn(2, 6, 3, dtype=torch.float64)
+    torch.testing.assert_close(content_mean(features, ABSENT), (features[0, 1:4].sum(0) + features[1, 1]) / 4)
+    assert torch.equal(pooled(features, ABSENT)[1], features[1, 1])
+    torch.testing.assert_close(pooled(features, ABSENT)[0], features[0, 1:4].mean(0))
+    assert pooled(features, torch.zeros(2, 6).bool()).abs().sum() == 0
+
+
+def test_the_nearest_has_the_largest_cosine_of_those_allowed():
+    inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    others = torch.tensor([[5.0, 0.5], [0.1, 0.0], [-1.0, 1.0]])
+    allowed = torch.tensor([[1, 1, 1], [1, 1, 0]]).bool()
+    assert nearest(inputs, others, allowed).tolist() == [1, 0]
+    assert nearest(inputs, others, torch.tensor([[1, 0, 1], [0, 1, 1]]).bool()).tolist() == [0, 2]
+
+
+def test_entropy_is_a_share_of_the_largest():
+    logits = torch.tensor([[0.0, 0.0, 0.0], [500.0, 0.0, 0.0], [1.0, 1.0, -float("inf")]], dtype=torch.float64)
+    found = entropy(logits.log_softmax(dim=1))
+    assert found.tolist() == pytest.approx([1, 0, math.log(2) / math.log(3)])
+    start = torch.tensor([[300.0, 0.0]], requires_grad=True)
+    (slope,) = torch.autograd.grad(entropy(start.log_softmax(dim=1)).sum(), start)
+    assert bool(slope.isfinite().all())  # where a probability underflows to 0

@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_interpret import (
     Attribution,
+    ExpectedGradients,
     Gradient,
     GradientTimesInput,
     IntegratedGradients,

@@ -6,7 +6,7 @@ import threading
 import numpy
 import pytest
 import torch
-from tiny import Bag, BagTask, batch_of, wordpiece
+from tiny import Bag, BagTask, bag_task, batch_of, wordpiece
 from torch import nn
 
 from lightning_interpret import Gradient, IntegratedGradients
@@ -15,9 +15,10 @@ from lightning_interpret.methods import METHODS as REGISTRY
 from lightning_interpret.tasks import batches
 
 #: Options that make a method quick here; every method of the registry is tried.
-OPTIONS = {"kernel_shap": {"samples": 60}, "lime": {"samples": 60}}
+OPTIONS = {"expected_gradients": {"samples": 4}, "kernel_shap": {"samples": 60}, "lime": {"samples": 60}}
 METHODS = [method(**OPTIONS.get(name, {})) for name, method in REGISTRY.items()]
 METHODS += [REGISTRY["layer_cam"](repaired=True)]
+METHODS += [REGISTRY["integrated_gradients"](baseline=baseline) for baseline in ("uniform", "nearest", "training_mean")]
 
 
 class Stateful(nn.Module):
@@ -42,7 +43,7 @@ class Stateful(nn.Module):
 
 def built(dtype=torch.float32):
     """A module in the middle of training: some gradients accumulated, some parts frozen."""
-    model, task = Bag(Stateful()).to(dtype), BagTask(wordpiece())
+    model, task = Bag(Stateful()).to(dtype), bag_task()
     model.train()
     model.middle.norm.eval()
     model.head.weight.requires_grad_(False)
