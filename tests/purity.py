@@ -129,7 +129,8 @@ def loaders(workers=0, batch_size=4):
 
 
 def saliency(**options):
-    return SaliencyMonitor(IntegratedGradients(steps=4), **options)
+    """Its baseline is drawn from references, so that the training data are read too."""
+    return SaliencyMonitor(IntegratedGradients(steps=4, baseline="training_mean"), references=5, **options)
 
 
 MONITORS: dict[str, Callable[..., Any]] = {"SaliencyMonitor": saliency}
