@@ -25,7 +25,7 @@ from lightning_interpret.report import jsonl
 from lightning_interpret.tasks import OUTPUTS
 from lightning_interpret.tasks.encode import encode, max_tokens
 
-_REFERENCES = 1024  # most rows of a file of references: they are one batch, read for every batch that is explained
+_REFERENCES = 256  # most rows of a file of references: they are one batch, read for every batch that is explained
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,13 +76,7 @@ def absent(
         mean = baselines.content_mean(references.features, references.content)
         return Absent(baselines.fill_features(embeddings, content, mean)[:, None], notes, gradients)
     if baseline.kind == "nearest":
-        allowed = torch.tensor([[name != mine for name in references.classes] for mine in predicted])
-        for row, mine in enumerate(predicted):
-            if not allowed[row].any():
-                raise ValueError(f"`baseline='nearest'`: every reference is of the class {mine!r}; give others too.")
-        inputs = baselines.pooled(embeddings, content)
-        others = baselines.pooled(references.features.to(embeddings), references.content)
-        picked = baselines.nearest(inputs, others, allowed.to(inputs.device))
+        picked = references.nearest(baselines.pooled(embeddings, content), predicted)
         notes = [(references.said(i),) for i in picked.tolist()]
         found = baselines.lay(embeddings, content, references.features[picked], references.content[picked])
         return Absent(found[:, None], notes, gradients)
@@ -103,16 +98,14 @@ class _References:
     @classmethod
     def read(cls, module: nn.Module, task: Task, baseline: Baseline, chunk: int) -> _References:
         batch = task.need_references(baseline)
-        units, layer, read, names = task.units(batch), task.layer(module), [], []
+        units, layer = task.units(batch), task.layer(module)
+        read: list[Tensor] = []
+        names: list[str] = []
         for rows in torch.arange(batches.batch_size(batch)).split(chunk):
-            some, shape = task.take(batch, rows), (len(rows), *units.shape)
-            with features(module, layer, lambda some=some: task.logits(module, some), units=shape) as (
-                _,
-                logits,
-                value,
-            ):
+            forward = partial(task.logits, module, task.take(batch, rows))
+            with features(module, layer, forward, units=(len(rows), *units.shape)) as (_, logits, value):
                 names += task.names(logits)
-            read.append(value)
+                read.append(value)
         at = torch.cat(read)
         content = task.content(batch, at, baseline.keep_special)
         kept = content.reshape(len(at), -1).any(dim=1).nonzero().flatten()
@@ -126,6 +119,15 @@ class _References:
         ]
         some = kept.tolist()
         return cls(at[kept], content[kept], tuple(classes[i] for i in some), tuple(texts[i] for i in some))
+
+    def nearest(self, pooled: Tensor, predicted: Sequence[str]) -> Tensor:
+        """Return for each example the nearest reference that is of another class than what is predicted."""
+        allowed = torch.tensor([[name != mine for name in self.classes] for mine in predicted])
+        for mine, some in zip(predicted, allowed.any(dim=1).tolist(), strict=True):
+            if not some:
+                raise ValueError(f"`baseline='nearest'`: every reference is of the class {mine!r}; give others too.")
+        others = baselines.pooled(self.features.to(pooled), self.content)
+        return baselines.nearest(pooled, others, allowed.to(pooled.device))
 
     def said(self, i: int) -> str:
         return f"the baseline is the nearest reference of another class, {self.classes[i]!r}: {self.texts[i]}"
@@ -143,7 +145,7 @@ def _uniform(
 ) -> tuple[Tensor, Sequence[tuple[str, ...]], Tensor]:
     def log_probabilities(points: Tensor, rows: Tensor) -> Tensor:
         some = task.take(batch, rows)
-        found = task.log_probabilities(put(points, lambda: task.logits(module, some)))
+        found = task.log_probabilities(put(points, partial(task.logits, module, some)))
         if found is None:
             raise ValueError("`baseline='uniform'` needs probabilities of two classes or more: use another baseline.")
         return found

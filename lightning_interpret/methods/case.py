@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -223,9 +224,7 @@ def _read_baseline(
         flat = found.features.flatten(0, 1)
         for rows in torch.arange(len(flat)).split(len(flat) if many == 1 else case.chunk):
             some = batch if many == 1 else task.take(batch, rows // many)
-            read.append(
-                _at(case.layer == words, opened, embedded, flat[rows], lambda some=some: task.logits(module, some))
-            )
+            read.append(_at(case.layer == words, opened, embedded, flat[rows], partial(task.logits, module, some)))
     reference, logits, at_baseline = (torch.cat(each) for each in zip(*read, strict=True))
     case.forwards = case.forwards + (many if case.layer == words else 2 * many)
     case.gradients = found.gradients[case.targets.example.cpu()]

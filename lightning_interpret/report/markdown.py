@@ -70,7 +70,6 @@ def _facts(row: AttributionRow) -> str:
         "gold": row.gold,
         "baseline": row.baseline,
         "baseline target": row.baseline_target,
-        "baseline entropy": None if row.baseline_entropy is None else f"{row.baseline_entropy:.0%} of the largest",
         "error": row.error,
         "relative error": None if row.relative_error is None else f"{row.relative_error:.2%}",
         "partial error": None if row.partial_error is None else f"{row.partial_error:.2%}",

@@ -20,10 +20,14 @@ class Tires(ToyTask):
 
     def __init__(self, error=None, at=float("inf"), *, backward=False):
         super().__init__(wordpiece())
-        self.error, self.at, self.backward, self.calls = error, at, backward, 0
+        self.error, self.at, self.backward, self.seen = error, at, backward, []
+
+    @property
+    def calls(self):
+        return len(self.seen)  # of its copies too: a Monitor explains by a copy that has references
 
     def logits(self, module, batch):
-        self.calls += 1
+        self.seen.append(len(batch))
         logits = super().logits(module, batch)
         if self.calls >= self.at:
             if not self.backward:

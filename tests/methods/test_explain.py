@@ -7,9 +7,11 @@ from torch import nn
 
 import lightning_interpret
 from lightning_interpret import GradientTimesInput, IntegratedGradients, explain
+from lightning_interpret.tasks import find_task
 from lightning_interpret.tasks.encode import encode, max_tokens
 
 MODEL, TOKENIZER = classifier("bert"), wordpiece()
+MEAN = IntegratedGradients(baseline="training_mean")
 
 
 def test_one_text():
@@ -152,3 +154,21 @@ def test_a_model_without_parameters_is_explained():
 
     task = type(bag_task())(wordpiece())
     assert explain(Fixed(), task.tokenizer, "a dull film", task=task).converged == (True,)
+
+
+def test_references_are_texts_for_baselines_that_are_drawn():
+    references = ["a great film", "dull and bad ."]
+    record = explain(MODEL, TOKENIZER, ["a dull film", "good"], method=MEAN, references=references, batch_size=1)
+    task = find_task(MODEL, tokenizer=TOKENIZER).with_references(encode(TOKENIZER, references))
+    for row, text in zip(record, ["a dull film", "good"], strict=True):
+        assert row.scores == pytest.approx(MEAN(MODEL, encode(TOKENIZER, [text]), task)[0].scores, abs=1e-6)
+    assert explain(MODEL, TOKENIZER, "good", method="expected_gradients", references=references).baseline_spread[0] > 0
+
+
+def test_references_of_no_use_are_refused_and_so_is_none_where_they_are_needed():
+    with pytest.raises(ValueError, match="`references` are given, but gradient with no baseline draws from none"):
+        explain(MODEL, TOKENIZER, "good", method="gradient", references=["a film"])
+    with pytest.raises(ValueError, match="`references` is empty"):
+        explain(MODEL, TOKENIZER, "good", method=MEAN, references=[])
+    with pytest.raises(ValueError, match=r"there are none: .*`explain\(\.\.\., references=\[texts\]\)`"):
+        explain(MODEL, TOKENIZER, "good", method=MEAN)
