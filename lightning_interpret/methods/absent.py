@@ -99,11 +99,12 @@ class _References:
     def read(cls, module: nn.Module, task: Task, baseline: Baseline, chunk: int) -> _References:
         batch = task.need_references(baseline)
         units, layer = task.units(batch), task.layer(module)
+        places = units.shape if units.kind == "token" else ()
         read: list[Tensor] = []
         names: list[str] = []
         for rows in torch.arange(batches.batch_size(batch)).split(chunk):
             forward = partial(task.logits, module, task.take(batch, rows))
-            with features(module, layer, forward, units=(len(rows), *units.shape)) as (_, logits, value):
+            with features(module, layer, forward, units=(len(rows), *places)) as (_, logits, value):
                 names += task.names(logits)
                 read.append(value)
         at = torch.cat(read)

@@ -90,6 +90,8 @@ def _facts(row: AttributionRow) -> Iterator[tuple[str, Colour]]:
         yield ("gold is the same", GREY) if right else (f"wrong: gold is {row.gold}", ALARM)
     if row.baseline_target is not None:
         yield f"baseline {row.baseline} = {row.baseline_target:+.4g}", GREY
+    if row.baseline_entropy is not None:
+        yield f"baseline entropy {row.baseline_entropy:.0%}", GREY
     if row.error is not None and row.relative_error is not None:
         yield f"error {row.error:+.2g} ({row.relative_error:.2%})", GREY
     if row.sampling_error is not None:

@@ -70,6 +70,7 @@ def _facts(row: AttributionRow) -> str:
         "gold": row.gold,
         "baseline": row.baseline,
         "baseline target": row.baseline_target,
+        "baseline entropy": None if row.baseline_entropy is None else f"{row.baseline_entropy:.0%} of the largest",
         "error": row.error,
         "relative error": None if row.relative_error is None else f"{row.relative_error:.2%}",
         "partial error": None if row.partial_error is None else f"{row.partial_error:.2%}",
@@ -83,7 +84,8 @@ def _facts(row: AttributionRow) -> str:
         "method": row.method,
         "example": row.example_id,
     }
-    left_out = [name for name in ("sampling error", "absorbed") if facts[name] is None]  # of few methods
+    of_few = ("baseline entropy", "sampling error", "absorbed")
+    left_out = [name for name in of_few if facts[name] is None]
     lines = ([name, escape(_text(value))] for name, value in facts.items() if name not in left_out)
     return table(["what", "value"], lines)
 

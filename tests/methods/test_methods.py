@@ -11,7 +11,6 @@ from torch import nn
 
 from lightning_interpret import (
     Attribution,
-    ExpectedGradients,
     Gradient,
     GradientTimesInput,
     IntegratedGradients,

@@ -2,7 +2,7 @@
 
 from records import row
 
-from lightning_interpret.report import image, markdown, terminal
+from lightning_interpret.report import frame, markdown, terminal
 
 NOTE = "the baseline is itself classified as 'positive' with probability 0.97: what the scores explain is the way ..."
 
@@ -13,11 +13,11 @@ def test_it_is_shown_with_its_note():
     assert NOTE in str(shown)
     assert "entropy 43%" in terminal.render(shown, colour=False)
     assert "| baseline entropy | 43&#37; of the largest |" in markdown.render(shown)
-    assert ("baseline entropy 43%", image._GREY) in list(image._facts(shown))
+    assert ("baseline entropy 43%", frame.GREY) in list(frame._facts(shown))
 
 
 def test_a_record_without_it_says_nothing_of_it():
     shown = row()
     assert "entropy" not in str(shown)
-    assert "entropy" not in "".join(text for text, _ in image._facts(shown))
+    assert "entropy" not in "".join(text for text, _ in frame._facts(shown))
     assert "entropy" not in markdown.render(shown)
