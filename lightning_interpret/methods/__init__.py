@@ -8,6 +8,7 @@ from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
 from lightning_interpret.methods.layer_cam import LayerCam
+from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
 from lightning_interpret.methods.odam import Odam
 from lightning_interpret.methods.surrogate import KernelShap, Lime
 from lightning_interpret.names import choose
@@ -22,6 +23,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "LayerCam",
+    "LayerwiseRelevance",
     "Lime",
     "Method",
     "Odam",

@@ -1,0 +1,262 @@
+"""Which function of torch is met by which rule.
+
+A function that is not named here, called with a tensor that is explained, is refused if its output has a gradient.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_interpret.functional.relevance import attention, recurrent, rules
+from lightning_interpret.functional.relevance.calls import bind, map_tensors, name_of, tensors_in
+from lightning_interpret.functional.relevance.scope import Scope
+
+Handler = Callable[[Scope, Any, tuple, dict[str, Any]], Any]
+
+#: Linear in the tensors that are explained, without constants of their own; or piecewise so (a maximum over elements,
+#: a norm), where Euler's theorem keeps the sum: the ordinary gradient conserves.
+SAME = set(
+    "get view reshape view_as reshape_as flatten unflatten ravel permute transpose t swapaxes swapdims movedim moveaxis "
+    "adjoint squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave tile contiguous "
+    "clone to float double half bfloat16 type type_as cpu cuda chunk split tensor_split split_with_sizes unbind narrow "
+    "select index_select gather take take_along_dim getitem masked_select roll flip fliplr flipud rot90 unfold diagonal "
+    "diag diag_embed tril triu as_strided sum mean nanmean cumsum neg negative positive diff trace zero real "
+    "requires_grad alpha_dropout dropout dropout1d dropout2d dropout3d feature_dropout identity nan_to_num "
+    "amax amin max min topk sort msort median kthvalue cummax cummin aminmax maximum minimum fmax fmin "
+    "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d boolean_dispatch "
+    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "interpolate upsample grid_sample pixel_shuffle pixel_unshuffle channel_shuffle fold "
+    "norm vector_norm linalg_vector_norm std retain_grad register_hook backward".split()
+)
+#: Linear in the tensors that are explained, plus constants.
+AFFINE = set(
+    "add sub rsub cat concat concatenate stack hstack vstack dstack column_stack where masked_fill masked_scatter "
+    "scatter scatter_add index_add index_copy index_fill index_put setitem copy fill pad lerp select_scatter "
+    "slice_scatter".split()
+)
+#: Functions of each element.
+ELEMENTWISE = set(
+    "relu relu6 gelu silu mish tanh elu selu celu leaky_relu prelu rrelu hardswish hardtanh softsign tanhshrink "
+    "softshrink hardshrink threshold clamp clamp_min clamp_max clip abs absolute erf square sqrt sin atan arctan asinh "
+    "arcsinh sinh expm1 log1p softplus logsigmoid".split()
+)
+GATES = {"sigmoid", "hardsigmoid", "expit"}
+#: Functions of Python whose body is met function by function.
+COMPOSED = {"multi_head_attention_forward", "normalize"}
+
+def _same(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    name = name_of(func)[0]
+    if name in ("maximum", "minimum", "fmax", "fmin", "max", "min") and len(args) > 1 and isinstance(args[1], Tensor):
+        if not (args[0].requires_grad and args[1].requires_grad):
+            return _elementwise(scope, func, args, kwargs)
+    if "dropout" in name:
+        given = bind(args, kwargs, ("input", "p", "training"))
+        if given.get("training", given.get("train", False)) and given["p"] > 0:
+            scope.refuse(name, "it is in training mode, which makes the output random; call `eval()`")
+    return func(*args, **kwargs)
+
+
+def _affine(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    return affine(scope, func, args, kwargs)
+
+
+def affine(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any], kind: str = "constants") -> Any:
+    """Return the output of a function linear in what is explained plus constants; these absorb their part."""
+    in_place, name = name_of(func)[1], name_of(func)[0]
+    if name == "lerp" and any(t.requires_grad for t in tensors_in((args[2:], kwargs))):
+        scope.refuse(name, "its weight is explained, too")
+    kept = [t for t in tensors_in((args, kwargs)) if not t.requires_grad and t.dtype != torch.bool]
+    numbers = any(isinstance(a, int | float) and a != 0 for a in (*args, *kwargs.values()))
+    constant = None
+    if kept or numbers or in_place:
+        with torch.no_grad():
+            absent = [map_tensors(lambda t: torch.zeros_like(t) if t.requires_grad else t, part) for part in args]
+            if in_place and not args[0].requires_grad:
+                absent[0] = args[0].clone()
+            constant = func(*absent, **map_tensors(lambda t: torch.zeros_like(t) if t.requires_grad else t, kwargs))
+            constant = absent[0] if in_place else constant
+    output = func(*args, **kwargs)
+    if constant is not None:
+        scope.absorb(kind, args[0] if in_place else output, constant)
+    return output
+
+
+def _elementwise(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    place = next((i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad), None)
+    others = [t for i, a in enumerate((*args, *kwargs.values())) if i != place for t in tensors_in(a)]
+    if place is None or any(t.requires_grad for t in others):
+        scope.refuse(name_of(func)[0], "more than its first argument is explained")
+    x, touched = args[place], []
+
+    def call(at: Tensor) -> Tensor:
+        at = at.clone()  # the function may work in place
+        found = func(*args[:place], at, *args[place + 1 :], **kwargs)
+        touched.append(found is at)
+        return found
+
+    output = rules.elementwise(scope, call, x, shaped=bool(others))
+    return x.copy_(output) if touched[0] else output
+
+
+def _gate(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    output = _elementwise(scope, func, args, kwargs)
+    scope.mark(output, gate=True)
+    return output
+
+
+def _power(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    exponent = bind(args, kwargs, ("input", "exponent"))["exponent"]
+    if isinstance(exponent, int | float) and exponent <= 0:
+        return _constant(scope, func, args, kwargs)
+    if isinstance(exponent, Tensor):
+        scope.refuse("pow", "its exponent is a tensor")
+    return _elementwise(scope, func, args, kwargs)
+
+
+def _constant(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """A denominator: it scales, and takes no relevance."""
+    with torch.no_grad():
+        return func(*args, **kwargs)
+
+
+def _product(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    given = bind(args, kwargs, ("first", "second"))
+    first, second = given.pop("first", None), given.pop("second", given.pop("other", None))
+    if not isinstance(second, Tensor) or not isinstance(first, Tensor):
+        return func(*args, **kwargs)
+    if name_of(func)[0] == "matmul":
+        reverse = getattr(func, "__name__", "") == "__rmatmul__"
+        if second.dim() == 2 and not second.requires_grad and not reverse:
+            return rules.linear(scope, lambda x, w, _: func(x, w, **given), first, second, None)
+        if first.dim() == 2 and not first.requires_grad and not reverse:
+            return rules.linear(scope, lambda x, w, _: func(w, x, **given), second, first, None)
+    return rules.product(scope, lambda a, b: func(a, b, **given), first, second)
+
+
+def _division(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    if kwargs.get("rounding_mode") is not None or len(args) > 2:
+        scope.refuse("div", "it rounds")
+    if name_of(func)[0] == "rdiv":
+        return _constant(scope, func, args, kwargs)
+    divisor = map_tensors(Tensor.detach, (args[1:], kwargs))
+    return func(args[0], *divisor[0], **divisor[1])
+
+
+def _sum_of_products(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """``einsum``: equal parts to each factor that is explained."""
+    output = func(*args, **kwargs)
+    factors = [t for t in tensors_in(args) if t.requires_grad]
+    if len(factors) == 1 and scope.rule.linear != "epsilon" and len(list(tensors_in(args))) > 1:
+        scope.refuse("einsum", f"the {scope.rule.linear} rule is written for linear layers; call `linear` or `matmul`")
+    if len(factors) > 1:
+        scope.watch(output, lambda gradient: gradient / len(factors))
+    return output
+
+
+def _linear(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    given = bind(args, kwargs, ("input", "weight", "bias"))
+    x, weight, bias = (given.pop(name, None) for name in ("input", "weight", "bias"))
+    rest = tuple(given.pop(f"arg{i}") for i in range(3, len(args)))
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        if bias is not None and (bias.requires_grad or rest or given):
+            scope.refuse(name_of(func)[0], "its weight or bias is explained, too")
+        output = rules.product(scope, lambda a, b: func(a, b, None, *rest, **given), x, weight)
+        return output if bias is None else affine(scope, torch.add, (output, bias), {}, "bias")
+    spatial = weight.dim() - 2
+
+    def call(x: Tensor, weight: Tensor, offset: Tensor | None) -> Tensor:
+        return func(x, weight, None if offset is None else bias, *rest, **given)
+
+    shaped = None if bias is None else bias.reshape(-1, *[1] * spatial)
+    return rules.linear(scope, call, x, weight, shaped)
+
+
+def _sum_with_product(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """``addmm``, ``baddbmm`` and the like: β·bias + α·(first @ second)."""
+    scales = {name: kwargs[name] for name in ("beta", "alpha") if name in kwargs}
+    bias, first, second = (*args, *(value for name, value in kwargs.items() if name not in scales))
+    beta, alpha = scales.get("beta", 1), scales.get("alpha", 1)
+    if second.dim() == 2 and not bias.requires_grad and not second.requires_grad:
+
+        def call(x: Tensor, weight: Tensor, offset: Tensor | None) -> Tensor:
+            return func(bias if offset is not None else torch.zeros_like(bias), x, weight, **scales)
+
+        return rules.linear(scope, call, first, second, bias if beta == 1 else beta * bias)
+    value = func(bias.detach(), first.detach(), second.detach(), **scales)
+    output = rules.product(scope, torch.matmul, first, second) * alpha + beta * bias
+    if not bias.requires_grad:
+        scope.absorb("constants", output, (beta * bias).expand_as(output))
+    return rules.substitute(value, output)
+
+
+def _batch_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    given = bind(args, kwargs, ("input", "running_mean", "running_var", "weight", "bias", "training"))
+    if given.get("training") or given.get("running_mean") is None:
+        scope.refuse("batch_norm", "it normalises by the batch, which mixes its examples; call `eval()`")
+    return affine(scope, func, args, kwargs, "bias")
+
+
+def _variance(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    output = func(*args, **kwargs)  # of second degree: its gradient counts twice
+    scope.watch(output, lambda gradient: gradient / 2)
+    return output
+
+
+def _gated(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """``glu``: the gate is a constant, the signal takes all."""
+    given = bind(args, kwargs, ("input", "dim"))
+    signal, gate = given["input"].chunk(2, dim=given.get("dim", -1))
+    value = func(*map_tensors(Tensor.detach, args), **kwargs)
+    return rules.substitute(value, signal * gate.detach().sigmoid())
+
+
+def _composed(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    with scope.mode:
+        return _body(func)(*args, **kwargs)
+
+
+@lru_cache(maxsize=64)
+def _body(func: Any) -> Any:
+    """Return a function that asks nobody whether it is overridden, so that its parts are met instead of it."""
+    asks = {name: _nobody for name in func.__globals__ if name.startswith("has_torch_function")}
+    body = types.FunctionType(func.__code__, func.__globals__ | asks, func.__name__, func.__defaults__, func.__closure__)
+    body.__kwdefaults__ = func.__kwdefaults__
+    return body
+
+
+def _nobody(*_: Any) -> bool:
+    return False
+
+
+OPERATIONS: dict[str, Handler] = {
+    **dict.fromkeys(SAME, _same),
+    **dict.fromkeys(AFFINE, _affine),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **dict.fromkeys(GATES, _gate),
+    **dict.fromkeys(COMPOSED, _composed),
+    **dict.fromkeys(("rsqrt", "reciprocal", "rdiv"), _constant),
+    **dict.fromkeys(("mul", "matmul", "outer", "inner", "rmatmul"), _product),
+    **dict.fromkeys(("addmm", "baddbmm"), _sum_with_product),
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), _linear),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _linear),
+    "div": _division,
+    "pow": _power,
+    "einsum": _sum_of_products,
+    "batch_norm": _batch_norm,
+    "var": _variance,
+    "glu": _gated,
+    "softmax": attention.softmax,
+    "scaled_dot_product_attention": attention.scaled_dot_product_attention,
+    "layer_norm": attention.layer_norm,
+    "group_norm": attention.group_norm,
+    "rms_norm": attention.rms_norm,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent.layers),
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), recurrent.cell),
+}

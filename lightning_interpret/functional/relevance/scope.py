@@ -1,0 +1,186 @@
+"""The scope in which relevance is propagated: it meets every operation on what is explained, or refuses it by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lightning_interpret.functional.relevance.calls import name_of, tensors_in, without_parameters
+from lightning_interpret.functional.relevance.ledger import Ledger
+from lightning_interpret.functional.relevance.rule import Rule
+
+_CURRENT: ContextVar[Scope | None] = ContextVar("lightning_interpret_relevance", default=None)
+
+
+class RelevanceError(ValueError):
+    """An operation for which there is no rule: a number that passed through it would be wrong."""
+
+
+class Scope:
+    """One forward pass under the rules, and what its backward pass finds.
+
+    Attributes:
+        rule: The rule that holds where the forward is now.
+        ledger: Where relevance went that did not reach the inputs.
+        mode: What meets the operations; entered while a composed function is taken apart.
+    """
+
+    def __init__(self, rule: Rule, module: nn.Module | None) -> None:
+        self.rule, self.module, self.ledger = rule, module, Ledger()
+        self.mode = _Mode(self)
+        self._met: dict[int, tuple[Any, bool]] = {}  # nodes of the graph, kept alive, so that an id stays theirs
+
+    @property
+    def here(self) -> bool:
+        """Whether the code that runs now runs in this scope: hooks of modules are called in every thread."""
+        return _CURRENT.get() is self
+
+    def relevance(self, score: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return R = x ⊙ g of each of ``inputs``, and fill :attr:`ledger`; one backward pass.
+
+        Args:
+            score: F(x), ``(N,)``, computed in the scope.
+            inputs: Tensors that require a gradient: leaves, or what was computed from them in the scope.
+
+        Raises:
+            RelevanceError: If the score, or anything before it, came by an operation that was not met.
+            ValueError: If no path leads from the inputs to the score.
+        """
+        if not score.requires_grad:
+            raise ValueError("No relevance reaches the inputs: the model computes the score without a gradient.")
+        self._check_met(score, "the score")
+        self.ledger.open(len(score) if score.dim() else 1)
+        gradients = torch.autograd.grad(score.sum(), inputs, allow_unused=True, materialize_grads=True)
+        return tuple(x.detach() * g for x, g in zip(inputs, gradients, strict=True))
+
+    def watch(self, output: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
+        """Call ``act`` with the gradient of ``output``; what it returns, if anything, takes the gradient's place."""
+        if output.requires_grad:
+            output.register_hook(act)
+
+    def absorb(self, kind: str, output: Tensor, constant: Tensor) -> None:
+        """Enter what ``constant``, a summand of ``output``, takes of its relevance."""
+        constant = constant.detach()
+
+        def act(gradient: Tensor) -> None:
+            taken = gradient * constant
+            # −∞ where attention is masked: no gradient comes from there
+            self.ledger.add(kind, taken.masked_fill(gradient == 0, 0.0))
+
+        self.watch(output, act)
+
+    def mark(self, output: Any, *, gate: bool = False) -> None:
+        """Remember that the tensors in ``output`` came by operations that were met."""
+        for tensor in tensors_in(output):
+            node = tensor.grad_fn
+            if node is not None and (gate or id(node) not in self._met):
+                self._met[id(node)] = (node, gate)
+
+    def is_gate(self, tensor: Tensor) -> bool:
+        """Whether a tensor is the output of a gate: a sigmoid, or what keeps being one."""
+        return self._met.get(id(tensor.grad_fn), (None, False))[1]
+
+    def refuse(self, name: str, why: str) -> NoReturn:
+        """Raise for an operation without a rule; the message names it and the module that called it."""
+        raise RelevanceError(
+            f"Layer-wise relevance propagation cannot pass `{name}`{self._place()}: {why}. Explain a layer after it "
+            "(`layer=`), or use a method that needs no rules, such as 'integrated_gradients'."
+        )
+
+    def _check_met(self, tensor: Tensor, name: str) -> None:
+        if tensor.grad_fn is not None and id(tensor.grad_fn) not in self._met:
+            self.refuse(
+                tensor.grad_fn.name(),
+                f"{name} came by an operation that is no function of torch (an `autograd.Function`, a scripted "
+                "function, or one called outside of the scope)",
+            )
+
+    def _place(self) -> str:
+        frame = sys._getframe(1)
+        names = {} if self.module is None else {part: name for name, part in self.module.named_modules()}
+        while frame is not None:
+            caller = frame.f_locals.get("self")
+            if isinstance(caller, nn.Module) and caller is not self.module:
+                named = f" `{names[caller]}`" if caller in names else ""
+                return f" (called by {type(caller).__name__}{named})"
+            frame = frame.f_back  # type: ignore[assignment]
+        return ""
+
+    def _meet(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        from lightning_interpret.functional.relevance.operations import OPERATIONS, SAME
+
+        name, in_place = name_of(func)
+        if name not in ("get", "set"):
+            args, kwargs = without_parameters(args), without_parameters(kwargs)
+        tracked = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
+        if not tracked or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if name not in OPERATIONS:
+            output = func(*args, **kwargs)
+            if any(tensor.requires_grad for tensor in tensors_in(output)):
+                self.refuse(getattr(func, "__name__", name), "there is no rule for it")
+            return output  # a question, an index, a constant
+        if name != "get":
+            for tensor in tracked:
+                self._check_met(tensor, f"what `{name}` takes")
+        gate = name in SAME and all(map(self.is_gate, tracked))
+        output = OPERATIONS[name](self, func, args, kwargs)
+        self.mark((output, args[0]) if in_place else output, gate=gate)
+        return output
+
+
+class _Mode(TorchFunctionMode):
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return self.scope._meet(func, args, kwargs or {})
+
+
+@contextmanager
+def relevance(
+    module: nn.Module | None = None, rule: Rule | str = "attn_lrp", *, layers: Mapping[str, Rule] | None = None
+) -> Iterator[Scope]:
+    """Run a block in which every operation on tensors that require a gradient has the backward pass of LRP.
+
+    Values are those of the model, bit by bit. Parameters are constants; so is what is computed under ``no_grad``.
+
+        >>> from torch import nn
+        >>> x, net = torch.ones(1, 2, requires_grad=True), nn.Linear(2, 1, bias=False)
+        >>> with relevance(net, "epsilon") as scope:
+        ...     score = net(x)[:, 0]
+        >>> (found,) = scope.relevance(score, x)
+        >>> bool(torch.allclose(found.sum(), score))
+        True
+
+    Args:
+        module: The module that runs in the block. Given, its activations that are made of several functions (GPT-2's
+            GELU) are met as a whole, by hooks that act in this scope alone and are removed at its end.
+        rule: A :class:`Rule`, or the name of one with its defaults.
+        layers: Rules of parts of the module, by the parts' names.
+
+    Raises:
+        RelevanceError: In the block, if an operation has no rule.
+        ValueError: If a name does not exist.
+    """
+    from lightning_interpret.functional.relevance.modules import follow_layers, meet_activations
+
+    scope = Scope(Rule.named(rule) if isinstance(rule, str) else rule, module)
+    with ExitStack() as stack:
+        if module is not None:
+            stack.enter_context(meet_activations(scope, module))
+            stack.enter_context(follow_layers(scope, module, layers or {}))
+        elif layers:
+            raise ValueError(f"`layers={sorted(layers)}` needs the `module` whose parts they are.")
+        token = _CURRENT.set(scope)
+        stack.callback(_CURRENT.reset, token)
+        stack.enter_context(scope.mode)
+        yield scope
