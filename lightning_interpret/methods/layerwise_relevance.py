@@ -12,10 +12,12 @@ from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.relevance import Rule, relevance
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
+from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
 #: By how much what is told of a row may miss F(x), as a share of all that was told of it (single precision).
 ROUNDING = 1e-3
+RULES = ("attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class LayerwiseRelevance(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        choose("rule", self.rule, RULES)
         self._rules()
 
     def attribute(
@@ -99,9 +102,7 @@ class LayerwiseRelevance(Method):
         return Rule.named(self.rule, epsilon=self.epsilon, gamma=self.gamma, bias=self.bias)
 
 
-def _told_apart(
-    passes: list[dict[str, Tensor]], error: Tensor, scores: Tensor
-) -> tuple[dict[str, float], ...]:
+def _told_apart(passes: list[dict[str, Tensor]], error: Tensor, scores: Tensor) -> tuple[dict[str, float], ...]:
     """Return what absorbed relevance in each row, by name.
 
     A model may put other things than examples first inside (time, in a recurrent layer). Where what was found there does

@@ -22,34 +22,25 @@ Handler = Callable[[Scope, Any, tuple, dict[str, Any]], Any]
 #: Linear in the tensors that are explained, without constants of their own; or piecewise so (a maximum over elements,
 #: a norm), where Euler's theorem keeps the sum: the ordinary gradient conserves.
 SAME = set(
-    "get view reshape view_as reshape_as flatten unflatten ravel permute transpose t swapaxes swapdims movedim moveaxis "
-    "adjoint squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave tile contiguous "
-    "clone to float double half bfloat16 type type_as cpu cuda chunk split tensor_split split_with_sizes unbind narrow "
-    "select index_select gather take take_along_dim getitem masked_select roll flip fliplr flipud rot90 unfold diagonal "
-    "diag diag_embed tril triu as_strided sum mean nanmean cumsum neg negative positive diff trace zero real "
-    "requires_grad alpha_dropout dropout dropout1d dropout2d dropout3d feature_dropout identity nan_to_num "
-    "amax amin max min topk sort msort median kthvalue cummax cummin aminmax maximum minimum fmax fmin "
-    "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
-    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d boolean_dispatch "
-    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
-    "interpolate upsample grid_sample pixel_shuffle pixel_unshuffle channel_shuffle fold "
-    "norm vector_norm linalg_vector_norm std retain_grad register_hook backward".split()
+    ["get", "view", "reshape", "view_as", "reshape_as", "flatten", "unflatten", "ravel", "permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint", "squeeze", "unsqueeze", "expand", "expand_as", "broadcast_to", "broadcast_tensors", "repeat", "repeat_interleave", "tile", "contiguous", "clone", "to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "chunk", "split", "tensor_split", "split_with_sizes", "unbind", "narrow", "select", "index_select", "gather", "take", "take_along_dim", "getitem", "masked_select", "roll", "flip", "fliplr", "flipud", "rot90", "unfold", "diagonal", "diag", "diag_embed", "tril", "triu", "as_strided", "sum", "mean", "cumsum", "neg", "negative", "positive", "trace", "zero", "real", "requires_grad", "alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "nan_to_num", "amax", "amin", "max", "min", "topk", "sort", "msort", "median", "kthvalue", "cummax", "cummin", "aminmax", "maximum", "minimum", "fmax", "fmin", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "boolean_dispatch", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "fold", "norm", "vector_norm", "linalg_vector_norm", "std", "retain_grad", "register_hook", "backward"]
 )
 #: Linear in the tensors that are explained, plus constants.
 AFFINE = set(
-    "add sub rsub cat concat concatenate stack hstack vstack dstack column_stack where masked_fill masked_scatter "
-    "scatter scatter_add index_add index_copy index_fill index_put setitem copy fill pad lerp select_scatter "
-    "slice_scatter".split()
+    ["add", "sub", "rsub", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "where", "masked_fill", "masked_scatter", "scatter", "scatter_add", "index_add", "index_copy", "index_fill", "index_put", "setitem", "copy", "fill", "pad", "lerp", "select_scatter", "slice_scatter"]
 )
+JOINS = set(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"])
+#: What keeps being a gate, if all that it takes are gates.
+KEEP_GATES = SAME | AFFINE | {"mul", "div"}
 #: Functions of each element.
 ELEMENTWISE = set(
-    "relu relu6 gelu silu mish tanh elu selu celu leaky_relu prelu rrelu hardswish hardtanh softsign tanhshrink "
-    "softshrink hardshrink threshold clamp clamp_min clamp_max clip abs absolute erf square sqrt sin atan arctan asinh "
-    "arcsinh sinh expm1 log1p softplus logsigmoid".split()
+    ["relu", "relu6", "gelu", "silu", "mish", "tanh", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu", "hardswish", "hardtanh", "softsign", "tanhshrink", "softshrink", "hardshrink", "threshold", "clamp", "clamp_min", "clamp_max", "clip", "abs", "absolute", "erf", "square", "sqrt", "sin", "atan", "arctan", "asinh", "arcsinh", "sinh", "expm1", "log1p", "softplus", "logsigmoid"]
 )
 GATES = {"sigmoid", "hardsigmoid", "expit"}
+#: What is met in its forms that write into their first argument, too.
+IN_PLACE = SAME | AFFINE | ELEMENTWISE | GATES | {"mul", "div", "pow"}
 #: Functions of Python whose body is met function by function.
 COMPOSED = {"multi_head_attention_forward", "normalize"}
+
 
 def _same(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     name = name_of(func)[0]
@@ -58,7 +49,7 @@ def _same(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
             return _elementwise(scope, func, args, kwargs)
     if "dropout" in name:
         given = bind(args, kwargs, ("input", "p", "training"))
-        if given.get("training", given.get("train", False)) and given["p"] > 0:
+        if given.get("training", given.get("train", True)) and given.get("p", 0.5) > 0:
             scope.refuse(name, "it is in training mode, which makes the output random; call `eval()`")
     return func(*args, **kwargs)
 
@@ -69,11 +60,13 @@ def _affine(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any
 
 def affine(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any], kind: str = "constants") -> Any:
     """Return the output of a function linear in what is explained plus constants; these absorb their part."""
-    in_place, name = name_of(func)[1], name_of(func)[0]
+    name, in_place = name_of(func)
     if name == "lerp" and any(t.requires_grad for t in tensors_in((args[2:], kwargs))):
         scope.refuse(name, "its weight is explained, too")
+    if "reduce" in kwargs or (name == "scatter" and len(args) > 4):
+        scope.refuse(name, "it reduces by something other than a sum")
     kept = [t for t in tensors_in((args, kwargs)) if not t.requires_grad and t.dtype != torch.bool]
-    numbers = any(isinstance(a, int | float) and a != 0 for a in (*args, *kwargs.values()))
+    numbers = name not in JOINS and any(isinstance(a, int | float) and a != 0 for a in (*args, *kwargs.values()))
     constant = None
     if kept or numbers or in_place:
         with torch.no_grad():
@@ -127,11 +120,14 @@ def _constant(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> A
 
 
 def _product(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    name, in_place = name_of(func)
     given = bind(args, kwargs, ("first", "second"))
     first, second = given.pop("first", None), given.pop("second", given.pop("other", None))
     if not isinstance(second, Tensor) or not isinstance(first, Tensor):
         return func(*args, **kwargs)
-    if name_of(func)[0] == "matmul":
+    if in_place and first._is_view():
+        scope.refuse(name, "it writes into a view of another tensor; use the form that returns a new one")
+    if name == "matmul":
         reverse = getattr(func, "__name__", "") == "__rmatmul__"
         if second.dim() == 2 and not second.requires_grad and not reverse:
             return rules.linear(scope, lambda x, w, _: func(x, w, **given), first, second, None)
@@ -217,6 +213,10 @@ def _gated(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     return rules.substitute(value, signal * gate.detach().sigmoid())
 
 
+def _packed(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    scope.refuse("pack_padded_sequence", "a packed sequence has no rows; pad the batch instead")
+
+
 def _composed(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     with scope.mode:
         return _body(func)(*args, **kwargs)
@@ -226,7 +226,9 @@ def _composed(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> A
 def _body(func: Any) -> Any:
     """Return a function that asks nobody whether it is overridden, so that its parts are met instead of it."""
     asks = {name: _nobody for name in func.__globals__ if name.startswith("has_torch_function")}
-    body = types.FunctionType(func.__code__, func.__globals__ | asks, func.__name__, func.__defaults__, func.__closure__)
+    body = types.FunctionType(
+        func.__code__, func.__globals__ | asks, func.__name__, func.__defaults__, func.__closure__
+    )
     body.__kwdefaults__ = func.__kwdefaults__
     return body
 
@@ -252,6 +254,7 @@ OPERATIONS: dict[str, Handler] = {
     "batch_norm": _batch_norm,
     "var": _variance,
     "glu": _gated,
+    "pack_padded_sequence": _packed,
     "softmax": attention.softmax,
     "scaled_dot_product_attention": attention.scaled_dot_product_attention,
     "layer_norm": attention.layer_norm,

@@ -123,7 +123,7 @@ def _quotient(value: Tensor, by: Tensor) -> Tensor:
     return torch.where(by == 0, torch.zeros_like(value), value / torch.where(by == 0, torch.ones_like(by), by))
 
 
-def elementwise(scope: Scope, call: Call, x: Tensor, *, shaped: bool = False) -> Tensor:
+def elementwise(scope: Scope, call: Call, x: Tensor, *, value: Tensor | None = None, shaped: bool = False) -> Tensor:
     """Return f(x) of a function f of each element, with all relevance passed on but what f(0) takes.
 
     R_x = R_f · (f(x) − f(0)) / f(x): the gradient is the slope of the secant from 0 (the identity rule; f'(0) at 0).
@@ -132,9 +132,11 @@ def elementwise(scope: Scope, call: Call, x: Tensor, *, shaped: bool = False) ->
         scope: The scope.
         call: f.
         x: Its input.
+        value: f(x), where it is known.
         shaped: Whether f has constants that only broadcast with the shape of x.
     """
-    value, at = call(x.detach()), x.detach()
+    at = x.detach()
+    value = call(at) if value is None else value.detach()
     zero = torch.zeros_like(at) if shaped else at.new_zeros(1)
     with torch.enable_grad():
         zero.requires_grad_()
@@ -175,9 +177,8 @@ def softmax(scope: Scope, value: Tensor, x: Tensor, dim: int, name: str = "softm
         passed = s * (gradient - (s * gradient).sum(dim=dim, keepdim=True))
         scope.ledger.add("softmax", s * gradient - (at * passed).masked_fill(passed == 0, 0.0))
 
-    output = value if value.requires_grad else substitute(value, x.softmax(dim))
-    scope.watch(output, act)
-    return output
+    scope.watch(value, act)
+    return value
 
 
 def normalise(x: Tensor, dims: list[int], eps: float, *, centre: bool = True) -> Tensor:

@@ -35,6 +35,7 @@ class Scope:
     def __init__(self, rule: Rule, module: nn.Module | None) -> None:
         self.rule, self.module, self.ledger = rule, module, Ledger()
         self.mode = _Mode(self)
+        self._refused: dict[int, tuple[Any, str]] = {}
         self._met: dict[int, tuple[Any, bool]] = {}  # nodes of the graph, kept alive, so that an id stays theirs
 
     @property
@@ -54,7 +55,10 @@ class Scope:
             ValueError: If no path leads from the inputs to the score.
         """
         if not score.requires_grad:
-            raise ValueError("No relevance reaches the inputs: the model computes the score without a gradient.")
+            raise ValueError(
+                "No relevance reaches the layer: the model runs what follows it under `no_grad` or detaches it, or uses "
+                "another of its outputs than the first. Choose a layer after that place."
+            )
         self._check_met(score, "the score")
         self.ledger.open(len(score) if score.dim() else 1)
         gradients = torch.autograd.grad(score.sum(), inputs, allow_unused=True, materialize_grads=True)
@@ -89,18 +93,25 @@ class Scope:
 
     def refuse(self, name: str, why: str) -> NoReturn:
         """Raise for an operation without a rule; the message names it and the module that called it."""
-        raise RelevanceError(
+        raise RelevanceError(self._refusal(name, why))
+
+    def _refusal(self, name: str, why: str) -> str:
+        return (
             f"Layer-wise relevance propagation cannot pass `{name}`{self._place()}: {why}. Explain a layer after it "
             "(`layer=`), or use a method that needs no rules, such as 'integrated_gradients'."
         )
 
     def _check_met(self, tensor: Tensor, name: str) -> None:
-        if tensor.grad_fn is not None and id(tensor.grad_fn) not in self._met:
-            self.refuse(
-                tensor.grad_fn.name(),
-                f"{name} came by an operation that is no function of torch (an `autograd.Function`, a scripted "
-                "function, or one called outside of the scope)",
-            )
+        node = tensor.grad_fn
+        if node is None or id(node) in self._met:
+            return
+        if id(node) in self._refused:
+            raise RelevanceError(self._refused[id(node)][1])
+        self.refuse(
+            node.name(),
+            f"{name} came by an operation that is no function of torch (an `autograd.Function`, a scripted function, or "
+            "one called outside of the scope)",
+        )
 
     def _place(self) -> str:
         frame = sys._getframe(1)
@@ -114,7 +125,7 @@ class Scope:
         return ""
 
     def _meet(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        from lightning_interpret.functional.relevance.operations import OPERATIONS, SAME
+        from lightning_interpret.functional.relevance.operations import IN_PLACE, KEEP_GATES, OPERATIONS
 
         name, in_place = name_of(func)
         if name not in ("get", "set"):
@@ -123,16 +134,26 @@ class Scope:
         if not tracked or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         if name not in OPERATIONS:
-            output = func(*args, **kwargs)
-            if any(tensor.requires_grad for tensor in tensors_in(output)):
-                self.refuse(getattr(func, "__name__", name), "there is no rule for it")
-            return output  # a question, an index, a constant
+            return self._unmet(name, func, args, kwargs)
+        if in_place and name not in IN_PLACE:
+            self.refuse(name, "it works in place; use the form that returns a new tensor")
         if name != "get":
             for tensor in tracked:
                 self._check_met(tensor, f"what `{name}` takes")
-        gate = name in SAME and all(map(self.is_gate, tracked))
+        gate = name in KEEP_GATES and all(map(self.is_gate, tracked))
         output = OPERATIONS[name](self, func, args, kwargs)
-        self.mark((output, args[0]) if in_place else output, gate=gate)
+        self.mark((output, args[0], args[0]._base) if in_place else output, gate=gate)
+        return output
+
+    def _unmet(self, name: str, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Call a function that has no rule: a question, an index, a constant, or refused where its output is used."""
+        output = func(*args, **kwargs)
+        if name == "set" and any(tensor.requires_grad for tensor in tensors_in(args[1:])):
+            self.refuse(name, "an attribute of a tensor is written")
+        for tensor in tensors_in(output):
+            if tensor.requires_grad and id(tensor.grad_fn) not in self._met:
+                why = self._refusal(getattr(func, "__name__", name), "there is no rule for it")
+                self._refused.setdefault(id(tensor.grad_fn), (tensor.grad_fn, why))
         return output
 
 
