@@ -33,7 +33,8 @@ class LayerwiseRelevance(Method):
     Args:
         rule: ``attn_lrp`` (Achtibat et al., 2024) or ``cp_lrp`` (Ali et al., 2022) for transformers; ``epsilon``,
             ``gamma`` or ``alpha1_beta0`` (Bach et al., 2015; Montavon et al., 2019) for nets without attention.
-        epsilon: Stabiliser ε of the linear layers; 0 is allowed.
+        epsilon: Stabiliser ε of the linear layers. 0, the default, is LRP-0: nothing is divided by an input, so that
+            it needs none. A larger one takes relevance from what is next to 0.
         gamma: γ of the linear layers; by default 0.25 with ``rule="gamma"`` and 0 with the rules for transformers.
         bias: ``absorb``: a bias keeps its share. ``share``: linear and recurrent layers hand theirs, and that of ε, to
             their inputs in equal parts (Arras et al., 2017); not meant for models with residual connections.
@@ -47,7 +48,7 @@ class LayerwiseRelevance(Method):
 
     name: ClassVar[str] = "layerwise_relevance"
     rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "attn_lrp"
-    epsilon: float = 1e-6
+    epsilon: float = 0.0
     gamma: float | None = None
     bias: Literal["absorb", "share"] = "absorb"
     error_floor: float = 0.01

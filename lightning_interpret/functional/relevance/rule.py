@@ -25,7 +25,8 @@ class Rule:
             ``identity`` R_i = R_i, for a layer whose output has the shape of its input.
         attention: ``gradient``: R_i = x_i·(R_i − s_i·Σ R) through s = softmax(x) (AttnLRP: Achtibat et al., 2024,
             proposition 3.1); ``constant``: all relevance to the values (CP-LRP: Ali et al., 2022); ``refused``.
-        epsilon: ε of all linear rules; 0 is allowed, as nothing is divided by an activation.
+        epsilon: ε of all linear rules; with 0, the default, they are the LRP-0 of the literature (in the modified-gradient
+            form nothing is divided by an input). A larger one takes more from what is next to 0.
         gamma: γ of ``gamma``.
         bias: ``absorb``: a bias keeps its share of the relevance, and the stabiliser ε too; ``share``: both are given
             in equal parts to the inputs that are not zero (Arras et al., 2017, with their bias factor 1).
@@ -49,7 +50,7 @@ class Rule:
                 raise ValueError(f"`{name}={getattr(self, name)!r}` must be 0 or more.")
 
     @classmethod
-    def named(cls, rule: str, *, epsilon: float = 1e-6, gamma: float | None = None, bias: str = "absorb") -> Self:
+    def named(cls, rule: str, *, epsilon: float = 0.0, gamma: float | None = None, bias: str = "absorb") -> Self:
         """Return the rule of a name: one of :data:`RULES`.
 
         Args:

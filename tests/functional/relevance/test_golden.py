@@ -62,7 +62,7 @@ def test_t7_a_skip_connection():
 
 
 def test_t7_what_a_bias_absorbs_is_said():
-    found, score, absorbed = propagate(net(bias=1.0), X, "epsilon")
+    found, score, absorbed = propagate(net(bias=1.0), X, Rule.named("epsilon", epsilon=1e-6))
     torch.testing.assert_close(found, torch.tensor([[18.0, 36.0, 54.0]]).double(), rtol=0, atol=1e-4)
     assert float(score) == 117
     assert float(absorbed["bias"]) == pytest.approx(9, abs=1e-4)

@@ -85,7 +85,7 @@ def test_a_block_of_attention_is_the_textbooks(rule):
             return F.linear((h + F.linear(F.gelu(F.linear(h, parts["up"])), parts["down"]))[:, 0], read[None])
 
     x = torch.randn(2, tokens, size)
-    found, score, absorbed = propagate(Block(), x, Rule.named(rule, epsilon=0.0))
+    found, score, absorbed = propagate(Block(), x, rule)
     for row in range(2):
         expected, left = block_by_loops(x[row].numpy(), {n: w.numpy() for n, w in parts.items()}, norm, read, rule)
         np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-9, atol=1e-11)
@@ -97,7 +97,7 @@ def block_by_loops(x, w, norm, read, rule):
     """Return R of the block's inputs, and what the softmax rule did not hand on; plain LRP-0 at the linear layers."""
 
     def back(inputs, weight, relevances):  # rows of tokens
-        plain = Rule("epsilon", epsilon=0.0)
+        plain = Rule("epsilon")
         return np.stack([
             handed_back(i, weight, np.zeros(len(weight)), r, plain) for i, r in zip(inputs, relevances, strict=True)
         ])  # fmt: skip
@@ -123,7 +123,7 @@ def block_by_loops(x, w, norm, read, rule):
     n = x.shape[1]
     centre = (np.eye(n) - 1 / n) * norm.numpy()[:, None]
     r_h = np.stack([
-        handed_back(h[t], centre / deviation[t], np.zeros(n), r_normal[t], Rule("epsilon", epsilon=0.0))
+        handed_back(h[t], centre / deviation[t], np.zeros(n), r_normal[t], Rule("epsilon"))
         for t in range(len(x))
     ])  # fmt: skip
     r_x, r_attended = r_h * x / h, r_h * attended / h
