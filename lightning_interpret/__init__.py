@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LayerwiseRelevance,
         Lime,
         Odam,
+        Taylor,
         explain,
     )
     from lightning_interpret.modules.text_classifier import TextClassifier
@@ -50,6 +51,7 @@ _ROOMS = {
     "SequenceClassification": "tasks",
     "Targets": "tasks",
     "Task": "tasks",
+    "Taylor": "methods",
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
     "explain": "methods",
@@ -77,6 +79,7 @@ __all__ = [
     "SequenceClassification",
     "Targets",
     "Task",
+    "Taylor",
     "TextClassifier",
     "TextDataModule",
     "explain",

@@ -11,6 +11,7 @@ from lightning_interpret.methods.layer_cam import LayerCam
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
 from lightning_interpret.methods.odam import Odam
 from lightning_interpret.methods.surrogate import KernelShap, Lime
+from lightning_interpret.methods.taylor import Taylor
 from lightning_interpret.names import choose
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Lime",
     "Method",
     "Odam",
+    "Taylor",
     "explain",
     "method_named",
 ]

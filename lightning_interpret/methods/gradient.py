@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,9 +10,10 @@ from torch import nn
 
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.gradient import gradient, gradient_times_input
+from lightning_interpret.functional.gradient import gradient
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import open_case
+from lightning_interpret.methods.taylor import Taylor
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
@@ -64,7 +65,7 @@ class Gradient(Method):
 
 @dataclass(frozen=True)
 class GradientTimesInput(Method):
-    """(x − x') ⊙ ∇F(x): the Taylor expansion at x, evaluated at x', without its second and higher orders.
+    """(x − x') ⊙ ∇F(x): :class:`Taylor` at the input, by the name it has where x' is zero.
 
     With the default, the zero embedding at every token, it is the usual gradient × input (Shrikumar et al., 2016).
 
@@ -87,14 +88,5 @@ class GradientTimesInput(Method):
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
     ) -> Attribution:
         """Return the first-order attribution to one layer."""
-        baseline, chunk = Baseline.ensure(self.baseline), self.internal_batch_size
-        with open_case(
-            module, batch, task, layer=layer, which=which, output=output, baseline=baseline, chunk=chunk
-        ) as case:
-            assert case.baselines is not None
-            scores = case.to_units(gradient_times_input(case.score, case.inputs, case.baselines, chunk=case.chunk))
-            why = "a first-order expansion has no steps to refine"
-            reasons = dict.fromkeys(("converged", "partial_error"), why)
-            steps = torch.ones(len(scores), dtype=torch.long)
-            errors = case.errors(scores, self.error_floor)
-            return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons, **errors)
+        expansion = Taylor("input", self.baseline, self.error_floor, self.internal_batch_size)
+        return replace(expansion.attribute(module, batch, task, layer, which, output), method=self.name)
