@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LayerwiseRelevance,
         Lime,
         Odam,
+        SequentialIntegratedGradients,
         Taylor,
         explain,
     )
@@ -49,6 +50,7 @@ _ROOMS = {
     "Odam": "methods",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
+    "SequentialIntegratedGradients": "methods",
     "Targets": "tasks",
     "Task": "tasks",
     "Taylor": "methods",
@@ -77,6 +79,7 @@ __all__ = [
     "Odam",
     "SaliencyMonitor",
     "SequenceClassification",
+    "SequentialIntegratedGradients",
     "Targets",
     "Task",
     "Taylor",

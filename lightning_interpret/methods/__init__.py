@@ -10,6 +10,7 @@ from lightning_interpret.methods.integrated_gradients import IntegratedGradients
 from lightning_interpret.methods.layer_cam import LayerCam
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
 from lightning_interpret.methods.odam import Odam
+from lightning_interpret.methods.sequential_integrated_gradients import SequentialIntegratedGradients
 from lightning_interpret.methods.surrogate import KernelShap, Lime
 from lightning_interpret.methods.taylor import Taylor
 from lightning_interpret.names import choose
@@ -28,6 +29,7 @@ __all__ = [
     "Lime",
     "Method",
     "Odam",
+    "SequentialIntegratedGradients",
     "Taylor",
     "explain",
     "method_named",

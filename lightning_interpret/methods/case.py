@@ -77,6 +77,19 @@ class Case:
         """Return scores ``(N, T)`` with exactly 0 on padding."""
         return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
 
+    def to_features(self, units: Tensor) -> Tensor:
+        """Return which features are of given units, bool ``(M, *shape)`` for bool ``(M, T)``."""
+        zeros = self.inputs.new_zeros(len(units), *self.inputs.shape[1:]).requires_grad_()
+        with torch.enable_grad():  # what sums features to units gives, backwards, each feature its unit
+            (of,) = torch.autograd.grad(self.per_unit(zeros), zeros, units.to(zeros))
+        return of != 0
+
+    def moved(self) -> Tensor:
+        """Return which units have other features at x' than at x, bool ``(N, T)`` on the CPU; never padding."""
+        assert self.baselines is not None
+        differs = (self.inputs != self.baselines).to(self.inputs)
+        return (self.per_unit(differs) > 0).cpu() & ~self.units.padding
+
     def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
         """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
         zero = torch.zeros(len(self.target), dtype=torch.long)

@@ -89,14 +89,10 @@ class IntegratedGradients(Method):
             )
             scores = case.masked(integral.contributions)
             errors = case.errors(scores, self.error_floor)
-            reasons = {}
-            if self.rule == "fejer":
+            reasons = self.reasons()
+            if "partial_error" not in reasons:
                 errors["partial_error"] = integral.partial_error
-            else:
-                reasons["partial_error"] = f"`rule={self.rule!r}` has nodes of α itself: no sums up to them"
-            if self.tolerance is None:
-                reasons["converged"] = "fixed steps: no tolerance was set"
-            else:
+            if self.tolerance is not None:
                 met = torch.maximum(errors["relative_error"], integral.partial_error) <= self.tolerance
                 errors["converged"] = tuple(met.tolist())
             return case.record(
@@ -108,3 +104,12 @@ class IntegratedGradients(Method):
                 reasons=reasons,
                 **errors,
             )
+
+    def reasons(self) -> dict[str, str]:
+        """Return why the fields that these options leave out are not given."""
+        reasons = {}
+        if self.rule != "fejer":
+            reasons["partial_error"] = f"`rule={self.rule!r}` has nodes of α itself: no sums up to them"
+        if self.tolerance is None:
+            reasons["converged"] = "fixed steps: no tolerance was set"
+        return reasons
