@@ -9,6 +9,7 @@ from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
 from lightning_interpret.methods.layer_cam import LayerCam
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
+from lightning_interpret.methods.occlusion import Occlusion
 from lightning_interpret.methods.odam import Odam
 from lightning_interpret.methods.sequential_integrated_gradients import SequentialIntegratedGradients
 from lightning_interpret.methods.surrogate import KernelShap, Lime
@@ -28,6 +29,7 @@ __all__ = [
     "LayerwiseRelevance",
     "Lime",
     "Method",
+    "Occlusion",
     "Odam",
     "SequentialIntegratedGradients",
     "Taylor",

@@ -149,6 +149,13 @@ class Task(ABC):
         """
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
+    def delete(self, module: nn.Module, batch: Any, absent: Tensor) -> Any:
+        """Return the batch without the units ``absent``, bool ``(B, T)``: a shorter text, by its ids and masks."""
+        raise ValueError(
+            f"`baseline='delete'`, but {type(self).__name__} does not say how units are deleted: use another baseline, "
+            "or override `delete`."
+        )
+
     @abstractmethod
     def names(self, logits: Tensor) -> tuple[str, ...]:
         """Return the name of what is predicted for each example."""

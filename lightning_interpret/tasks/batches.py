@@ -91,6 +91,33 @@ def crop(batch: Any, columns: slice, length: int) -> Any:
     return map_leaves(cut, batch)
 
 
+def close_up(batch: Any, kept: Tensor, *, left: bool = False, fill: Callable[[Tensor], Any] = lambda leaf: 0) -> Any:
+    """Return the batch with only the kept columns of each row of the tensors ``(B, T, ...)`` in it, without gaps.
+
+    It is as wide as its longest row; the others are padded.
+
+    Args:
+        batch: The batch.
+        kept: Bool ``(B, T)``.
+        left: Whether the padding comes first.
+        fill: What a tensor has as padding.
+    """
+    size, length = kept.shape
+    width = max(1, int(kept.sum(dim=1).max()))
+    order = (kept if left else ~kept).long().argsort(dim=1, stable=True)
+    columns = order[:, length - width :] if left else order[:, :width]
+
+    def gather(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or leaf.shape[:2] != (size, length):
+            return leaf
+        index = columns.to(leaf.device)
+        rows = torch.arange(size, device=leaf.device)[:, None]
+        there = kept.to(leaf.device).gather(1, index).reshape(size, width, *(1,) * (leaf.dim() - 2))
+        return torch.where(there, leaf[rows, index], torch.as_tensor(fill(leaf), dtype=leaf.dtype, device=leaf.device))
+
+    return map_leaves(gather, batch)
+
+
 def get(batch: Any, *names: str) -> Any:
     """Return the first of ``names`` that the batch holds, as a key or as a field, or None."""
     for name in names:

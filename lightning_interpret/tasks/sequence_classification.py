@@ -139,6 +139,33 @@ class SequenceClassification(Classification):
             return embed(baselines.tile_tokens(ids, absent, torch.tensor(neutral, dtype=ids.dtype)))
         return embed(baselines.fill_tokens(ids, absent, self._token_id(module, baseline.kind)))
 
+    def delete(self, module: nn.Module, batch: Any, absent: Tensor) -> Any:
+        """Return the batch without the tokens ``absent``, bool ``(B, T)``, closed up and padded on the side it was.
+
+        Every tensor ``(B, T, ...)`` follows; positions are those of the shorter text.
+
+        Raises:
+            ValueError: If texts come to be of several lengths and there is no padding token or no attention mask.
+        """
+        parts = batches.as_mapping(batch)
+        ids, present = self.input_ids(parts), self.attention_mask(parts) != 0
+        kept = present & ~absent.to(ids.device)
+        pad = find_token_id(self.tokenizer, transformer_in(module, self._model), "pad")
+        uneven = len(set(kept.sum(dim=1).tolist())) > 1
+        if uneven and (pad is None or not isinstance(parts.get("attention_mask"), Tensor)):
+            raise ValueError(
+                "`baseline='delete'` makes texts of several lengths of this batch, but there is no padding token or no "
+                "`attention_mask` in the batch: give both, or use another baseline."
+            )
+        positions = parts.get("position_ids")
+        if isinstance(positions, Tensor) and positions.shape == ids.shape:  # the n-th token kept has the n-th position
+            places = (~present).long().argsort(dim=1, stable=True)
+            closed = positions.gather(1, places.gather(1, (kept.long().cumsum(dim=1) - 1).clamp(min=0)))
+            batch = batches.map_leaves(lambda leaf: closed if leaf is positions else leaf, batch)
+        side = getattr(self.tokenizer, "padding_side", "right") == "left"
+        left = side if bool(present.all()) else not bool(present[:, 0].all())
+        return batches.close_up(batch, kept, left=left, fill=lambda leaf: pad or 0 if leaf is ids else 0)
+
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise for a missing tokenizer or layer, a class that does not exist, a token that a baseline needs."""
         _ = self.tokenizer

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import Bag, BagTask, batch_of, classifier, tokenizer_for, wordpiece
 
-from lightning_interpret import GradientTimesInput, IntegratedGradients, explain
+from lightning_interpret import GradientTimesInput, IntegratedGradients, Occlusion, explain
 from lightning_interpret.functional.baselines import fill_tokens
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.tasks import SequenceClassification, find_task
@@ -72,6 +72,17 @@ def test_t13_all_content_is_replaced_in_place():
     seen = Recorded(model, tokenizer)
     explain(model, tokenizer, "he is unaffable", method=IntegratedGradients(baseline="mask"))
     assert set(seen) == {tuple(UNAFFABLE), ("[CLS]", *["[MASK]"] * 5, "[SEP]")}
+
+
+def test_t13_deleting_a_sub_word_leaves_the_others_as_they_are():
+    tokenizer, model = wordpiece(), classifier("bert")
+    seen = Recorded(model, tokenizer)
+    explain(model, tokenizer, "he is unaffable", method=Occlusion(baseline="delete"))
+    seen.handle.remove()
+    content = UNAFFABLE[1:-1]
+    shorter = {("[CLS]", *content[:i], *content[i + 1 :], "[SEP]") for i in range(5)}
+    assert ("[CLS]", "he", "is", "un", "##able", "[SEP]") in shorter  # and never [he, is, unable]
+    assert set(seen) == {tuple(UNAFFABLE), ("[CLS]", "[SEP]"), *shorter}
 
 
 @pytest.mark.parametrize("options", [{}, {"baseline": "mask"}])

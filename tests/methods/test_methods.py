@@ -14,6 +14,7 @@ from lightning_interpret import (
     Gradient,
     GradientTimesInput,
     IntegratedGradients,
+    Occlusion,
     SequenceClassification,
 )
 from lightning_interpret.methods import METHODS, Method, method_named

@@ -174,3 +174,25 @@ def test_an_encoded_batch_is_taken_whole():
     assert len(taken["note"]) == 3
     logits = Bag()(taken["input_ids"], taken["attention_mask"])
     assert torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_batch_closes_up(left):
+    batch = (
+        {"input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 7, 8]]), "note": ["a", "b"], "labels": torch.tensor([1, 0])},
+        torch.arange(16).reshape(2, 4, 2),
+    )
+    kept = torch.tensor([[True, False, True, True], [False, True, False, False]])
+    ids = batch[0]["input_ids"]
+    named, offsets = batches.close_up(batch, kept, left=left, fill=lambda leaf: 9 if leaf is ids else 0)
+    assert named["input_ids"].tolist() == ([[5, 7, 8], [9, 9, 6]] if left else [[5, 7, 8], [6, 9, 9]])
+    assert offsets[0].tolist() == [[0, 1], [4, 5], [6, 7]]
+    assert offsets[1, -1 if left else 0].tolist() == [10, 11]
+    assert offsets[1].sum() == 21
+    assert named["note"] == ["a", "b"]
+    assert named["labels"].tolist() == [1, 0]
+
+
+def test_a_batch_of_which_nothing_is_left_is_one_column_of_padding():
+    batch = batches.close_up({"ids": torch.tensor([[5, 6]])}, torch.zeros(1, 2, dtype=torch.bool))
+    assert batch["ids"].tolist() == [[0]]
