@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Occlusion,
         Odam,
         SequentialIntegratedGradients,
+        SmoothGrad,
         Taylor,
         explain,
     )
@@ -53,6 +54,7 @@ _ROOMS = {
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
+    "SmoothGrad": "methods",
     "Targets": "tasks",
     "Task": "tasks",
     "Taylor": "methods",
@@ -83,6 +85,7 @@ __all__ = [
     "SaliencyMonitor",
     "SequenceClassification",
     "SequentialIntegratedGradients",
+    "SmoothGrad",
     "Targets",
     "Task",
     "Taylor",

@@ -12,6 +12,7 @@ from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
 from lightning_interpret.methods.occlusion import Occlusion
 from lightning_interpret.methods.odam import Odam
 from lightning_interpret.methods.sequential_integrated_gradients import SequentialIntegratedGradients
+from lightning_interpret.methods.smooth_grad import SmoothGrad
 from lightning_interpret.methods.surrogate import KernelShap, Lime
 from lightning_interpret.methods.taylor import Taylor
 from lightning_interpret.names import choose
@@ -32,6 +33,7 @@ __all__ = [
     "Occlusion",
     "Odam",
     "SequentialIntegratedGradients",
+    "SmoothGrad",
     "Taylor",
     "explain",
     "method_named",

@@ -77,6 +77,12 @@ class Case:
         """Return scores ``(N, T)`` with exactly 0 on padding."""
         return scores.masked_fill(self.units.padding.to(scores.device), 0.0)
 
+    def norm(self, values: Tensor, norm: str) -> Tensor:
+        """Return the ``l2`` or ``mean_abs`` of values ``(N, *shape)`` over the features of each unit, ``(N, T)``."""
+        if norm == "l2":
+            return self.to_units(values.square()).sqrt()
+        return self.to_units(values.abs()) / self.to_units(torch.ones_like(values)).clamp(min=1)
+
     def to_features(self, units: Tensor) -> Tensor:
         """Return which features are of given units, bool ``(M, *shape)`` for bool ``(M, T)``."""
         zeros = self.inputs.new_zeros(len(units), *self.inputs.shape[1:]).requires_grad_()

@@ -17,6 +17,19 @@ from lightning_interpret.methods.taylor import Taylor
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
+NORMS = ("l2", "mean_abs")
+
+#: The fields of a record that what only ranks leaves out.
+RANKS = (
+    "baseline",
+    "baseline_target",
+    "attribution_target",
+    "error",
+    "relative_error",
+    "partial_error",
+    "converged",
+)
+
 _NOTHING = Baseline("zero", keep_special=False)  # x' = 0, as gradient × input is defined
 
 
@@ -41,7 +54,7 @@ class Gradient(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("norm", self.norm, ("l2", "mean_abs"))
+        choose("norm", self.norm, NORMS)
 
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
@@ -52,13 +65,9 @@ class Gradient(Method):
             module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=chunk
         ) as case:
             slopes = gradient(case.score, case.inputs, chunk=case.chunk)
-            if self.norm == "l2":
-                scores = case.to_units(slopes.square()).sqrt()
-            else:
-                scores = case.to_units(slopes.abs()) / max(1, slopes[0].numel() // case.units.padding[0].numel())
+            scores = case.norm(slopes, self.norm)
             why = "a gradient is a rate of change: it ranks, and has no baseline and no target to miss"
-            fields = ("baseline", "baseline_target", "attribution_target", "error", "relative_error", "partial_error")
-            reasons = dict.fromkeys((*fields, "converged"), why)
+            reasons = dict.fromkeys(RANKS, why)
             steps = torch.ones(len(scores), dtype=torch.long)
             return case.record(self, scores, steps=steps, gradients=steps, reasons=reasons)
 
