@@ -25,16 +25,17 @@ class DeepLift(Method):
     pass at x', one at x and a backward. Its implicit assumption: each operation goes straight from x' to x.
 
     Args:
-        baseline: Name of the baseline x', or a :class:`Baseline`.
+        baseline: Name of the baseline x', or a :class:`Baseline`; by default the task's.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
-        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
+        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU),
+            or 131,072 pixels (2,097,152).
 
     Raises:
         ValueError: If the baseline does not exist, and when called, if an operation has no rule: its name is given.
     """
 
     name: ClassVar[str] = "deep_lift"
-    baseline: str | Baseline = "pad"
+    baseline: str | Baseline = "default"
     error_floor: float = 0.01
     internal_batch_size: int | None = None
 

@@ -41,8 +41,15 @@ def in_place(x):
 
 def into_memory_as_found(x):
     out = torch.empty_like(x)
-    out[:, :2], out[:, 2:] = x[:, :2] * x[:, 2:], x[:, 2:]
-    return out
+    out[:, :2] = x[:, :2] * x[:, 2:]
+    return out[:, :2].exp()
+
+
+def into_memory_by_views(x):
+    out = torch.empty_like(x)
+    out[:, 2:].copy_(x[:, 2:])
+    out[:, :2].fill_(0.0).add_(x[:, :2])
+    return out.exp()
 
 
 FUNCTIONS = {
@@ -101,6 +108,7 @@ FUNCTIONS = {
     "where": lambda x: torch.where(SEEN[0, None, :, None], x.exp(), x.sin()).unbind(1)[0],
     "in place": in_place,
     "into memory as found": into_memory_as_found,
+    "into memory by views": into_memory_by_views,
     "interpolate": lambda x: F.interpolate(x, scale_factor=2, mode="linear").tanh(),
 }
 POSITIVE = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "acosh", "lgamma", "digamma"}

@@ -58,6 +58,7 @@ def shorter(x):
         (lambda x: Doubled.apply(x).exp() + x, "`add` is given other constants.*`autograd.Function`"),
         (another_way, r"goes another way at x than at x' \(exp where there was sin\)"),
         (shorter, r"goes another way at x than at x' .*exp"),
+        (lambda x: Doubled.apply(x).exp(), "functions that cannot be met"),
         (lambda x: F.dropout(x, 0.5), r"Dropout \(p=0.5\) is random.*eval mode"),
         (lambda x: F.batch_norm(x, None, None, training=True), "mixes the examples: put it in eval mode"),
     ],
@@ -66,6 +67,11 @@ def test_refusals(function, message):
     with pytest.raises(RescaleError, match=message):
         deep_lift(lambda points, rows: function(points).sum(1), X, BASELINE)
     assert torch._C._len_torch_function_stack() == 0
+
+
+def test_a_forward_that_ends_early_is_refused():
+    with pytest.raises(RescaleError, match=r"goes another way at x than at x' \(nothing where there was exp\)"):
+        deep_lift(lambda points, rows: points.sum(1) if torch.equal(points, X) else points.sum(1).exp(), X, BASELINE)
 
 
 def test_a_score_that_the_features_do_not_reach_is_refused():

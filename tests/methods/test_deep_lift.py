@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny import CLASSIFIERS, LONG, SHORT, TEXTS, Bag, BagTask, bag_task, batch_of, classifier, tokenizer_for, wordpiece
+from tiny_images import MODELS, images_of, model_of
 from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
@@ -46,6 +47,12 @@ def test_the_sum_is_exact_with_grouped_queries(attention):
     config = LlamaConfig(**sizes, **heads, pad_token_id=0, attn_implementation=attention)
     model, tokenizer = LlamaForSequenceClassification(config).double(), wordpiece()
     assert_exact(DeepLift()(model, batch_of(tokenizer), find_task(model, tokenizer=tokenizer)), 1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_sum_is_exact_of_images(name):
+    model, batch = model_of(name), images_of(boxes=name in ("yolos", "detr"))
+    assert_exact(DeepLift(baseline="blur")(model, batch, find_task(model)))
 
 
 @pytest.mark.parametrize("baseline", ["mask", "zero", "mean", "text: a film"])

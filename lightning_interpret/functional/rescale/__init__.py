@@ -49,7 +49,7 @@ def _multipliers(score: Score, inputs: Tensor, baselines: Tensor, rows: Tensor) 
     def inside(points: Tensor, rows: Tensor) -> Tensor:
         with scope:
             values = score(scope.track(points), rows)
-        scope.finish()
+        scope.finish(values)
         return values
 
     return score_and_gradient(inside, inputs, rows)[1]

@@ -70,8 +70,13 @@ class Rescale(TorchFunctionMode):
         """Return whether a value was computed from the features by operations that were met."""
         return isinstance(value, Tensor) and getattr(value, "_lightning_interpret_scope", None) is self._mark
 
-    def finish(self) -> None:
-        """Refuse a forward at x that ended before the one at x' did."""
+    def finish(self, values: Tensor) -> None:
+        """Refuse a forward at x that ended before the one at x' did, or whose values come from elsewhere."""
+        if values.requires_grad and not self.is_tracked(values):
+            raise RescaleError(
+                "The score was computed from the layer by functions that cannot be met (of `torch.jit`, or an "
+                "`autograd.Function`): attribute to a layer after them, or use IntegratedGradients."
+            )
         if self._left is not None and (rest := next(self._left, None)) is not None:
             raise _another_way(rest.name, "nothing")
 
