@@ -8,9 +8,10 @@ from pathlib import Path
 
 import boards
 import pytest
-from records import NASTY, arbitrary_row, row
+from records import NASTY, arbitrary_row, image_row, row
 
 import lightning_interpret
+from lightning_interpret.report.interpret_summary import payloads
 
 STATIC = Path(lightning_interpret.__file__).parent / "tensorboard" / "static"
 
@@ -226,3 +227,49 @@ def test_an_axis_holds_all_values_and_has_a_height(model, values, zero):
     assert found["low"] < found["high"]
     assert all(found["low"] <= value <= found["high"] for value in [*known, *found["marks"]])
     assert not zero or found["low"] <= 0 <= found["high"]
+
+
+IMAGE = {"units": "location", "grid": [2, 3], "special": [True, *[False] * 6], "scores": [9, 1, 2, 3, 4, 5, -6]}
+
+
+def test_locations_lie_row_by_row_where_they_are_in_the_image(model):
+    found = model("locations", IMAGE)
+    assert [cell["text"] for cell in found["cells"]][3] == "row 2, column 1"
+    assert [cell["score"] for cell in found["cells"]] == [1, 2, 3, 4, 5, -6]
+    assert found["cells"][4]["box"] == pytest.approx([1 / 3, 1 / 2, 2 / 3, 1])
+    assert (found["outside"], found["shape"], found["pooled"]) == ([9], [2, 3], [1, 1])
+
+
+def test_summed_locations_end_where_the_image_does(model):
+    sample = image_row((5, 40), before=0)
+    (page,) = payloads(sample, monitor="m", step=1, probe=0)
+    (record,) = json.loads(page)["records"]
+    found, grid = model("locations", record), sample.locations().pool()
+    assert (found["full"], found["pooled"]) == ([5, 40], [1, 2])
+    assert [cell["box"] for cell in found["cells"]] == [pytest.approx(list(grid.edges(i))) for i in range(100)]
+    assert [cell["score"] for cell in found["cells"]] == pytest.approx(list(grid.scores))
+    ragged = model("locations", IMAGE | {"full_grid": [3, 8], "pooled": [2, 3]})
+    assert ragged["cells"][5]["box"] == pytest.approx([6 / 8, 2 / 3, 1, 1])
+
+
+@pytest.mark.parametrize(("x", "y", "index"), [(0, 0, 0), (0.5, 0.2, 1), (0.99, 0.99, 5), (1, 0.5, -1), (-0.1, 0, -1)])
+def test_a_place_belongs_to_one_location(model, x, y, index):
+    assert model("cellAt", model("locations", IMAGE), x, y) == index
+
+
+@pytest.mark.parametrize(
+    ("index", "key", "to"),
+    [(1, "ArrowLeft", 0), (0, "ArrowLeft", None), (2, "ArrowRight", None), (1, "ArrowDown", 4), (4, "ArrowUp", 1),
+     (4, "ArrowDown", None), (4, "Home", 0), (0, "End", 5), (0, "x", None)],
+)  # fmt: skip
+def test_keys_lead_to_the_location_beside(model, index, key, to):
+    assert model("besides", index, key, [2, 3]) == to
+
+
+@pytest.mark.parametrize(
+    ("image", "kept"),
+    [("data:image/png;base64,AAAA", True), ("data:image/jpeg;base64,AA+/=", True), ("https://e.org/a.png", False),
+     ("data:image/svg+xml;base64,AAAA", False), ("data:text/html,x", False), (None, False), ("", False), (3, False)],
+)  # fmt: skip
+def test_only_a_picture_in_the_record_itself_is_shown(model, image, kept):
+    assert model("pictureOf", {"image": image}) == (image if kept else None)

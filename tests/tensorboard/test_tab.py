@@ -2,11 +2,10 @@
 
 import random
 import re
-import urllib.parse
-from contextlib import contextmanager
 
 import boards
 import pytest
+import tab
 from records import NASTY, row
 
 pytestmark = boards.needs_browser
@@ -15,43 +14,6 @@ RUN = "a run/ü & #1"
 WORDS = "nothing here is great and awful at the same time"
 SPREAD = [i / 10 for i in range(-10, 11)]
 RTL = "مرحبا بالعالم هذا فيلم جيد جدا"
-
-COLOURS = """
-  const rgb = (text) => {
-    const n = text.match(/[\\d.]+(e-?\\d+)?/g).map(Number), by = text.startsWith("color(") ? 255 : 1;
-    return [n[0] * by, n[1] * by, n[2] * by, n[3] ?? 1];
-  };
-  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
-  const behind = (e) => {
-    if (!e) return [255, 255, 255, 1];
-    const own = rgb(getComputedStyle(e).backgroundColor);
-    return own[3] === 1 ? own : over(own, behind(e.parentElement));
-  };
-"""
-# Every text on the page whose contrast with what is behind it is below that of WCAG's level AA.
-FAINT = (
-    "() => {"
-    + COLOURS
-    + """
-  const light = (c) => {
-    const [r, g, b] = c.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const faint = [];
-  for (const e of document.querySelectorAll("body *")) {
-    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-    if (!e.checkVisibility() || e.closest(".hidden")) continue;
-    const style = getComputedStyle(e), below = behind(e);
-    let opacity = 1;
-    for (let p = e; p; p = p.parentElement) opacity *= Number(getComputedStyle(p).opacity);
-    const ink = rgb(e instanceof SVGElement ? style.fill : style.color);
-    const [a, b] = [light(over([...ink.slice(0, 3), ink[3] * opacity], below)), light(below)].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) faint.push(`${e.outerHTML.slice(0, 80)} ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}"""
-)
 
 
 def _write(folder):
@@ -101,48 +63,10 @@ def chromium():
         yield chromium
 
 
-def _hash(tag, run=RUN, step=None):
-    quoted = {"run": run, "tag": tag} | ({} if step is None else {"step": step})
-    return "&".join(f"p.interpret.{name}={urllib.parse.quote(str(value), safe='')}" for name, value in quoted.items())
-
-
-@contextmanager
-def _opened(chromium, address, asked="", *, alone=True, width=1400, height=1000, allowed=(), wait=".body .card"):
-    """Open the tab, by itself or with TensorBoard around it; yields the page and the tab's frame.
-
-    Errors on the console are failures, unless they are of TensorBoard's own files.
-    """
-    page, errors = chromium.new_page(viewport={"width": width, "height": height}), []
-    page.set_default_timeout(15_000)
-
-    def note(message):
-        if message.type == "error" and ("/interpret/" in message.location["url"] or "404" not in message.text):
-            errors.append(message.text)
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(
-        f"{address}data/plugin_entry.html?name=interpret#{asked}"
-        if alone
-        else f"{address}#{'&'.join(filter(None, ['interpret', asked]))}"
-    )
-    try:
-        yield page, _frame(page, wait, alone)
-        assert [error for error in errors if not any(text in error for text in allowed)] == []
-    finally:
-        page.close()
-
-
-def _frame(page, wait=".body .card", alone=False):
-    frame = page.main_frame if alone else page.wait_for_selector("iframe").content_frame()
-    frame.wait_for_selector(wait)
-    return frame
-
-
 @pytest.fixture
 def opened(chromium, address):
     def opened(probe=0, name="saliency", step=None, **options):
-        return _opened(chromium, address, _hash(f"interpret/{name}/probe_{probe}", step=step), **options)
+        return tab.opened(chromium, address, tab.hash_of(f"interpret/{name}/probe_{probe}", RUN, step=step), **options)
 
     return opened
 
@@ -171,7 +95,7 @@ def _active(frame):
 
 
 def _background(frame, word):
-    script = "(e) => {" + COLOURS + "return behind(e) }"
+    script = "(e) => {" + tab.COLOURS + "return behind(e) }"
     return frame.locator(".unit", has_text=re.compile(f"^{word}$")).evaluate(script)
 
 
@@ -227,7 +151,7 @@ def test_the_page_reloaded_keeps_example_step_and_choices(opened):
         frame.click("button:text-is('Tokens')")
         frame.wait_for_selector("caption:text('tokens')")
         page.reload()
-        frame = _frame(page)
+        frame = tab.frame_of(page)
         _at(frame, 30)
         assert frame.inner_text("h1") == "Probe 0"
         assert frame.inner_text("caption") == "Scores of 12 tokens"
@@ -240,7 +164,7 @@ def test_a_link_leads_to_its_step_or_where_it_names_none_to_the_last(opened):
         frame.click("text=Copy link")
         frame.wait_for_selector("button:text-is('Copied')")
         link = frame.evaluate("copied")
-        assert link.split("#")[1] == f"interpret&{_hash('interpret/saliency/probe_0', step=30)}"
+        assert link.split("#")[1] == f"interpret&{tab.hash_of('interpret/saliency/probe_0', RUN, step=30)}"
     with opened(0, step="soon") as (_, frame):
         _at(frame, 50)
 
@@ -252,7 +176,7 @@ def test_new_steps_come_with_tensorboards_reload_and_the_chosen_step_stays(chrom
         events.flush()
         with (
             boards.served(tmp_path, "--reload_interval", "1", "--load_fast", "false") as address,
-            _opened(chromium, address, alone=False) as (page, frame),
+            tab.opened(chromium, address, alone=False) as (page, frame),
         ):
 
             def reload(step):
@@ -298,7 +222,7 @@ def test_every_text_of_every_example_stands_out_from_what_is_behind_it(opened):
             for title in _each(frame):
                 if frame.locator(".unit").count() > 3:
                     frame.locator(".unit").nth(3).focus()  # with its tip
-                assert frame.evaluate(FAINT) == [], f"{title}, {scheme}"
+                assert frame.evaluate(tab.FAINT) == [], f"{title}, {scheme}"
 
 
 def test_the_keyboard_alone_is_enough(opened):
@@ -457,13 +381,13 @@ def test_at_twice_the_size_nothing_needs_scrolling_sideways(opened):
 def test_an_empty_folder_says_what_to_do(chromium, tmp_path):
     with (
         boards.served(tmp_path, "--load_fast", "false") as address,
-        _opened(chromium, address, alone=False, wait=".notice.empty") as (_, frame),
+        tab.opened(chromium, address, alone=False, wait=".notice.empty") as (_, frame),
     ):
         assert "Nothing to show yet" in frame.inner_text(".notice.empty")
         assert frame.locator(".bar").is_hidden()
         frame.press("body", "]")
         frame.press("body", "j")
-        assert frame.evaluate(FAINT) == []
+        assert frame.evaluate(tab.FAINT) == []
 
 
 def _slowly(page, route, seconds, when=lambda url: True):
@@ -530,7 +454,7 @@ def test_facts_come_for_every_example_however_often_the_list_is_read(opened):
     with opened(0, alone=False, height=600) as (page, frame):
         _slowly(page, "latest", 0.3)
         page.reload()
-        frame = _frame(page, "h1")
+        frame = tab.frame_of(page, "h1")
         frame.evaluate("document.querySelector('.list').scrollTop = 90")
         for _ in range(3):
             page.click(".reload-button")
@@ -548,7 +472,7 @@ def test_two_thousand_examples_and_twenty_thousand_words_are_shown_and_found(chr
         words = [f"word{i}" for i in range(20_000)]
         for step in (10, 20):
             assert events.row(row(words, [rng.gauss(0, 1) for _ in words]), step=step, name="verylong") > 10
-    with boards.served(tmp_path) as address, _opened(chromium, address) as (_, frame):
+    with boards.served(tmp_path) as address, tab.opened(chromium, address) as (_, frame):
         frame.wait_for_function("document.querySelectorAll('.option').length === 2001", timeout=30_000)
         frame.press(".list", "End")
         frame.wait_for_function("document.querySelectorAll('.unit').length === 20002", timeout=30_000)

@@ -7,7 +7,7 @@ import { chart, check, h, notice, source } from "./parts.js";
 
 const CHUNK = 50; // examples whose facts are asked for in one request
 const KEPT = 30; // records that are not fetched again: one may be megabytes
-const DEFAULTS = { unit: "word", scale: "step", special: true, sort: "place", rows: "some" };
+const DEFAULTS = { unit: "word", scale: "step", special: true, sort: "place", order: "size", rows: "some" };
 
 /** Called by TensorBoard, once, in a page of the tab's own. */
 export async function render() {
@@ -59,7 +59,7 @@ class Tab {
     this.bar = h("header", { class: "bar", hidden: true }, this.head, this.step);
     this.body = h("div", { class: "body", "aria-live": "off" }, h("p", { class: "muted" }, "Loading …"));
     const help = h("dialog", { class: "help" }, h("h2", {}, "Keys"),
-      h("dl", {}, [["↑ ↓", "example before and after, in the list"], ["k  j", "the same, from anywhere"], ["[  ]", "step before and after"], ["← →", "in the words: word by word; on the slider: step by step"], ["/", "search"], ["?", "this list"]].map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])),
+      h("dl", {}, [["↑ ↓", "example before and after, in the list"], ["k  j", "the same, from anywhere"], ["[  ]", "step before and after"], ["← →", "in the words: word by word; in an image, with ↑ ↓: location by location; on the slider: step by step"], ["/", "search"], ["?", "this list"]].map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])),
       h("form", { method: "dialog" }, h("button", {}, "Close")));
     this.element = h("div", { class: "tab" },
       h("nav", { class: "side", "aria-label": "Examples" },

@@ -72,6 +72,47 @@ export function units(record, by = "word") {
   return found;
 }
 
+/**
+ * The locations of an image's record, row by row, each with the box that it covers in shares of width and height, and
+ * what has no location. A location stands for several of the `full` grid where neighbours were summed.
+ */
+export function locations(record) {
+  const scores = record.scores ?? [], special = record.special ?? [];
+  const inside = scores.map((score, i) => ({ score, out: Boolean(special[i]) }));
+  const kept = inside.filter(({ out }) => !out), outside = inside.filter(({ out }) => out);
+  const shape = record.grid ?? [1, kept.length], full = record.full_grid ?? shape, pooled = record.pooled ?? [1, 1];
+  if (shape[0] * shape[1] !== kept.length) throw new Error(`The grid has ${shape.join(" × ")} locations, but ${kept.length} scores.`);
+  const edge = (at, side) => Math.min(at * pooled[side], full[side]) / full[side];
+  const cells = kept.map(({ score }, index) => {
+    const row = Math.floor(index / shape[1]), column = index % shape[1];
+    return {
+      index, text: `row ${row + 1}, column ${column + 1}`, score: score ?? null, special: false,
+      box: [edge(column, 1), edge(row, 0), edge(column + 1, 1), edge(row + 1, 0)],
+    };
+  });
+  return { shape, full, pooled, cells, outside: outside.map(({ score }) => score) };
+}
+
+/** The number of the location at a place in shares of width and height; -1 beside the image. */
+export function cellAt({ cells }, x, y) {
+  return cells.findIndex(({ box: [x0, y0, x1, y1] }) => x >= x0 && x < x1 && y >= y0 && y < y1);
+}
+
+/** The location that a key leads to from another one; `null` where it leads nowhere. */
+export function besides(index, key, [rows, columns]) {
+  const row = Math.floor(index / columns), column = index % columns;
+  const to = {
+    ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1], ArrowUp: [row - 1, column], ArrowDown: [row + 1, column],
+    Home: [0, 0], End: [rows - 1, columns - 1],
+  }[key];
+  return to && to[0] >= 0 && to[1] >= 0 && to[0] < rows && to[1] < columns ? to[0] * columns + to[1] : null;
+}
+
+/** The picture in a record, as what it carries itself: an address elsewhere is not asked for. */
+export function pictureOf(record) {
+  return /^data:image\/(png|jpeg);base64,[A-Za-z0-9+/=]+$/.test(record.image ?? "") ? record.image : null;
+}
+
 /** The direction in which most of the words are read: `rtl` for Arabic or Hebrew. */
 export function direction(found) {
   const right = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;

@@ -1,7 +1,8 @@
-// Attributions: tokens in the colours of their scores, what was explained, its baseline and error, and a table.
+// Attributions: tokens or locations in the colours of their scores, what was explained, its baseline and error, a table.
 
+import { overlay } from "../overlay.js";
 import { check, choice, fact, h } from "../parts.js";
-import { direction, percent, plain, printable, scaleOf, signed, strength, units, wrong } from "../model.js";
+import { direction, locations, percent, plain, printable, scaleOf, signed, strength, units, wrong } from "../model.js";
 
 const ROWS = 50; // of the table, until the reader asks for all
 const PART = 300; // words in one block: browsers lay out a paragraph of thousands of isolated words in minutes
@@ -23,22 +24,37 @@ export function render(payload, context) {
 
 function one(record, context, charts) {
   const { options } = context;
+  if (record.units === "location") return ofImage(record, context, charts);
   const noun = record.units === "feature" ? "feature" : options.unit;
   const found = units(record, noun === "feature" ? "token" : noun);
   const shown = options.special ? found : found.filter((unit) => !unit.special);
-  const everywhere = Math.max(0, ...context.steps.map((step) => step.largest ?? 0));
-  const scale = options.scale === "all" && everywhere ? everywhere : scaleOf(found);
+  const scale = scaleFor(found, context);
   const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
   return [facts(record), strip(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
 }
 
-function facts(record) {
+function ofImage(record, context, charts) {
+  const found = locations(record);
+  const scale = scaleFor(found.cells, context);
+  const whole = (record.scores ?? []).reduce((sum, score) => sum + Math.abs(score ?? 0), 0) || 1;
+  const list = found.cells.length ? table(found.cells, scale, whole, "location", context, "order") : null;
+  return [facts(record, found), overlay(record, found, scale, whole, context, legend(record, scale)), charts, list, about(record)];
+}
+
+/** What colours are divided by: the largest of this step, or of all steps. */
+function scaleFor(found, { options, steps }) {
+  const everywhere = Math.max(0, ...steps.map((step) => step.largest ?? 0));
+  return options.scale === "all" && everywhere ? everywhere : scaleOf(found);
+}
+
+function facts(record, found = null) {
   const why = record.reasons ?? {};
   const missed = wrong(record);
   const scores = record.scores ?? [];
-  const total = scores.every(Number.isFinite) ? scores.reduce((sum, score) => sum + score, 0) : null;
+  const total = sum(scores);
   const difference = [record.target, record.baseline_target].every(Number.isFinite) ? record.target - record.baseline_target : null;
   const output = record.output ?? "target";
+  const absorbed = Object.entries(record.absorbed ?? {});
   const converged = { true: "within its tolerance", false: "NOT within its tolerance" }[String(record.converged)];
   return h(
     "dl",
@@ -56,8 +72,12 @@ function facts(record) {
           mark: record.converged === false ? "bad" : null,
           note: [signed(record.error), partial(record), converged ?? why.converged].filter(Boolean).join(", "),
         }),
+    found?.outside.length ? fact("Outside the grid", signed(sum(found.outside)), { note: `units of no location: ${found.outside.length}` }) : null,
+    absorbed.length ? fact("Absorbed", signed(sum(absorbed.map(([, amount]) => amount))), { note: absorbed.map(([name, amount]) => `${printable(name)} ${signed(amount)}`).join(", ") }) : null,
   );
 }
+
+const sum = (numbers) => (numbers.every(Number.isFinite) ? numbers.reduce((all, number) => all + number, 0) : null);
 
 /** The error of the sums up to a point of the path: it tells wrong scores from a sum that is right by chance. */
 function partial(record) {
@@ -146,13 +166,14 @@ function legend(record, scale) {
   );
 }
 
-function table(shown, scale, whole, noun, { options, set }) {
-  const value = { place: (u) => u.index, score: (u) => -(u.score ?? -Infinity), size: (u) => -Math.abs(u.score ?? 0) }[options.sort];
+/** `sort` is the option that says by what: words are read in their order, locations by their size. */
+function table(shown, scale, whole, noun, { options, set }, sort = "sort") {
+  const value = { place: (u) => u.index, score: (u) => -(u.score ?? -Infinity), size: (u) => -Math.abs(u.score ?? 0) }[options[sort]];
   const sorted = [...shown].sort((a, b) => value(a) - value(b) || a.index - b.index);
   const rows = options.rows === "all" ? sorted : sorted.slice(0, ROWS);
   const head = (key, label, title) =>
-    h("th", { scope: "col", class: "number", "aria-sort": options.sort === key ? (key === "place" ? "ascending" : "descending") : "none" },
-      h("button", { type: "button", title, "data-key": `sort/${key}`, onclick: () => set("sort", key) }, label));
+    h("th", { scope: "col", class: "number", "aria-sort": options[sort] === key ? (key === "place" ? "ascending" : "descending") : "none" },
+      h("button", { type: "button", title, "data-key": `${sort}/${key}`, onclick: () => set(sort, key) }, label));
   return h(
     "section",
     { class: "card scores" },
