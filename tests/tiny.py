@@ -186,7 +186,7 @@ def batch_of(tokenizer, texts=TEXTS, **options):
 def bag_task(**options):
     """A task for :class:`Bag` with its labels, and references to draw baselines from."""
     task = BagTask(wordpiece(), ["bad", "dull", "good"], **options)
-    return task.with_references(batch_of(task.tokenizer, REFERENCES))
+    return task.with_references(batch_of(task.tokenizer, REFERENCES, labels=[2, 0, 1, 2, 0]))
 
 
 def write_reviews(path, size, *, seed=0):

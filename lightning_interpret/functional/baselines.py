@@ -132,6 +132,16 @@ def positions(features: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
     return (features, content) if content.dim() == 2 else (features.unsqueeze(1), content.unsqueeze(1))
 
 
+def check_shapes(features: Tensor, content: Tensor, others: Tensor, other_content: Tensor) -> None:
+    """Raise a ``ValueError`` if examples and references differ in the shape of what stands at a position."""
+    mine, theirs = positions(features, content)[0].shape[2:], positions(others, other_content)[0].shape[2:]
+    if mine != theirs:
+        raise ValueError(
+            f"The references have features of shape {tuple(theirs)}, the example of {tuple(mine)}: give references of "
+            "the example's size."
+        )
+
+
 def content_mean(features: Tensor, content: Tensor) -> Tensor:
     """Return the mean over the content of all examples: ``(D,)`` of tokens, the mean image of images.
 
@@ -170,17 +180,9 @@ def lay(features: Tensor, content: Tensor, others: Tensor, other_content: Tensor
         content: Bool ``(B, T)``, or ``(B,)``.
         others: Features of B other examples, whose T may be another.
         other_content: Their content; at least one position of each.
-
-    Raises:
-        ValueError: If the features of the others have another shape.
     """
     whole, (features, content) = features, positions(features, content)
     others, other_content = positions(others, other_content)
-    if others.shape[2:] != features.shape[2:]:
-        raise ValueError(
-            f"The references have features of shape {tuple(others.shape[2:])}, the example of "
-            f"{tuple(features.shape[2:])}: give references of the example's size."
-        )
     first = (~other_content).long().argsort(dim=1, stable=True)  # the content's places, before all others
     length = other_content.sum(dim=1, keepdim=True).clamp(min=1)
     source = first.gather(1, (content.long().cumsum(dim=1) - 1).clamp(min=0) % length)

@@ -72,6 +72,7 @@ def absent(
         found, notes, gradients = _uniform(module, batch, task, baseline, embeddings, content, put, chunk)
         return Absent(found[:, None], notes, gradients)
     references = _References.read(module, task, baseline, chunk)
+    baselines.check_shapes(embeddings, content, references.features, references.content)
     if baseline.kind == "training_mean":
         mean = baselines.content_mean(references.features, references.content)
         return Absent(baselines.fill_features(embeddings, content, mean)[:, None], notes, gradients)

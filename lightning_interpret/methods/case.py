@@ -41,7 +41,7 @@ class Case:
         target: F(x), ``(N,)``.
         baseline_target: F(x; h := h(x')), ``(N,)``, or None.
         cut: Whether F(x; h := h(x')) is F(x'), or None.
-        forwards: ``(N,)``, forward passes without a gradient that each row took.
+        forwards: ``(N,)``, forward passes without a gradient that each row took; those over references count for none.
         gradients: ``(N,)``, gradients that its baseline took.
         references: h(x') of each baseline of a distribution, ``(N, R, *shape)``, or None.
         chunk: Points in one pass.
@@ -101,6 +101,10 @@ class Case:
         zero = torch.zeros(len(self.target), dtype=torch.long)
         known = self.described | {"forwards": self.forwards} | values
         known["gradients"] = values.get("gradients", zero) + self.gradients
+        reasons = self.described["reasons"] | values.get("reasons", {})
+        if known["baseline"] is not None and known.get("baseline_entropy") is None:
+            why = f"there is no x' of {known['baseline']!r} at which a prediction could be read"
+            reasons = {"baseline_entropy": why} | reasons
         return Attribution(
             scores=scores,
             target=self.target.double(),
@@ -109,7 +113,7 @@ class Case:
             method=method.name,
             layer=self.layer,
             units=self.units,
-            **(known | {"reasons": self.described["reasons"] | values.get("reasons", {})}),
+            **(known | {"reasons": reasons}),
         )
 
     def errors(self, scores: Tensor, floor: float, attribution_target: Tensor | None = None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_expected_gradients_run(explain, references):
 @pytest.mark.parametrize(
     ("rows", "words", "message"),
     [
-        ([GOOD], (), "`references` are given, but integrated_gradients with baseline='pad' draws from none"),
+        ([GOOD], (), "`references` are given, but integrated_gradients with baseline='default' draws from none"),
         ([GOOD], ("--method", "gradient"), "but gradient with no baseline draws from none"),
         ([], ("--set", "baseline=training_mean"), "no rows"),
         ([GOOD] * 257, ("--set", "baseline=training_mean"), "has more than 256 rows: give fewer"),

@@ -6,6 +6,7 @@ import torch
 from lightning_interpret import Baseline
 from lightning_interpret.functional.baselines import (
     blur,
+    check_shapes,
     content_mean,
     entropy,
     fill_features,
@@ -136,7 +137,8 @@ def test_an_example_without_positions_is_the_other_as_it_is():
     assert torch.equal(filled[0], others[0])
     assert torch.equal(filled[1], images[1])
     with pytest.raises(ValueError, match=r"shape \(3, 5, 5\), the example of \(3, 4, 4\)"):
-        lay(images, every, torch.randn(2, 3, 5, 5), every)
+        check_shapes(images, every, torch.randn(2, 3, 5, 5), every)
+    check_shapes(images, every, others, every)
 
 
 def test_means_are_over_the_content():
