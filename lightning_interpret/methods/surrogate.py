@@ -31,7 +31,7 @@ class _Surrogate(Method):
     exactly 0. Units that are absent together, a word's tokens or a square's locations, share their score evenly.
     """
 
-    baseline: str | Baseline = "pad"
+    baseline: str | Baseline = "default"
     unit: Literal["token", "word"] = "token"
     squares: int = 8
     samples: int = 512
