@@ -23,7 +23,7 @@ from lightning_interpret.tasks.classification import Classification, parse_which
 from lightning_interpret.tasks.grids import channels_of, patches_of
 from lightning_interpret.tasks.transformer import transformer_in
 
-KINDS = ("blur", "black", "zero", "mean")
+KINDS = ("blur", "black", "zero")
 _LONGEST = 224  # pixels of a picture's longer side
 
 
@@ -135,14 +135,12 @@ class ImageTask(Classification):
         return tuple(map(float, numbers[0])), tuple(map(float, numbers[1]))
 
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
-        """Return the pixels of x': blurred, black, zero as the model reads them, or the mean of the references."""
+        """Return the pixels of x': blurred, black, or zero as the model reads them."""
         if baseline.kind == "blur":
             return blur(features, baseline.sigma * min(features.shape[2:]))
         if baseline.kind == "zero":
             return torch.zeros_like(features)
         self._refuse(baseline)
-        if baseline.kind == "mean":
-            return self.pixels(self.references).to(features).mean(dim=0).expand_as(features)
         mean, std = self._normalisation_of(features)
         return (-mean / std).expand_as(features)
 
@@ -166,8 +164,6 @@ class ImageTask(Classification):
             raise ValueError(f"`baseline={baseline.kind!r}` is of texts: an image has {', '.join(KINDS + FOUND)}.")
         if baseline.kind == "black" and self.normalisation is None:
             raise ValueError("`baseline='black'` needs the `processor` that the pixels were normalised with: give it.")
-        if baseline.kind == "mean" and self.references is None:
-            raise ValueError("`baseline='mean'` needs images to take the mean of: set `task.references` to a batch.")
 
     def _normalisation_of(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         assert self.normalisation is not None

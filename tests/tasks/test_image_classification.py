@@ -100,7 +100,6 @@ def test_a_model_of_ones_own_needs_its_logits_alone():
 def test_baselines_of_the_pixels():
     task, batch = ImageClassification(SHAPES, PROCESSOR), images_of(3)
     pixels = batch["pixel_values"]
-    task.references = images_of(5)
 
     def at(name):
         return task.baseline(None, batch, pixels, task.baseline_for(Baseline.ensure(name)))
@@ -109,16 +108,15 @@ def test_baselines_of_the_pixels():
     torch.testing.assert_close(at("black"), torch.full_like(pixels, -2.0))  # (0 − 0.5) / 0.25
     assert torch.equal(at("blur: 0.1"), blur(pixels, 3.2))
     assert torch.equal(at("default"), blur(pixels, 8.0))
-    torch.testing.assert_close(at("mean")[2], task.references["pixel_values"].mean(dim=0))
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("pad", "`baseline='pad'` is of texts: an image has blur, black, zero, mean"),
+        ("pad", "`baseline='pad'` is of texts: an image has blur, black, zero"),
         ("text: a film", "is of texts"),
         ("black", "`baseline='black'` needs the `processor`"),
-        ("mean", "`baseline='mean'` needs images .* set `task.references`"),
+        ("mean", "`baseline='mean'` is of texts"),
     ],
 )
 def test_what_cannot_stand_there_is_refused_before_and_during(name, message):
@@ -135,6 +133,21 @@ def test_a_text_has_no_blur():
     with pytest.raises(ValueError, match="`baseline='blur'`, but the tokenizer has no blur token"):
         task._token_id(nn.Linear(1, 1), "blur")
     assert task.baseline_for(Baseline("default")) == Baseline("pad")
+
+
+@pytest.mark.parametrize("kind", ["training_mean", "nearest", "uniform"])
+def test_baselines_drawn_from_other_images_or_found(kind):
+    model, batch = model_of("vit"), images_of()
+    task = find_task(model).with_references(images_of(6))
+    task.check(model, "gold", Baseline(kind))
+    record = IntegratedGradients(kind)(model, batch, task)
+    assert record.baseline == kind
+    assert float(record.relative_error.max()) < 0.01
+    if kind == "training_mean":
+        mean = task.references["pixel_values"].mean(dim=0, keepdim=True)
+        targets = task.resolve(task.logits(model, batch), batch, "predicted")
+        found = task.score(model(mean.expand(2, -1, -1, -1)).logits, targets, "logit")
+        torch.testing.assert_close(record.baseline_target, found)
 
 
 @pytest.mark.parametrize("which", ["circl", "circle-circle"])
