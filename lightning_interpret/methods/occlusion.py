@@ -53,7 +53,7 @@ class Occlusion(Method):
     """
 
     name: ClassVar[str] = "occlusion"
-    baseline: str | Baseline = "pad"
+    baseline: str | Baseline = "default"
     unit: Literal["token", "word", "window"] = "token"
     window: int | tuple[int, int] | None = None
     stride: int | tuple[int, int] | None = None

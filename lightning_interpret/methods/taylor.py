@@ -44,7 +44,7 @@ class Taylor(Method):
 
     name: ClassVar[str] = "taylor"
     at: Literal["input", "baseline"] = "input"
-    baseline: str | Baseline = "pad"
+    baseline: str | Baseline = "default"
     error_floor: float = 0.01
     internal_batch_size: int | None = None
 

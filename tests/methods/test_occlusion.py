@@ -172,7 +172,7 @@ def test_units_as_in_the_baseline_and_special_tokens(case):
 class Grid(BagTask):
     """Content that lies on a grid of 2 × 2, after a unit that does not."""
 
-    def layout(self, batch, features, layer):
+    def layout(self, module, batch, features, layer):
         units = Units.locations(len(features), (2, 2), before=1, after=1)
         return Layout(units, lambda values: values.sum(dim=2))
 
