@@ -38,14 +38,15 @@ class Occlusion(Method):
     whole loss: of windows of w units its scores are w times these.)
 
     Args:
-        baseline: What stands at absent units: the name of a baseline x', or a :class:`Baseline`; or ``delete``, where
-            their ids and their attention are removed and the text closes up. Texts are never tokenized anew. Special
-            tokens stay unless the baseline replaces them; at a deeper layer h(x') may, and then each stands alone.
+        baseline: What stands at absent units: the name of a baseline x' (by default the task's: ``pad`` of a text,
+            ``blur`` of an image) or a :class:`Baseline`; or ``delete``, where their ids and attention are removed and
+            the text closes up; texts are never tokenized anew. Special tokens stay unless the baseline replaces them;
+            at a deeper layer h(x') may, and then each stands alone.
         unit: ``token`` (each unit of the layer), ``word`` or ``window``.
         window: Units in a window: a number, or ``(rows, columns)`` of the grid of an image. For ``unit="window"``.
         stride: Units from one window to the next, in the same form; 1 where it is not given.
         error_floor: Floor τ of the relative error's denominator, in units of the output.
-        internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
+        internal_batch_size: Sets of units in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
 
     Raises:
         ValueError: If an option does not exist, does not fit another or the units, or units would be in no window; if

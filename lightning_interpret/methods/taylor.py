@@ -34,7 +34,8 @@ class Taylor(Method):
 
     Args:
         at: The point around which F is expanded: ``input`` or ``baseline``.
-        baseline: Name of the baseline x', or a :class:`Baseline`.
+        baseline: Name of the baseline x', or a :class:`Baseline`; by default the task's (``pad`` of a text, ``blur`` of
+            an image).
         error_floor: Floor τ of the relative error's denominator, in units of the output.
         internal_batch_size: Examples in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
 

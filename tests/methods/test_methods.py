@@ -14,7 +14,6 @@ from lightning_interpret import (
     Gradient,
     GradientTimesInput,
     IntegratedGradients,
-    Occlusion,
     SequenceClassification,
 )
 from lightning_interpret.methods import METHODS, Method, method_named
@@ -22,7 +21,8 @@ from lightning_interpret.tasks import find_task
 
 #: Every method of the registry, with its defaults; those of feature maps have a layer and targets of their own.
 EVERY = [method() for method in METHODS.values() if not hasattr(method, "repaired")]
-EVERY += [GradientTimesInput(baseline="pad")]
+EVERY += [GradientTimesInput(baseline="pad"), METHODS["taylor"](at="baseline")]
+EVERY += [METHODS["occlusion"](unit="window", window=3), METHODS["smooth_grad"](baseline="pad")]
 
 
 def case(**options):

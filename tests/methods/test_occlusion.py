@@ -4,6 +4,7 @@ import captum.attr
 import pytest
 import torch
 from tiny import Bag, BagTask, bag_task, batch_of, classifier, tokenizer_for, wordpiece
+from tiny_images import images_of, model_of
 
 from lightning_interpret import Baseline, Occlusion
 from lightning_interpret.explanations import Units
@@ -243,3 +244,21 @@ def test_positions_are_those_of_the_shorter_text(side):
         assert shorter["position_ids"][row][real[row]].tolist() == list(range(3, 3 + count))
         assert shorter["input_ids"][row][~real[row]].tolist() == [0] * int((~real[row]).sum())
         assert bool(real[row][0 if side == "right" else -1])
+
+
+@pytest.mark.parametrize(("window", "stride"), [(8, 8), ((16, 8), (8, 4))])
+def test_windows_of_pixels_agree_with_captum(window, stride):
+    """Captum's images have a window's loss whole at each pixel of it; here each has its share."""
+    model, batch = model_of("resnet"), images_of()
+    method = Occlusion("zero", unit="window", window=window, stride=stride)
+    record = method(model, batch, find_task(model), layer="pixel_values")
+    pixels = batch["pixel_values"]
+    high, wide = (window, window) if isinstance(window, int) else window
+    steps = (stride, stride) if isinstance(stride, int) else stride
+    target = model(pixel_values=pixels).logits.argmax(dim=1)
+    peer = captum.attr.Occlusion(lambda values: model(pixel_values=values).logits).attribute(
+        pixels, (3, high, wide), strides=(3, *steps), target=target
+    )
+    expected = peer.mean(dim=1).flatten(1) / (high * wide)
+    assert float(expected.abs().max()) > 1e-6
+    torch.testing.assert_close(record.scores.float(), expected.float(), rtol=0, atol=1e-6)

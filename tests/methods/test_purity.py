@@ -15,7 +15,13 @@ from lightning_interpret.methods import METHODS as REGISTRY
 from lightning_interpret.tasks import batches
 
 #: Options that make a method quick here; every method of the registry is tried.
-OPTIONS = {"expected_gradients": {"samples": 4}, "kernel_shap": {"samples": 60}, "lime": {"samples": 60}}
+OPTIONS = {
+    "expected_gradients": {"samples": 4},
+    "kernel_shap": {"samples": 60},
+    "lime": {"samples": 60},
+    "sequential_integrated_gradients": {"steps": 2, "tolerance": None},
+    "smooth_grad": {"samples": 3},
+}
 METHODS = [method(**OPTIONS.get(name, {})) for name, method in REGISTRY.items()]
 METHODS += [REGISTRY["layer_cam"](repaired=True)]
 METHODS += [REGISTRY["integrated_gradients"](baseline=baseline) for baseline in ("uniform", "nearest", "training_mean")]

@@ -3,8 +3,16 @@
 import pytest
 import torch
 from tiny import Bag, BagTask, bag_task, batch_of, classifier, wordpiece
+from tiny_images import images_of, model_of
 
-from lightning_interpret import Baseline, IntegratedGradients, SequentialIntegratedGradients
+from lightning_interpret import (
+    Baseline,
+    IntegratedGradients,
+    Occlusion,
+    SequentialIntegratedGradients,
+    SmoothGrad,
+    Taylor,
+)
 from lightning_interpret.tasks import find_task
 
 TEXTS = ("he is unaffable and dull", "not bad")
@@ -147,3 +155,26 @@ def test_wrong_options_are_refused():
         SequentialIntegratedGradients(unit="words")
     with pytest.raises(ValueError, match=r"`rule='left'` has fixed steps"):
         SequentialIntegratedGradients(rule="left")
+
+
+def test_patches_of_an_image_lose_what_occlusion_says():
+    model, batch = model_of("vit"), images_of(rows=1)
+    task, layer = find_task(model), "vit.embeddings"
+    method = SequentialIntegratedGradients(baseline="blur", rule="gauss_legendre", steps=30, tolerance=None)
+    record = method(model, batch, task, layer=layer)
+    lost = Occlusion("blur")(model, batch, task, layer=layer)
+    assert record.units.kind == "location"
+    assert float(lost.scores.abs().max()) > 1e-3
+    torch.testing.assert_close(record.scores, lost.scores, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_of_an_image_smoothed_gradients_without_noise_are_taylor(name):
+    model, batch = model_of(name), images_of()
+    record = SmoothGrad(samples=2, sigma=0, baseline="blur")(model, batch, find_task(model), layer="pixel_values")
+    expected = Taylor()(model, batch, find_task(model), layer="pixel_values")
+    assert expected.baseline.startswith("blur")
+    torch.testing.assert_close(record.scores, expected.scores)
+    noisy = SmoothGrad(samples=2)(model, batch, find_task(model), layer="pixel_values")
+    assert bool((noisy.scores > 0).any())
+    assert noisy.scores.shape == expected.scores.shape
