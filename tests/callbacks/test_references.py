@@ -87,7 +87,7 @@ def test_the_baseline_is_that_of_the_training_data(tmp_path):
         hidden = module.eval().mixed(embedded)
         logits = module.head(module.frozen(module.norm(hidden.mean(dim=1))))
         predicted = int(task.logits(module, batch).argmax())
-    assert float(watcher.records[-1].baseline_target[0]) == pytest.approx(float(logits[0, predicted]), abs=1e-5)
+    assert watcher.records[-1][0].baseline_target == pytest.approx(float(logits[0, predicted]), abs=1e-5)
 
 
 def test_references_of_the_task_are_kept(tmp_path):
