@@ -1,4 +1,4 @@
-"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|methods`."""
+"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|compare|methods`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _command(options: argparse.Namespace) -> int:
         from lightning_interpret.commands import explain
 
         return explain.run(options)
+    if options.command == "compare":
+        from lightning_interpret.commands import compare
+
+        return compare.run(options)
     from lightning_interpret.commands import methods
 
     return methods.run()
@@ -64,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in _TRAINER_COMMANDS.items():
         commands.add_parser(name, help=what, add_help=False)
     _add_explain(commands.add_parser("explain", help="explain the rows of a file with a saved model"))
+    _add_compare(commands.add_parser("compare", help="put methods side by side on one model"))
     commands.add_parser("methods", help="list the methods there are")
     return parser
 
@@ -112,6 +117,24 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     _add_columns(parser, "label with --which gold, else none is read")
     parser.add_argument("--batch-size", type=_positive, default=16, help="texts in a batch (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="write the output anew instead of going on with it")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print target, sum and error of methods with different baselines, and what each of them dropped; write a page "
+        "with pictures. Without a model, on a small ResNet and a small YOLOS, trained on generated shapes first."
+    )
+    parser.add_argument("--what", required=True, help="baselines")
+    parser.add_argument("--output-dir", required=True, help="where the page, its pictures and baselines.json go")
+    parser.add_argument("--model", help="a transformers directory or hub name of a classifier or detector")
+    parser.add_argument("--input", help="for --model: a folder of pictures, a picture, or a file of texts")
+    parser.add_argument("--text-column", default="text", help="column of the text (default: %(default)s)")
+    parser.add_argument("--examples", type=_positive, default=8, help="how many to explain (default: %(default)s)")
+    parser.add_argument("--layer", help="layer of the feature maps (default: the last whose locations reach the score)")
+    parser.add_argument("--which", default="predicted", help="predicted, a label, or A-B (default: %(default)s)")
+    parser.add_argument("--score", default="logit", help="logit, log_prob or prob of it (default: %(default)s)")
+    parser.add_argument("--baseline", default="default", help="the input-determined baseline (default: the task's)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
 
 
 def _add_columns(parser: argparse.ArgumentParser, label: str) -> None:

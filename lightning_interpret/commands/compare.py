@@ -1,151 +1,223 @@
-"""What becomes of the baseline in each method: target, sum, error and what was dropped, on one model and batch."""
+"""`lightning-interpret compare`: methods side by side on one model, with numbers, pictures and a page to read."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import argparse
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
-from lightning_interpret.explanations import Attribution, AttributionRow
+from lightning_interpret.commands.baselines import compare_baselines
+from lightning_interpret.commands.load import load_classifier
+from lightning_interpret.data import ShapesDataset, read_rows
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.path import integrate
-from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods import (
-    DifferenceMap,
-    GradientTimesInput,
-    IntegratedGradients,
-    LayerCam,
-    Method,
-    Odam,
-)
-from lightning_interpret.methods.case import open_case
-from lightning_interpret.methods.feature_map import last_feature_map
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.modules.portable import named_config
+from lightning_interpret.names import choose
+from lightning_interpret.report import sheet
+from lightning_interpret.report.terminal import table
+from lightning_interpret.tasks import OUTPUTS, ImageClassification, ObjectDetection, Task, batches
+from lightning_interpret.tasks.encode import encode, max_tokens
 
-_ZERO = Baseline("zero", keep_special=False)
+WHAT = ("baselines",)
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+_SIZE, _CLASSIFIER_STEPS, _DETECTOR_STEPS, _UNSEEN = 48, 30, 30, 200
+_HEADERS = ("method", "T", "sum", "error", "share of T", "dropped", "misses F(x) − F(x')")
 
 
-def compare_baselines(
-    module: nn.Module,
-    batch: Any,
-    task: Task,
-    *,
-    layer: str | None = None,
-    which: str = "predicted",
-    output: str = "logit",
-    baseline: str | Baseline = IntegratedGradients.baseline,
-) -> list[dict[str, Any]]:
-    """Return one row a method and target: what its scores are to sum to, their sum, the error, and what was dropped.
+@dataclass(frozen=True)
+class Subject:
+    """A model, and some examples to explain of it.
 
-    Σ scores + Σ ``dropped`` is the method's own ``target``. ``shared_target`` is F(x) − F(x') of the input-determined
-    baseline x', the same for every layer that is a cut (of the difference map it is that of its contrast), and
-    ``shared_error`` by how much the sum misses it.
-
-    Args:
-        module: The module to explain.
-        batch: A batch as the task reads it.
-        task: How they are read.
-        layer: Layer of the feature maps; by default the last whose locations reach the score.
-        which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
-        output: ``logit``, ``log_prob`` or ``prob``.
-        baseline: The input-determined baseline x'; by default the task's.
-
-    Raises:
-        ValueError: If a name does not exist, or the model has one score.
+    Attributes:
+        name: What it is called in files.
+        title: What it is, in a line.
     """
-    with explaining(module):
-        batch = batches.clone(batch)
-        layer = layer or last_feature_map(module, batch, task)
-        from_zero = _from_zero_features(module, batch, task, layer, which, output)
-    ours = IntegratedGradients(baseline=baseline)
 
-    def explain(method: Method, at: str | None = layer) -> Attribution:
-        return method(module, batch, task, layer=at, which=which, output=output)
-
-    shared, contrast = explain(ours), explain(DifferenceMap(repaired=True, baseline=baseline))
-    compared = [
-        (
-            "gradient × input",
-            "one gradient at x: what F does on the way from the zero input is not seen",
-            explain(GradientTimesInput(baseline=_ZERO), None),
-        ),
-        (
-            "integrated gradients, zero features",
-            "complete, but no input makes a map of zeros: F there is the absence of nothing that can be absent",
-            from_zero,
-        ),
-        (
-            "integrated gradients, zero input",
-            "complete, for a baseline that was not chosen for what F says of it",
-            explain(replace(ours, baseline=_ZERO)),
-        ),
-        (
-            "LayerCAM",
-            "zero features, one gradient, and the channels that speak against the target cut away",
-            explain(LayerCam()),
-        ),
-        (
-            "ODAM",
-            "zero features, one gradient, and the locations that speak against the target cut away",
-            explain(Odam()),
-        ),
-        (
-            "difference map",
-            "two maps of zero features, cut and scaled one by one: what they share of s_a − s_b is lost with the scale",
-            explain(DifferenceMap()),
-        ),
-        ("integrated gradients, input-determined", "complete: the error is the quadrature's", shared),
-        ("difference map, repaired", "complete: the signed attribution of s_a − s_b with one baseline", contrast),
-    ]
-    return [
-        _row(one, reference) | {"name": name, "why": why}
-        for name, why, found in compared
-        for one, reference in zip(found, contrast if found.method.startswith("difference") else shared, strict=True)
-    ]
+    name: str
+    title: str
+    module: nn.Module
+    task: Task
+    batch: Any
+    which: str
 
 
-def _row(row: AttributionRow, reference: AttributionRow) -> dict[str, Any]:
-    total, target, shared = sum(row.scores), row.attribution_target, reference.attribution_target
-    assert target is not None
-    assert shared is not None
-    rest = "quadrature" if row.method.startswith("integrated") or row.method.endswith("repaired") else "higher orders"
-    return {
-        "method": row.method,
-        "layer": row.layer,
-        "explains": row.target_name,
-        "example_id": row.example_id,
-        "baseline": row.baseline,
-        "at_x": row.target,
-        "at_baseline": row.baseline_target,
-        "target": target,
-        "sum": total,
-        "error": row.error,
-        "relative_error": row.relative_error,
-        "dropped": dict(row.absorbed or {rest: target - total}),
-        "shared_target": shared,
-        "shared_error": total - shared,
-    }
+def run(options: argparse.Namespace) -> int:
+    """Compare and write ``baselines.md``, ``baselines.json`` and a picture an example.
 
-
-def _from_zero_features(module: nn.Module, batch: Any, task: Task, layer: str, which: str, output: str) -> Attribution:
-    """Return the integrated gradients of a layer from a map of zeros, as they are often computed."""
-    with open_case(module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=None) as case:
-        case.baselines = torch.zeros_like(case.inputs)
-        rows = torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk)
-        with torch.no_grad():
-            case.baseline_target = torch.cat([case.score(case.baselines[part], part) for part in rows])
-        integral = integrate(
-            case.score,
-            case.inputs,
-            case.baselines,
-            target=case.target,
-            baseline_target=case.baseline_target,
-            chunk=case.chunk,
-            per_unit=case.per_unit,
-            order=case.order,
+    Returns:
+        0.
+    """
+    choose("--what", options.what, WHAT)
+    choose("--score", options.score, OUTPUTS)
+    Baseline.ensure(options.baseline)
+    if (options.model is None) != (options.input is None):
+        raise ValueError("`--model` and `--input` go together: a model of yours, and what it is to be explained on.")
+    folder = Path(options.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"`--output-dir {folder}` cannot be written ({error}): give another.") from error
+    page, found = [_INTRODUCTION], []
+    for subject in _generated(options) if options.model is None else [_given(options)]:
+        rows = compare_baselines(
+            subject.module,
+            subject.batch,
+            subject.task,
+            layer=options.layer,
+            which=subject.which,
+            output=options.score,
+            baseline=options.baseline,
         )
-        scores = case.masked(integral.contributions)
-        errors = case.errors(scores, IntegratedGradients.error_floor)
-        return case.record(IntegratedGradients(), scores, baseline="zero features", steps=integral.steps, **errors)
+        lines = summary(rows)
+        heading = f"{subject.title}: mean over {_number(rows)} explanations, of {rows[0]['explained']}"
+        print(f"\n{heading}\n\n{table(_HEADERS, lines)}")
+        pictures = _pictures(rows, subject.name, folder)
+        page += [f"## {heading}\n", _markdown(lines), *(f"![{name}]({name})\n" for name in pictures)]
+        kept = [{key: value for key, value in row.items() if key != "record"} for row in rows]
+        found += [{"model": subject.name, **row} for row in kept]
+    why = dict.fromkeys((row["name"], row["why"]) for row in found)
+    page += ["## Why\n", *(f"* **{name}**: {reason}." for name, reason in why)]
+    (folder / "baselines.md").write_text("\n".join(page) + "\n", encoding="utf8")
+    (folder / "baselines.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    print(f"\nThe page is {folder / 'baselines.md'}, with pictures beside it; every number is in baselines.json.")
+    return 0
+
+
+_INTRODUCTION = """# What becomes of the baseline
+
+A score is a share of a change, T = F(x) − F(baseline). T and the sum are means, the error is the mean of |Σ scores − T|.
+What a method dropped makes up the difference: Σ scores + dropped = T. The last column says by how much the sum misses
+the change from the input-determined baseline x', which is the same for every method and layer.
+"""
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return a line a method: means over what it explained."""
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        of = [row for row in rows if row["name"] == name]
+        kinds = dict.fromkeys(kind for row in of for kind in row["dropped"] if kind != "quadrature")
+        dropped = [f"{kind} {_mean(row['dropped'].get(kind, 0.0) for row in of):+.2f}" for kind in kinds]
+        error, size = _mean(abs(row["error"]) for row in of), _mean(abs(row["target"]) for row in of)
+        lines.append(
+            [
+                name,
+                f"{_mean(row['target'] for row in of):+.2f}",
+                f"{_mean(row['sum'] for row in of):+.2f}",
+                f"{error:.2f}",
+                f"{error / max(size, 1e-12):.1%}",
+                ", ".join(dropped) or None,
+                f"{_mean(abs(row['shared_error']) for row in of):.2f}",
+            ]
+        )
+    return lines
+
+
+def _mean(values: Iterator[float] | Sequence[float]) -> float:
+    listed = list(values)
+    return math.fsum(listed) / max(1, len(listed))
+
+
+def _number(rows: Sequence[Mapping[str, Any]]) -> int:
+    return sum(row["name"] == rows[0]["name"] for row in rows)
+
+
+def _markdown(lines: Sequence[Sequence[Any]]) -> str:
+    marks = ["---", *["---:"] * 4, "---", "---:"]
+    shown = [_HEADERS, marks, *([cell or "–" for cell in line] for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in shown) + "\n"
+
+
+def _pictures(rows: Sequence[Mapping[str, Any]], name: str, folder: Path) -> list[str]:
+    """Write one picture an explanation, of all methods, and return their names; texts have none."""
+    files = []
+    for number in range(_number(rows)):
+        of = list(rows[number :: _number(rows)])
+        records = [row["record"] for row in of]
+        if records[0].units != "location":
+            return []
+        captions = [f"T {row['target']:+.2f}  Σ {row['sum']:+.2f}  error {abs(row['error']):.2f}" for row in of]
+        files.append(f"{name}_{number}.png")
+        sheet.render([row["name"] for row in of], records, captions).save(folder / files[-1])
+    return files
+
+
+# A model of the user's own
+
+
+def _given(options: argparse.Namespace) -> Subject:
+    """Return the model that the user named, with the texts or the pictures of the input."""
+    name = Path(options.model).name
+    heads = [] if Path(options.model).is_file() else named_config(options.model).architectures or []
+    for head, task in (("ForImageClassification", ImageClassification), ("ForObjectDetection", ObjectDetection)):
+        if any(head in architecture for architecture in heads):
+            return _of_images(options, name, head, task)
+    module = load_classifier(options.model)
+    columns = {"text_column": options.text_column, "label_column": None, "id_column": None}
+    texts = [row.text for row in islice(read_rows(options.input, **columns), options.examples)]
+    batch = encode(module.tokenizer, texts, max_length=max_tokens(module.tokenizer, module.model))
+    return Subject(name, f"{name}, {len(texts)} texts", module, module.interpret_task(), batch, options.which)
+
+
+def _of_images(options: argparse.Namespace, name: str, head: str, task: Any) -> Subject:
+    import transformers
+
+    model = getattr(transformers, f"AutoModel{head}").from_pretrained(options.model).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(options.model)
+    paths = sorted(_images_in(Path(options.input)))[: options.examples]
+    images = []
+    for path in paths:
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
+    labels = [str(label) for _, label in sorted(model.config.id2label.items())]
+    read = task(labels, processor)
+    batch = {"pixel_values": processor(images=images, return_tensors="pt")["pixel_values"]}
+    return Subject(name, f"{name}, {len(paths)} pictures", model, read, batch, options.which)
+
+
+def _images_in(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else [p for p in path.glob("*") if p.suffix.lower() in _PICTURES]
+    if not found:
+        raise OSError(f"`--input {path}` holds no pictures ({', '.join(_PICTURES)}).")
+    return found
+
+
+# Models made here
+
+
+def _generated(options: argparse.Namespace) -> Iterator[Subject]:
+    """Yield a ResNet and a YOLOS, trained on generated shapes."""
+    from lightning.pytorch import seed_everything
+
+    from lightning_interpret.modules import shape_models
+
+    for name, objects, steps in (("resnet", (1, 1), _CLASSIFIER_STEPS), ("yolos", (1, 2), _DETECTOR_STEPS)):
+        seed_everything(options.seed, verbose=False)
+        data = ShapesDataset(2000, image_size=_SIZE, seed=options.seed, objects=objects)
+        unseen = ShapesDataset(_UNSEEN, image_size=_SIZE, seed=options.seed + 1, objects=objects)
+        if name == "resnet":
+            model, task = shape_models.small_classifier(data.shapes), ImageClassification(data.shapes, data.processor)
+        else:
+            model, task = shape_models.small_detector(data.shapes, _SIZE), ObjectDetection(data.shapes, data.processor)
+        kind = type(model.model).__name__
+        print(f"Training a small {kind} on generated shapes ({steps} batches) ...", flush=True)
+        shape_models.train(model, data, steps=steps, folder=options.output_dir)
+        rows = [unseen[i] for i in range(_UNSEEN)]
+        batch = data.collate(rows)
+        with torch.no_grad():
+            said = task.names(task.logits(model, batch))
+        there = [{data.shapes[i] for i in row["class_labels"].tolist()} for row in rows]
+        right = sum(shape in shapes for shape, shapes in zip(said, there, strict=True)) / _UNSEEN
+        few = batches.take(batch, torch.arange(options.examples))
+        if name == "resnet":
+            few["labels"] = torch.tensor([row["labels"] for row in rows[: options.examples]])
+        which = "all" if name == "yolos" and options.which == "predicted" else options.which
+        yield Subject(name, f"{kind} (right in {right:.0%} of {_UNSEEN} unseen pictures)", model, task, few, which)

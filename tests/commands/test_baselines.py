@@ -4,7 +4,7 @@ import pytest
 from tiny_images import images_of, model_of
 
 from lightning_interpret import ImageClassification, ObjectDetection
-from lightning_interpret.commands.compare import compare_baselines
+from lightning_interpret.commands.baselines import compare_baselines
 
 LABELS = ["circle", "square", "triangle", "cross"]
 
