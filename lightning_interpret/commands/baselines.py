@@ -39,9 +39,9 @@ def compare_baselines(
 ) -> list[dict[str, Any]]:
     """Return one row a method and target: what its scores are to sum to, their sum, the error, and what was dropped.
 
-    ``record`` holds the scores. Σ scores + Σ ``dropped`` is the method's own ``target``. ``shared_target`` is F(x) − F(x') of the input-determined
-    baseline x', the same for every layer that is a cut (of the difference map it is that of its contrast), and
-    ``shared_error`` by how much the sum misses it.
+    ``record`` holds the scores. Σ scores + Σ ``dropped`` is the method's own ``target``. ``shared_target`` is
+    F(x) − F(x') of the input-determined baseline x', the same for every layer that is a cut (of the difference map it
+    is that of its contrast), and ``shared_error`` by how much the sum misses it.
 
     Args:
         module: The module to explain.
@@ -72,12 +72,12 @@ def compare_baselines(
             explain(GradientTimesInput(baseline=_ZERO), None),
         ),
         (
-            "integrated gradients, zero features",
+            "IG, zero features",
             "complete, but no input makes a map of zeros: F there is the absence of nothing that can be absent",
             from_zero,
         ),
         (
-            "integrated gradients, zero input",
+            "IG, zero input",
             "complete, for a baseline that was not chosen for what F says of it",
             explain(replace(ours, baseline=_ZERO)),
         ),
@@ -96,7 +96,7 @@ def compare_baselines(
             "two maps of zero features, cut and scaled one by one: what they share of s_a − s_b is lost with the scale",
             explain(DifferenceMap()),
         ),
-        ("integrated gradients, input-determined", "complete: the error is the quadrature's", shared),
+        ("IG, input-determined", "complete: the error is the quadrature's", shared),
         ("difference map, repaired", "complete: the signed attribution of s_a − s_b with one baseline", contrast),
     ]
     return [

@@ -28,7 +28,8 @@ from lightning_interpret.tasks.encode import encode, max_tokens
 
 WHAT = ("baselines",)
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-_SIZE, _CLASSIFIER_STEPS, _DETECTOR_STEPS, _UNSEEN = 48, 30, 30, 200
+_SIZE, _CLASSIFIER_STEPS, _DETECTOR_STEPS, _UNSEEN = 64, 300, 1500, 200
+_THRESHOLD = 0.3  # probability from which a detector's box is explained
 _HEADERS = ("method", "T", "sum", "error", "share of T", "dropped", "misses F(x) − F(x')")
 
 
@@ -93,9 +94,9 @@ def run(options: argparse.Namespace) -> int:
 
 _INTRODUCTION = """# What becomes of the baseline
 
-A score is a share of a change, T = F(x) − F(baseline). T and the sum are means, the error is the mean of |Σ scores − T|.
-What a method dropped makes up the difference: Σ scores + dropped = T. The last column says by how much the sum misses
-the change from the input-determined baseline x', which is the same for every method and layer.
+A score is a share of a change, T = F(x) − F(baseline). T and the sum are means, the error is the mean of
+|Σ scores − T|. What a method dropped makes up the difference: Σ scores + dropped = T. The last column says by how much
+the sum misses the change from the input-determined baseline x', which is the same for every method and layer.
 """
 
 
@@ -206,7 +207,10 @@ def _generated(options: argparse.Namespace) -> Iterator[Subject]:
         if name == "resnet":
             model, task = shape_models.small_classifier(data.shapes), ImageClassification(data.shapes, data.processor)
         else:
-            model, task = shape_models.small_detector(data.shapes, _SIZE), ObjectDetection(data.shapes, data.processor)
+            model, task = (
+                shape_models.small_detector(data.shapes, _SIZE),
+                ObjectDetection(data.shapes, data.processor, threshold=_THRESHOLD),
+            )
         kind = type(model.model).__name__
         print(f"Training a small {kind} on generated shapes ({steps} batches) ...", flush=True)
         shape_models.train(model, data, steps=steps, folder=options.output_dir)

@@ -34,12 +34,12 @@ def test_sum_and_what_was_dropped_are_the_target(compared):
 def test_one_target_is_shared(compared):
     by_name = {name: [row for row in compared if row["name"] == name] for name in {row["name"] for row in compared}}
     for name, rows in by_name.items():
-        of = "difference map, repaired" if name.startswith("difference") else "integrated gradients, input-determined"
+        of = "difference map, repaired" if name.startswith("difference") else "IG, input-determined"
         assert [row["shared_target"] for row in rows] == [row["target"] for row in by_name[of]]
-    for name in ("integrated gradients, input-determined", "difference map, repaired"):
+    for name in ("IG, input-determined", "difference map, repaired"):
         assert all(row["relative_error"] < 0.01 for row in by_name[name])
         assert all(row["dropped"].keys() == {"quadrature"} for row in by_name[name])
-    for name in ("integrated gradients, zero features", "integrated gradients, zero input"):  # complete, of another
+    for name in ("IG, zero features", "IG, zero input"):  # complete, of another
         assert all(row["relative_error"] < 0.01 for row in by_name[name])
         assert any(abs(row["shared_error"]) > 0.01 for row in by_name[name])
     assert all(abs(row["shared_error"]) > 0.01 for row in by_name["LayerCAM"])
