@@ -128,9 +128,11 @@ def loaders(workers=0, batch_size=4):
 # Who is watched
 
 
-def saliency(**options):
-    """Its baseline is drawn from references, so that the training data are read too."""
-    return SaliencyMonitor(IntegratedGradients(steps=4, baseline="training_mean"), references=5, **options)
+def saliency(method=None, **options):
+    """By default its baseline is drawn from references, so that the training data are read too."""
+    method = method or IntegratedGradients(steps=4, baseline="training_mean")
+    drawn = method.baseline_used is not None and method.baseline_used.drawn
+    return SaliencyMonitor(method, **({"references": 5} if drawn else {}), **options)
 
 
 MONITORS: dict[str, Callable[..., Any]] = {"SaliencyMonitor": saliency}

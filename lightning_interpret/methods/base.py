@@ -24,6 +24,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     distribution: ClassVar[bool] = False  # whether it averages over a distribution of baselines
+    implicit_baseline: ClassVar[str | None] = None  # what it is measured from where no option says so
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -97,6 +98,12 @@ class Method(ABC):
         """The baseline that the method needs, or None."""
         value = getattr(self, "baseline", None)
         return None if value is None else Baseline.ensure(value)
+
+    @property
+    def baseline_name(self) -> str:
+        """What its scores are measured from: the baseline, the implicit one, or that it has none and only ranks."""
+        used = self.baseline_used
+        return used.name if used is not None else self.implicit_baseline or "none: it ranks"
 
     def check_references(self, references: Sequence[Any]) -> None:
         """Refuse references that this method would ignore, or none where they are given.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class FeatureMapMethod(Method):
     it takes a gradient of one example, which is not counted.
     """
 
+    implicit_baseline: ClassVar[str | None] = "zero features"
     repaired: bool = False
     baseline: str | Baseline = IntegratedGradients.baseline
     steps: int = IntegratedGradients.steps
@@ -93,7 +94,7 @@ class FeatureMapMethod(Method):
             return case.record(
                 self,
                 drawn.scores,
-                baseline="zero features",
+                baseline=self.implicit_baseline,
                 absorbed=tuple(dict(zip(absorbed, row, strict=True)) for row in zip(*absorbed.values(), strict=True)),
                 steps=torch.ones_like(counted),
                 gradients=counted,

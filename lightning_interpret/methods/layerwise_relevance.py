@@ -47,6 +47,7 @@ class LayerwiseRelevance(Method):
     """
 
     name: ClassVar[str] = "layerwise_relevance"
+    implicit_baseline: ClassVar[str | None] = "no relevance (F = 0)"
     rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "attn_lrp"
     epsilon: float = 0.0
     gamma: float | None = None
@@ -75,7 +76,7 @@ class LayerwiseRelevance(Method):
             scores = case.to_units(found)
             target = case.target.double()
             errors = case.errors(scores, self.error_floor, attribution_target=target)
-            errors |= {"baseline": "no relevance (F = 0)", "baseline_target": torch.zeros_like(target)}
+            errors |= {"baseline": self.implicit_baseline, "baseline_target": torch.zeros_like(target)}
             why = "relevance is handed back once: it has no steps to refine"
             one = torch.ones(len(scores), dtype=torch.long)
             return case.record(

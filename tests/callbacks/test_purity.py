@@ -16,7 +16,7 @@ from tiny import wordpiece
 import lightning_interpret
 from lightning_interpret import SaliencyMonitor, callbacks
 from lightning_interpret.callbacks import Monitor
-from lightning_interpret.methods import IntegratedGradients
+from lightning_interpret.methods import METHODS, IntegratedGradients
 
 ENTRY_POINTS = ("fit", "validate", "test", "predict")
 CHAIN = (*ENTRY_POINTS, "fit")
@@ -56,6 +56,7 @@ def cells():
         for stage in ENTRY_POINTS[1:]:
             yield f"{precision}-{stage}-eager", Cell(precision=precision, stages=(stage,))
     yield "64-true-accumulation-eager", Cell(precision="64-true", stages=CHAIN)
+    yield "bf16-mixed-accumulation-every-method", Cell(Dense, "bf16-mixed")
 
 
 def slow_cells():
@@ -96,6 +97,17 @@ SWEPT = ("32-true-accumulation-eager", "bf16-mixed-predict-eager", "bf16-true-te
 def test_t20_all_is_bit_identical_with_and_without_a_sweep_over_layers(purity, cell):
     monitor, _ = purity.check(CELLS[cell], "SaliencyMonitor", layer="all")
     assert {row.layer for _, row in monitor.found} >= {"embedding", "dropout"}
+
+
+#: Options that make a method quick here; every method of the registry is tried, with its defaults else.
+QUICK = {"expected_gradients": {"samples": 4}, "kernel_shap": {"samples": 30}, "lime": {"samples": 30}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_t20_all_is_bit_identical_with_and_without_every_method(purity, method):
+    cell = CELLS["bf16-mixed-accumulation-every-method"]
+    monitor, _ = purity.check(cell, "SaliencyMonitor", method=METHODS[method](**QUICK.get(method, {})))
+    assert {row.method for _, row in monitor.found} == {method}
 
 
 class Parts(Toy):

@@ -42,8 +42,10 @@ def test_methods_are_listed_with_their_baselines(command):
     assert done.status == 0
     rows = {line.split()[0]: line for line in done.out.splitlines()[2:]}
     assert set(rows) == set(METHODS)
-    assert " pad " in rows["integrated_gradients"]
-    assert " none " in rows["gradient"]
+    assert " pad; of images blur " in rows["integrated_gradients"]
+    assert " none: it ranks " in rows["gradient"]
+    assert " zero features " in rows["layer_cam"]
+    assert " no relevance (F = 0) " in rows["layerwise_relevance"]
 
 
 def test_a_trainer_command_has_help_of_its_own(command):
