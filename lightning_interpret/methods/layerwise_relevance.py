@@ -66,8 +66,8 @@ class LayerwiseRelevance(Method):
         """Return the relevance of each unit of one layer."""
         if output not in ("logit", "margin"):
             raise ValueError(
-                f"`output={output!r}` is no sum of scores, which is what relevance is handed back from: explain 'logit' "
-                "or 'margin', or use a method that needs no rules, such as 'integrated_gradients'."
+                f"`output={output!r}` is no sum of scores, which is what relevance is handed back from: explain "
+                "'logit' or 'margin', or use a method that needs no rules, such as 'integrated_gradients'."
             )
         with open_case(
             module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=self.internal_batch_size
@@ -107,8 +107,8 @@ class LayerwiseRelevance(Method):
 def _told_apart(passes: list[dict[str, Tensor]], error: Tensor, scores: Tensor) -> tuple[dict[str, float], ...]:
     """Return what absorbed relevance in each row, by name.
 
-    A model may put other things than examples first inside (time, in a recurrent layer). Where what was found there does
-    not add up for a row, its entry is one: what is missing from its scores.
+    A model may put other things than examples first inside (time, in a recurrent layer). Where what was found there
+    does not add up for a row, its entry is one: what is missing from its scores.
     """
     rows = [
         {kind: float(amount[i]) for kind, amount in found.items() if kind}

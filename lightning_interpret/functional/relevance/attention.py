@@ -25,7 +25,7 @@ def scaled_dot_product_attention(scope: Scope, func: Any, args: tuple, kwargs: d
     """The value of whatever kernel runs, with the gradient of its parts by their rules."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = dict(zip(names, args, strict=False)) | kwargs
-    query, key, value, mask = (given.get(name) for name in names[:4])
+    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
     if given.get("dropout_p", 0.0) > 0:
         scope.refuse("scaled_dot_product_attention", "it drops attention at random (`dropout_p`); call `eval()`")
     output = func(*map_tensors(Tensor.detach, args), **map_tensors(Tensor.detach, kwargs))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 _SYNONYMS = {
     "truediv": "div", "divide": "div", "true_divide": "div", "rtruediv": "rdiv", "radd": "add", "subtract": "sub",
-    "rmul": "mul", "multiply": "mul", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "dot": "matmul", "inner": "inner",
+    "rmul": "mul", "multiply": "mul", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "dot": "matmul",
     "idiv": "div", "itruediv": "div", "iadd": "add", "isub": "sub", "imul": "mul", "ipow": "pow", "float_power": "pow",
-    "log_sigmoid": "logsigmoid", "requires_grad_": "requires_grad", "iand": "and", "imatmul": "matmul",
+    "log_sigmoid": "logsigmoid", "requires_grad_": "requires_grad", "imatmul": "matmul",
 }  # fmt: skip
 
 

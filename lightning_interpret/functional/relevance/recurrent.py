@@ -77,7 +77,8 @@ def _run(
 def _step(scope: Scope, name: str, x: Tensor, state: State, weights: tuple[Tensor, ...]) -> State:
     """Return the next state; the candidate's input is one linear layer over x and h."""
     w_x, w_h = (w.chunk(PARTS[name]) for w in weights[:2])
-    b_x, b_h = (b.chunk(PARTS[name]) for b in weights[2:]) if len(weights) == 4 else ((None,) * len(w_x),) * 2
+    biased = len(weights) == 4
+    b_x, b_h = (b.chunk(PARTS[name]) for b in weights[2:]) if biased else ([None] * len(w_x), [None] * len(w_x))
     h = state[0]
 
     def gate(part: int) -> Tensor:
@@ -85,7 +86,7 @@ def _step(scope: Scope, name: str, x: Tensor, state: State, weights: tuple[Tenso
             return torch.sigmoid(F.linear(x, w_x[part], b_x[part]) + F.linear(h, w_h[part], b_h[part]))
 
     def joined(part: int) -> Tensor:
-        bias = None if b_x[part] is None else b_x[part] + b_h[part]
+        bias = torch.add(b_x[part], b_h[part]) if biased else None  # type: ignore[arg-type]
         inputs = torch.cat([x, h], dim=-1)
         constant = [torch.zeros_like(part) if part.requires_grad else part for part in (x, h)]
         scope.absorb("constants", inputs, torch.cat(constant, dim=-1))

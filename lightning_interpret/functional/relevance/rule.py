@@ -23,10 +23,10 @@ class Rule:
             (Montavon et al., 2019, generalised to inputs of either sign);
             ``alpha1_beta0`` with z_ij⁺ (Bach et al., 2015, equation 60; the z⁺ rule);
             ``identity`` R_i = R_i, for a layer whose output has the shape of its input.
-        attention: ``gradient``: R_i = x_i·(R_i − s_i·Σ R) through s = softmax(x) (AttnLRP: Achtibat et al., 2024,
-            proposition 3.1); ``constant``: all relevance to the values (CP-LRP: Ali et al., 2022); ``refused``.
-        epsilon: ε of all linear rules; with 0, the default, they are the LRP-0 of the literature (in the modified-gradient
-            form nothing is divided by an input). A larger one takes more from what is next to 0.
+        attention: ``gradient``: R_i = x_i·(R_i − s_i·Σ R) through s = softmax(x) (AttnLRP: Achtibat et al.,
+            2024); ``constant``: all relevance to the values (CP-LRP: Ali et al., 2022); ``refused``.
+        epsilon: ε of all linear rules; 0, the default, is LRP-0 (in the modified-gradient form nothing is
+            divided by an input, so that it needs none). A larger one takes more from what is next to 0.
         gamma: γ of ``gamma``.
         bias: ``absorb``: a bias keeps its share of the relevance, and the stabiliser ε too; ``share``: both are given
             in equal parts to the inputs that are not zero (Arras et al., 2017, with their bias factor 1).

@@ -21,7 +21,7 @@ class _Substitute(torch.autograd.Function):
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         return None, gradient
 
 
@@ -142,19 +142,22 @@ def elementwise(scope: Scope, call: Call, x: Tensor, *, value: Tensor | None = N
         zero.requires_grad_()
         at_zero = call(zero)
         slope = torch.autograd.grad(at_zero.sum(), zero)[0] if at_zero.requires_grad else torch.zeros_like(zero)
-    rise = value - at_zero.detach()
-    # next to 0 the difference to f(0) has lost its digits, unless f(0) is 0
-    near = torch.where(at_zero.detach() == 0, 0.0, torch.finfo(x.dtype).eps ** 0.5)
-    secant = torch.where(at.abs() <= near, slope, rise / torch.where(at == 0, torch.ones_like(at), at))
-    output = substitute(value, x * secant.masked_fill(~secant.isfinite(), 0.0))
-    scope.absorb("constants", output, at_zero.expand_as(value))
+    offset, slope = at_zero.detach(), slope.nan_to_num(0.0, 0.0, 0.0)
+    rises = bool(offset.any())
+    secant = (value - offset if rises else value) / at
+    # next to 0 the difference to f(0) has lost its digits
+    near = at.abs() <= torch.finfo(x.dtype).eps ** 0.5 if rises else at == 0
+    secant = torch.where(near, slope, secant)
+    output = substitute(value, x * secant)
+    if rises:
+        scope.absorb("constants", output, offset.expand_as(value))
     return output
 
 
 def product(scope: Scope, call: Call, first: Tensor, second: Tensor) -> Tensor:
     """Return a product ``call(first, second)``, with half of the relevance to each factor that is explained.
 
-    The uniform rule for bilinear operations (Achtibat et al., 2024, proposition 3.2). A gate is a constant: the signal
+    The uniform rule for bilinear operations (Achtibat et al., 2024). A gate is a constant: the signal
     takes all (Arras et al., 2017).
     """
     if first.requires_grad and second.requires_grad and scope.is_gate(first) != scope.is_gate(second):
@@ -166,7 +169,7 @@ def product(scope: Scope, call: Call, first: Tensor, second: Tensor) -> Tensor:
 
 
 def softmax(scope: Scope, value: Tensor, x: Tensor, dim: int, name: str = "softmax") -> Tensor:
-    """Return s = softmax(x), computed as ``value``, by the scope's attention rule."""
+    """Return ``value``, the softmax s of x, with the backward pass of the scope's attention rule."""
     if scope.rule.attention == "refused":
         scope.refuse(name, "the rules for feed-forward nets have none for attention; use rule='attn_lrp' or 'cp_lrp'")
     if scope.rule.attention == "constant":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_interpret.functional.relevance.calls import name_of, tensors_in, without_parameters
+from lightning_interpret.functional.relevance.kinds import IN_PLACE, KEEP_GATES
 from lightning_interpret.functional.relevance.ledger import Ledger
 from lightning_interpret.functional.relevance.rule import Rule
 
@@ -56,8 +57,8 @@ class Scope:
         """
         if not score.requires_grad:
             raise ValueError(
-                "No relevance reaches the layer: the model runs what follows it under `no_grad` or detaches it, or uses "
-                "another of its outputs than the first. Choose a layer after that place."
+                "No relevance reaches the layer: the model runs what follows it under `no_grad` or detaches it, or "
+                "uses another of its outputs than the first. Choose a layer after that place."
             )
         self._check_met(score, "the score")
         self.ledger.open(len(score) if score.dim() else 1)
@@ -72,11 +73,17 @@ class Scope:
     def absorb(self, kind: str, output: Tensor, constant: Tensor) -> None:
         """Enter what ``constant``, a summand of ``output``, takes of its relevance."""
         constant = constant.detach()
+        shared = (
+            constant.dim() < output.dim() - 1 and constant.dim() > 0
+        )  # the same at every place: they are added first
 
         def act(gradient: Tensor) -> None:
+            if shared:
+                gradient = gradient.flatten(1, gradient.dim() - constant.dim() - 1).sum(dim=1)
             taken = gradient * constant
-            # −∞ where attention is masked: no gradient comes from there
-            self.ledger.add(kind, taken.masked_fill(gradient == 0, 0.0))
+            if kind == "constants":  # −∞ where attention is masked: no gradient comes from there
+                taken = taken.masked_fill(gradient == 0, 0.0)
+            self.ledger.add(kind, taken)
 
         self.watch(output, act)
 
@@ -109,8 +116,8 @@ class Scope:
             raise RelevanceError(self._refused[id(node)][1])
         self.refuse(
             node.name(),
-            f"{name} came by an operation that is no function of torch (an `autograd.Function`, a scripted function, or "
-            "one called outside of the scope)",
+            f"{name} came by an operation that is no function of torch (an `autograd.Function`, a scripted function, "
+            "or one called outside of the scope)",
         )
 
     def _place(self) -> str:
@@ -125,7 +132,7 @@ class Scope:
         return ""
 
     def _meet(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        from lightning_interpret.functional.relevance.operations import IN_PLACE, KEEP_GATES, OPERATIONS
+        from lightning_interpret.functional.relevance.operations import OPERATIONS
 
         name, in_place = name_of(func)
         if name not in ("get", "set"):

@@ -22,10 +22,11 @@ def net(corner=2.0, bias=None, activation=nn.ReLU, first=2.0, second=3.0):
 
 
 X = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+GAMMAS = {"0": Rule("gamma", gamma=1.0), "2": Rule("gamma", gamma=0.25)}
 T7 = {
     "epsilon": (net(), "epsilon", None, (18, 36, 54), 108),
     "negative": (net(-2), "epsilon", None, (6, 36, 54), 96),
-    "gamma": (net(-2), "epsilon", {"0": Rule("gamma", gamma=1.0), "2": Rule("gamma", gamma=0.25)}, (28 / 3, 104 / 3, 52), 96),
+    "gamma": (net(-2), "epsilon", GAMMAS, (28 / 3, 104 / 3, 52), 96),
     "alpha1_beta0": (net(-2), "alpha1_beta0", None, (12, 33.6, 50.4), 96),
     "identity": (net(-2), "epsilon", {"0": Rule("identity")}, (24, 36, 36), 96),
     "tanh": (net(0.1, None, nn.Tanh, 0.1, 0.1), "epsilon", None, (0.0269, 0.0537, 0.0806), 0.1611),

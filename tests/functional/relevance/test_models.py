@@ -64,7 +64,9 @@ def explained(model, batch, rule, layer=None, column=1):
     return found, score.detach(), scope.ledger.absorbed
 
 
-@pytest.mark.parametrize(("name", "rule"), CASES, ids=lambda value: value if isinstance(value, str) else value.attention)
+@pytest.mark.parametrize(
+    ("name", "rule"), CASES, ids=lambda value: value if isinstance(value, str) else value.attention
+)
 def test_the_law(name, rule):
     model, batch = lively(MODELS[name]()).double(), batch_of(tokenizer_for(name))
     found, score, absorbed = explained(model.train(), batch, rule)

@@ -183,7 +183,9 @@ PARTS = {
     "written into": act(lambda x: written_into(x)),
     "addmm": act(lambda x: torch.addmm(torch.ones(4), x, torch.eye(4) * 2)),
     "einsum": act(lambda x: torch.einsum("bi,bj->bj", x, x.tanh())),
-    "variance": act(lambda x: x + x.var(dim=-1, keepdim=True) + x.std(dim=-1, keepdim=True) + x.norm(dim=-1, keepdim=True)),
+    "variance": act(
+        lambda x: x + x.var(dim=-1, keepdim=True) + x.std(dim=-1, keepdim=True) + x.norm(dim=-1, keepdim=True)
+    ),
 }
 
 
