@@ -204,6 +204,7 @@ def _generated(options: argparse.Namespace) -> Iterator[Subject]:
         seed_everything(options.seed, verbose=False)
         data = ShapesDataset(2000, image_size=_SIZE, seed=options.seed, objects=objects)
         unseen = ShapesDataset(_UNSEEN, image_size=_SIZE, seed=options.seed + 1, objects=objects)
+        task: Task
         if name == "resnet":
             model, task = shape_models.small_classifier(data.shapes), ImageClassification(data.shapes, data.processor)
         else:

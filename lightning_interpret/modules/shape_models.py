@@ -77,8 +77,14 @@ def detection_loss(logits: Tensor, boxes: Tensor, targets: list[dict[str, Tensor
 
 def small_classifier(shapes: tuple[str, ...]) -> ShapeModel:
     """Return an untrained ResNet of three stages."""
-    sizes = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1], "layer_type": "basic"}
-    return ShapeModel(ResNetForImageClassification(ResNetConfig(**sizes, id2label=dict(enumerate(shapes)))), 6e-3)
+    config = ResNetConfig(
+        embedding_size=16,
+        hidden_sizes=[16, 32, 64],
+        depths=[1, 1, 1],
+        layer_type="basic",
+        id2label=dict(enumerate(shapes)),
+    )
+    return ShapeModel(ResNetForImageClassification(config), 6e-3)
 
 
 def small_detector(shapes: tuple[str, ...], image_size: int) -> ShapeModel:
@@ -98,8 +104,7 @@ def small_detector(shapes: tuple[str, ...], image_size: int) -> ShapeModel:
 
 def train(model: ShapeModel, data: ShapesDataset, *, steps: int, folder: str) -> ShapeModel:
     """Return the model after ``steps`` batches of 32, and in evaluation mode."""
-    several = data.objects != (1, 1)
-    collate = {"collate_fn": data.collate} if several else {}
+    collate = data.collate if data.objects != (1, 1) else None  # None for the default one
     trainer = Trainer(
         max_steps=steps,
         accelerator="auto",
@@ -110,5 +115,5 @@ def train(model: ShapeModel, data: ShapesDataset, *, steps: int, folder: str) ->
         enable_model_summary=False,
         gradient_clip_val=1.0,
     )
-    trainer.fit(model, DataLoader(data, batch_size=32, shuffle=True, **collate))
+    trainer.fit(model, DataLoader(data, batch_size=32, shuffle=True, collate_fn=collate))
     return model.eval()
