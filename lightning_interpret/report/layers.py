@@ -14,13 +14,13 @@ from lightning_interpret.palette import background, foreground, scale_of
 from lightning_interpret.report.canvas import SCALE, Canvas, Pen
 from lightning_interpret.report.frame import ALARM, GREY, INK, MARGIN, RULE, SMALL, TINY, framed, pen_for
 from lightning_interpret.report.overlay import overlaid
-from lightning_interpret.report.stages import HEADERS, stages
+from lightning_interpret.report.stages import stages
 from lightning_interpret.report.uri import decoded
 from lightning_interpret.report.words import printable, signed
 
-_WIDTH, _LINE, _SPACE = 560, 20, 12
-_NUMBERS = (70, 70, 56, 36, 60)  # widths of the columns of numbers
-_WORDS, _LABEL = 40, 110  # words that are shown, and the width of their texts
+_WIDTH, _LINE, _SPACE = 440, 20, 12  # legible in a card of the Images tab
+_COLUMNS = {"A": 56, "T": 56, "error": 50, "cut": 30, "Σ|A|/|T|": 58}  # of numbers, with their widths
+_WORDS, _LABEL = 40, 96  # words that are shown, and the width of their texts
 _LEGIBLE, _WIDEST = 34, 64  # widths of a cell: from which it has room for its number, and at most
 _FINEST = 28  # locations a side of a small picture
 _CAPTION = 30
@@ -48,7 +48,7 @@ def render(rows: Sequence[AttributionRow]) -> Image.Image:
     """
     first = replace(rows[0], error=None, relative_error=None, sampling_error=None, absorbed=None, converged=None)
     room = _WIDTH - 2 * MARGIN
-    pen = pen_for(first, ["–|×", *HEADERS, *(row.layer for row in rows), *(w.text for w in rows[0].merged())])
+    pen = pen_for(first, ["–×…", *_COLUMNS, *(row.layer for row in rows), *(w.text for w in rows[0].merged())])
     table = _table(rows, pen, room)
     below = _images(rows, room) if rows[0].units == "location" else _words(rows, pen, room)
 
@@ -63,17 +63,18 @@ def render(rows: Sequence[AttributionRow]) -> Image.Image:
 
 def _table(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:
     found = stages(rows)
-    edges = [MARGIN + room - sum(_NUMBERS[i + 1 :]) for i in range(len(_NUMBERS))]
+    widths = list(_COLUMNS.values())
+    edges = [MARGIN + room - sum(widths[i + 1 :]) for i in range(len(widths))]
 
     def draw(canvas: Canvas, top: float) -> None:
-        canvas.text(MARGIN, top + 14, HEADERS[0], SMALL, GREY)
-        for edge, name in zip(edges, HEADERS[1:], strict=True):
+        canvas.text(MARGIN, top + 14, "layer", SMALL, GREY)
+        for edge, name in zip(edges, _COLUMNS, strict=True):
             canvas.text(edge, top + 14, name, SMALL, GREY, align="r")
         canvas.box(MARGIN, top + _LINE, room, 1, RULE)
         for number, stage in enumerate(found, 1):
             y = top + _LINE * number + 16
             name, *cells = stage.cells()
-            shown = _tail(f"{number}  {printable(name)}", pen, room - sum(_NUMBERS) - 6)
+            shown = _tail(f"{number}  {printable(name)}", pen, room - sum(widths) - 2)
             canvas.text(MARGIN, y, shown, SMALL, INK)
             for edge, cell in zip(edges, cells, strict=True):
                 canvas.text(edge, y, cell, SMALL, ALARM if cell == "no" else INK, align="r")

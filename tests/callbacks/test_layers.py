@@ -48,7 +48,7 @@ def test_a_sweep_writes_the_first_layer_as_the_probes_own_and_all_of_them_togeth
         tag = f"interpret/saliency_validate/probe_{k}"
         assert shown(events, tag).layer == "embedding"
         assert shown(events, tag) == AttributionRow.from_dict(lines[3 * k])
-        assert events.Images(f"{tag}/layers")[0].width == 1120
+        assert events.Images(f"{tag}/layers")[0].width == 880
         assert events.Images(f"{tag}/image")[0].width == 880
         table = events.Tensors(f"{tag}/layers/text_summary")[0].tensor_proto.string_val[0].decode()
         assert [line.split(" | ")[0] for line in table.split("\n")[4:7]] == [f"| {name}" for name in LAYERS]
