@@ -1,25 +1,42 @@
 """The examples run as they stand."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lightning_interpret.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["own_module", "own_model", "images"])
-def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
-    done = subprocess.run(
+def run(name, folder):
+    """Run an example in a folder."""
+    return subprocess.run(
         [sys.executable, str(ROOT / "examples" / f"{name}.py")],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@pytest.mark.parametrize("name", ["own_module", "own_model", "images"])
+def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
+    done = run(name, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "'interpret/saliency/failures': 0.0" in done.stdout
     assert list((tmp_path / name / "runs").rglob("events.out.tfevents*"))
+
+
+def test_every_method_is_put_beside_the_truth(tmp_path):
+    done = run("every_method", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.split() and line.split()[0] in METHODS}
+    assert set(lines) == set(METHODS)
+    finds = {name: float(re.findall(r"(\d+)%", line)[-1]) for name, line in lines.items()}
+    assert finds["integrated_gradients"] > 40  # of words at random 15 would be
