@@ -54,10 +54,23 @@ def affine(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any], kind: s
                 absent[0] = args[0].clone()
             constant = func(*absent, **map_tensors(lambda t: torch.zeros_like(t) if t.requires_grad else t, kwargs))
             constant = absent[0] if in_place else constant
+    base = args[0]._base if in_place else None
+    before = None if base is None or args[0].requires_grad else base.detach().clone()
     output = func(*args, **kwargs)
-    if constant is not None:
+    if base is not None and constant is not None:
+        _absorb_in_view(scope, kind, args[0], constant, before)
+    elif constant is not None:
         scope.absorb(kind, args[0] if in_place else output, constant)
     return output
+
+
+def _absorb_in_view(scope: Scope, kind: str, view: Tensor, constant: Tensor, before: Tensor | None) -> None:
+    """Enter a constant that was written into a view at the tensor under it: hooks on the view may crash torch."""
+    base = view._base
+    if base is not None and base.is_contiguous() and base.storage_offset() == 0:
+        whole = torch.zeros_like(base) if before is None else before
+        whole.as_strided(view.size(), view.stride(), view.storage_offset()).copy_(constant)
+        scope.absorb(kind, base, whole)
 
 
 def _elementwise(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
