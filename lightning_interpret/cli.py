@@ -122,7 +122,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print target, sum and error of methods with different baselines, and what each of them dropped; write a page "
-        "with pictures. Without a model, on a small ResNet and a small YOLOS, trained on generated shapes first."
+        "with pictures. Without a model, on a small ResNet and a small DETR, trained on generated shapes first."
     )
     parser.add_argument("--what", required=True, help="baselines")
     parser.add_argument("--output-dir", required=True, help="where the page, its pictures and baselines.json go")

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from lightning_interpret.tasks.encode import encode, max_tokens
 
 WHAT = ("baselines",)
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-_SIZE, _CLASSIFIER_STEPS, _DETECTOR_STEPS, _UNSEEN = 64, 300, 1500, 200
+_SIZE, _CLASSIFIER_STEPS, _DETECTOR_STEPS, _UNSEEN = 64, 300, 1200, 200
 _THRESHOLD = 0.3  # probability from which a detector's box is explained
 _HEADERS = ("method", "T", "sum", "error", "share of T", "dropped", "misses F(x) − F(x')")
 
@@ -195,34 +196,43 @@ def _images_in(path: Path) -> list[Path]:
 
 
 def _generated(options: argparse.Namespace) -> Iterator[Subject]:
-    """Yield a ResNet and a YOLOS, trained on generated shapes."""
+    """Yield a ResNet, and a DETR on it, trained on generated shapes."""
     from lightning.pytorch import seed_everything
 
     from lightning_interpret.modules import shape_models
 
-    for name, objects, steps in (("resnet", (1, 1), _CLASSIFIER_STEPS), ("yolos", (1, 2), _DETECTOR_STEPS)):
-        seed_everything(options.seed, verbose=False)
-        data = ShapesDataset(2000, image_size=_SIZE, seed=options.seed, objects=objects)
-        unseen = ShapesDataset(_UNSEEN, image_size=_SIZE, seed=options.seed + 1, objects=objects)
-        task: Task
-        if name == "resnet":
-            model, task = shape_models.small_classifier(data.shapes), ImageClassification(data.shapes, data.processor)
-        else:
-            model, task = (
-                shape_models.small_detector(data.shapes, _SIZE),
-                ObjectDetection(data.shapes, data.processor, threshold=_THRESHOLD),
-            )
-        kind = type(model.model).__name__
-        print(f"Training a small {kind} on generated shapes ({steps} batches) ...", flush=True)
-        shape_models.train(model, data, steps=steps, folder=options.output_dir)
-        rows = [unseen[i] for i in range(_UNSEEN)]
-        batch = data.collate(rows)
-        with torch.no_grad():
-            said = task.names(task.logits(model, batch))
-        there = [{data.shapes[i] for i in row["class_labels"].tolist()} for row in rows]
-        right = sum(shape in shapes for shape, shapes in zip(said, there, strict=True)) / _UNSEEN
-        few = batches.take(batch, torch.arange(options.examples))
-        if name == "resnet":
-            few["labels"] = torch.tensor([row["labels"] for row in rows[: options.examples]])
-        which = "all" if name == "yolos" and options.which == "predicted" else options.which
-        yield Subject(name, f"{kind} (right in {right:.0%} of {_UNSEEN} unseen pictures)", model, task, few, which)
+    seed_everything(options.seed, verbose=False)
+    pictures = partial(ShapesDataset, image_size=_SIZE)
+    data, unseen = pictures(2000, seed=options.seed), pictures(_UNSEEN, seed=options.seed + 1)
+    classifier = _trained(shape_models.small_classifier(data.shapes), data, _CLASSIFIER_STEPS, options)
+    yield _subject("resnet", classifier, ImageClassification(data.shapes, data.processor), unseen, options)
+
+    data = pictures(2000, seed=options.seed, objects=(1, 2))
+    unseen = pictures(_UNSEEN, seed=options.seed + 1, objects=(1, 2))
+    detector = _trained(shape_models.small_detector(data.shapes, classifier), data, _DETECTOR_STEPS, options)
+    task = ObjectDetection(data.shapes, data.processor, threshold=_THRESHOLD)
+    yield _subject("detr", detector, task, unseen, options)
+
+
+def _trained(model: Any, data: ShapesDataset, steps: int, options: argparse.Namespace) -> Any:
+    from lightning_interpret.modules.shape_models import train
+
+    print(f"Training a small {type(model.model).__name__} on generated shapes ({steps} batches) ...", flush=True)
+    return train(model, data, steps=steps, folder=options.output_dir)
+
+
+def _subject(name: str, model: Any, task: Task, unseen: ShapesDataset, options: argparse.Namespace) -> Subject:
+    """Return a trained model with some pictures that it has not seen, and in how many of them it finds a shape."""
+    rows = [unseen[i] for i in range(_UNSEEN)]
+    batch = unseen.collate(rows)
+    with torch.no_grad():
+        said = task.names(task.logits(model, batch))
+    there = [{unseen.shapes[i] for i in row["class_labels"].tolist()} for row in rows]
+    right = sum(shape in shapes for shape, shapes in zip(said, there, strict=True)) / _UNSEEN
+    few, which = batches.take(batch, torch.arange(options.examples)), options.which
+    if isinstance(task, ImageClassification):
+        few["labels"] = torch.tensor([row["labels"] for row in rows[: options.examples]])
+    elif which == "predicted":
+        which = "all"
+    title = f"{type(model.model).__name__} (right in {right:.0%} of {_UNSEEN} unseen pictures)"
+    return Subject(name, title, model, task, few, which)

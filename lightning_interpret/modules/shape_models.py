@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from itertools import permutations
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import (
+    DetrConfig,
+    DetrForObjectDetection,
     PreTrainedModel,
+    ResNetBackbone,
     ResNetConfig,
     ResNetForImageClassification,
-    YolosConfig,
-    YolosForObjectDetection,
 )
 
 from lightning_interpret.data import ShapesDataset
@@ -87,19 +89,26 @@ def small_classifier(shapes: tuple[str, ...]) -> ShapeModel:
     return ShapeModel(ResNetForImageClassification(config), 6e-3)
 
 
-def small_detector(shapes: tuple[str, ...], image_size: int) -> ShapeModel:
-    """Return an untrained YOLOS of four layers and five queries."""
-    config = YolosConfig(
-        hidden_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=128,
-        image_size=[image_size, image_size],
-        patch_size=8,
-        num_detection_tokens=5,
+def small_detector(shapes: tuple[str, ...], classifier: ShapeModel) -> ShapeModel:
+    """Return a DETR of five queries on the ResNet of a trained :func:`small_classifier`, as far as its second stage."""
+    ends = {"layers": 2, "attention_heads": 4, "ffn_dim": 128}
+    sizes: dict[str, Any] = {f"{end}_{what}": size for end in ("encoder", "decoder") for what, size in ends.items()}
+    sizes |= {"use_timm_backbone": False, "use_pretrained_backbone": False}  # which earlier `transformers` would take
+    seen = deepcopy(classifier.model.config)
+    seen.out_features = ["stage2"]
+    config = DetrConfig(
+        **sizes,
+        backbone_config=seen,
+        d_model=64,
+        num_queries=5,
+        dropout=0.0,
         id2label=dict(enumerate(shapes)),
     )
-    return ShapeModel(YolosForObjectDetection(config), 1.5e-3)
+    model = DetrForObjectDetection(config)
+    backbone = next(part for part in model.modules() if isinstance(part, ResNetBackbone))
+    weights = classifier.model.base_model.state_dict()
+    backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
+    return ShapeModel(model, 1e-3)
 
 
 def train(model: ShapeModel, data: ShapesDataset, *, steps: int, folder: str) -> ShapeModel:

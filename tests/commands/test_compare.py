@@ -37,12 +37,12 @@ def test_without_a_model_a_classifier_and_a_detector_are_made(command, tmp_path,
     found = command("compare", "--what", "baselines", "--output-dir", tmp_path / "out", "--examples", 2)
     assert found.status == 0, found.err
     assert "ResNetForImageClassification" in found.out
-    assert "YolosForObjectDetection" in found.out
+    assert "DetrForObjectDetection" in found.out
     checked(tmp_path / "out", "resnet", 2)
-    boxes = checked(tmp_path / "out", "yolos", 10)  # every query of both pictures
+    boxes = checked(tmp_path / "out", "detr", 10)  # every query of both pictures
     assert len({row["target"] for row in boxes if row["name"] == "ODAM"}) > 2  # a map a box
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
-    assert pictures == sorted(["resnet_0.png", "resnet_1.png", *(f"yolos_{i}.png" for i in range(10))])
+    assert pictures == sorted(["resnet_0.png", "resnet_1.png", *(f"detr_{i}.png" for i in range(10))])
     with Image.open(tmp_path / "out" / "resnet_0.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 100
     page = (tmp_path / "out" / "baselines.md").read_text()
