@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from lightning_interpret.functional.operations import (
+    AFFINE,
     DROPOUTS,
     ELEMENTWISE,
     LINEAR,
     PRODUCTS,
-    opened,
+    Meeting,
     operation,
     out_of_place,
 )
@@ -79,14 +79,13 @@ def contextual_decomposition(function: Callable[[Tensor], Tensor], inputs: Tenso
     return scope.parts[output]
 
 
-class _Decomposition(TorchFunctionMode):
-    """The scope that meets every operation; thread-local."""
+class _Decomposition(Meeting):
+    """The scope that meets every operation."""
 
     def __init__(self, full: Tensor) -> None:
         super().__init__()
         self.parts = WeakIdKeyDictionary()
         self._full = full
-        self._opening: Callable | None = None
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Run one operation, on the value and on its parts."""
@@ -96,14 +95,9 @@ class _Decomposition(TorchFunctionMode):
         name, in_place = operation(func)
         if not places or name.startswith("new_") or name.endswith("_like"):
             return func(*args, **kwargs)
-        if func is not self._opening and (body := opened(func)) is not None:
-            around, self._opening = self._opening, func
-            try:
-                with self:
-                    return body(*args, **kwargs)
-            finally:
-                self._opening = around
-        if in_place and (places[0] != 0 or args[0]._base is not None):
+        if (run := self.opened(func)) is not None:
+            return run(*args, **kwargs)
+        if in_place and (name == "setitem" or places[0] != 0 or args[0]._base is not None):
             raise DecompositionError(f"`{name}` writes into a part of a tensor: write it out of place.")
         func = out_of_place(name) if in_place else func
         parts = [self.parts[leaves[i]] for i in places]
@@ -130,9 +124,9 @@ class _Decomposition(TorchFunctionMode):
         if name == "lstm":
             return self._lstm(parts, *args)
         training = name == "batch_norm" and args[5]
-        constant = name == "div" and len(parts) == 1 and not kwargs and args[0] in self.parts
+        constant = name in ("div", "grid_sampler") and len(parts) == 1 and not kwargs and args[0] in self.parts
         random = name in DROPOUTS and args[2] and args[1] > 0
-        affine = name in LINEAR or name in DROPOUTS or name == "batch_norm" or constant
+        affine = name in LINEAR | AFFINE | DROPOUTS or name == "batch_norm" or constant
         if (affine and not training and not random) or (name in PRODUCTS and len(parts) == 1):
             return _affine(at, parts)
         settled = [self._settled(its) for its in parts]

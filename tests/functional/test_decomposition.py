@@ -165,6 +165,8 @@ def test_oracle_of_an_lstm():
         (lambda x: nn.LSTM(4, 5, proj_size=2).double()(x)[0], "no rule with a projection"),
         (lambda x: nn.LSTM(4, 5).double()(x, (drawn(1, 6, 5, seed=1),) * 2)[0], "state of zeros"),
         (lambda x: x[:, 0].mul_(2), "`mul` writes into a part"),
+        (lambda x: (h := x * 2).__setitem__(0, 1.0) or h, "`setitem` writes into a part"),
+        (lambda x: F.grid_sample(x[:, None], x[:, None, :, :2]), "no rule for `grid_sampler`"),
         (lambda x: torch.relu(x.reshape(3, 8) + 1), r"shape \(3, 8\) has no examples in its first dimension"),
         (lambda x: x.new_ones(4), "does not depend on the inputs"),
     ],

@@ -47,6 +47,7 @@ def shorter(x):
         (lambda x: x.sort(dim=-1).values, "no rule for `sort`.*IntegratedGradients"),
         (lambda x: x.cumprod(dim=-1), "no rule for `cumprod`"),
         (lambda x: torch.fft.rfft(x).abs(), "no rule for `fft_rfft`"),
+        (lambda x: F.grid_sample(x[:, None, None], x.view(3, 1, 2, 2))[:, 0, 0], "no rule for `grid_sampler`"),
         (lambda x: x.exp() ** x, "no rule for `pow` of two tensors"),
         (lambda x: torch.einsum("bi,bi,bi->b", x, x, x)[:, None], "no rule for `einsum` of three"),
         (lambda x: x * x.detach(), "`mul` is given other constants at x than at x'.*`detach`"),

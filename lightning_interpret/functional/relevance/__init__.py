@@ -2,12 +2,11 @@
 
 The relevance of a tensor is R = x ⊙ g, where g is the gradient taken with other local derivatives than the true ones
 (the modified-gradient form). Sums, shapes and indexing then need no rule at all, and no rule divides by an activation.
-Operations are met as they are called, by a :class:`torch.overrides.TorchFunctionMode`: the forward is the model's own,
-nothing is patched, and other threads see nothing.
+Operations are met by an :class:`operations.Meeting`.
 """
 
 from lightning_interpret.functional.relevance.ledger import Ledger
-from lightning_interpret.functional.relevance.rule import LINEAR, RULES, Rule
+from lightning_interpret.functional.relevance.rule import Rule
 from lightning_interpret.functional.relevance.scope import RelevanceError, Scope, relevance
 
-__all__ = ["LINEAR", "RULES", "Ledger", "RelevanceError", "Rule", "Scope", "relevance"]
+__all__ = ["Ledger", "RelevanceError", "Rule", "Scope", "relevance"]

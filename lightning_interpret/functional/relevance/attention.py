@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_interpret.functional.operations import bind, substitute
 from lightning_interpret.functional.relevance import rules
-from lightning_interpret.functional.relevance.calls import map_tensors
 from lightning_interpret.functional.relevance.scope import Scope
 
 
@@ -24,11 +24,11 @@ def softmax(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Ten
 def scaled_dot_product_attention(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
     """The value of whatever kernel runs, with the gradient of its parts by their rules."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = dict(zip(names, args, strict=False)) | kwargs
+    given = bind(args, kwargs, names)
     query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
     if given.get("dropout_p", 0.0) > 0:
         scope.refuse("scaled_dot_product_attention", "it drops attention at random (`dropout_p`); call `eval()`")
-    output = func(*map_tensors(Tensor.detach, args), **map_tensors(Tensor.detach, kwargs))
+    output = rules.value_of(func, args, kwargs)
     if given.get("enable_gqa"):
         key, value = (t.repeat_interleave(query.shape[-3] // t.shape[-3], -3) for t in (key, value))
     scale = given.get("scale")
@@ -45,13 +45,13 @@ def scaled_dot_product_attention(scope: Scope, func: Any, args: tuple, kwargs: d
     nothing = (scores.detach() == -math.inf).all(dim=-1, keepdim=True)  # a query without a key: its output is 0
     scores = scores.masked_fill(nothing, 0.0)
     weights = rules.softmax(scope, scores.softmax(-1), scores, -1, "scaled_dot_product_attention")
-    return rules.substitute(output, rules.product(scope, torch.matmul, weights.masked_fill(nothing, 0.0), value))
+    return substitute(output, rules.product(scope, torch.matmul, weights.masked_fill(nothing, 0.0), value))
 
 
 def layer_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
     """``layer_norm(input, normalized_shape, weight, bias, eps)``: the deviation is a constant (Ali et al., 2022)."""
     names = ("input", "normalized_shape", "weight", "bias", "eps")
-    given = dict(zip(names, args, strict=False)) | kwargs
+    given = bind(args, kwargs, names)
     x, dims = given["input"], list(range(-len(given["normalized_shape"]), 0))
     normal = rules.normalise(x, dims, given.get("eps", 1e-5))
     return _scaled(scope, func, args, kwargs, normal, given.get("weight"), given.get("bias"))
@@ -59,7 +59,7 @@ def layer_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> 
 
 def rms_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
     """``rms_norm(input, normalized_shape, weight, eps)``: the root mean square is a constant."""
-    given = dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False)) | kwargs
+    given = bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
     x, eps = given["input"], given.get("eps")
     eps = torch.finfo(x.dtype).eps if eps is None else eps
     normal = rules.normalise(x, list(range(-len(given["normalized_shape"]), 0)), eps, centre=False)
@@ -68,7 +68,7 @@ def rms_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Te
 
 def group_norm(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
     """``group_norm(input, num_groups, weight, bias, eps)``: the deviation is a constant."""
-    given = dict(zip(("input", "num_groups", "weight", "bias", "eps"), args, strict=False)) | kwargs
+    given = bind(args, kwargs, ("input", "num_groups", "weight", "bias", "eps"))
     x = given["input"]
     grouped = x.reshape(len(x), given["num_groups"], -1)
     normal = rules.normalise(grouped, [-1], given.get("eps", 1e-5)).reshape(x.shape)
@@ -86,8 +86,8 @@ def _scaled(
     weight: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    value = func(*map_tensors(Tensor.detach, args), **map_tensors(Tensor.detach, kwargs))
-    output = rules.substitute(value, normal if weight is None else normal * weight.detach())
+    value = rules.value_of(func, args, kwargs)
+    output = substitute(value, normal if weight is None else normal * weight.detach())
     if bias is not None:
         scope.absorb("bias", output, bias)
     return output

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_interpret.functional.operations import substitute
 from lightning_interpret.functional.relevance import rules
-from lightning_interpret.functional.relevance.calls import map_tensors
 from lightning_interpret.functional.relevance.scope import Scope
 
 State = tuple[Tensor, ...]  # (h,), or (h, c) of an LSTM; each (B, H)
@@ -31,7 +31,7 @@ def layers(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     each = 4 if biased else 2
     if len(weights) != each * depth * ways:
         scope.refuse(name, "it projects its hidden state (`proj_size`)")
-    value = func(*map_tensors(Tensor.detach, args))
+    value = rules.value_of(func, args, {})
     states: State = tuple(state) if name == "lstm" else (state,)
     steps = sequence.transpose(0, 1) if batch_first else sequence
     ends: list[State] = []
@@ -47,7 +47,7 @@ def layers(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         steps = torch.cat(sides, dim=-1)
     steps = steps.transpose(0, 1) if batch_first else steps
     last = [torch.stack(part) for part in zip(*ends, strict=True)]
-    return tuple(rules.substitute(v, s) for v, s in zip(value, (steps, *last), strict=True))
+    return tuple(substitute(v, s) for v, s in zip(value, (steps, *last), strict=True))
 
 
 def cell(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -55,12 +55,12 @@ def cell(scope: Scope, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     name = func.__name__
     if len(args) < 4 or kwargs:
         scope.refuse(name, "it is called with arguments by name")
-    value = func(*map_tensors(Tensor.detach, args))
+    value = rules.value_of(func, args, {})
     values: State = tuple(value) if name == "lstm_cell" else (value,)
     state: State = tuple(args[1]) if name == "lstm_cell" else (args[1],)
     weights = tuple(w for w in args[2:] if w is not None)
     found = _step(scope, name.removesuffix("_cell"), args[0], state, weights)
-    outputs = tuple(rules.substitute(v, s) for v, s in zip(values, found, strict=True))
+    outputs = tuple(substitute(v, s) for v, s in zip(values, found, strict=True))
     return outputs if name == "lstm_cell" else outputs[0]
 
 

@@ -8,26 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_interpret.functional.operations import substitute
 from lightning_interpret.functional.relevance.scope import Scope
 
 Call = Callable[..., Tensor]
 
 
-class _Substitute(torch.autograd.Function):
-    """A value whose gradient is that of another tensor; the value comes in a list, so as to be nobody's view."""
-
-    @staticmethod
-    def forward(ctx: Any, value: list[Tensor], surrogate: Tensor) -> Tensor:
-        return value[0]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, gradient
-
-
-def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
-    """Return ``value`` with the gradient of ``surrogate``, of the same shape."""
-    return _Substitute.apply([value.detach()], surrogate) if surrogate.requires_grad else value.detach()
+def value_of(func: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Return what a function returns, as a constant."""
+    with torch.no_grad():
+        return func(*args, **kwargs)
 
 
 def linear(scope: Scope, call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,10 +10,9 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
-from lightning_interpret.functional.relevance.calls import name_of, tensors_in, without_parameters
-from lightning_interpret.functional.relevance.kinds import IN_PLACE, KEEP_GATES
+from lightning_interpret.functional.operations import Meeting, operation, tensors_in
 from lightning_interpret.functional.relevance.ledger import Ledger
 from lightning_interpret.functional.relevance.rule import Rule
 
@@ -24,18 +23,17 @@ class RelevanceError(ValueError):
     """An operation for which there is no rule: a number that passed through it would be wrong."""
 
 
-class Scope:
+class Scope(Meeting):
     """One forward pass under the rules, and what its backward pass finds.
 
     Attributes:
         rule: The rule that holds where the forward is now.
         ledger: Where relevance went that did not reach the inputs.
-        mode: What meets the operations; entered while a composed function is taken apart.
     """
 
     def __init__(self, rule: Rule, module: nn.Module | None) -> None:
+        super().__init__()
         self.rule, self.module, self.ledger = rule, module, Ledger()
-        self.mode = _Mode(self)
         self._refused: dict[int, tuple[Any, str]] = {}
         self._met: dict[int, tuple[Any, bool]] = {}  # nodes of the graph, kept alive, so that an id stays theirs
 
@@ -131,22 +129,27 @@ class Scope:
             frame = frame.f_back  # type: ignore[assignment]
         return ""
 
-    def _meet(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        from lightning_interpret.functional.relevance.operations import OPERATIONS
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """Run one operation."""
+        from lightning_interpret.functional.relevance.operations import IN_PLACE, KEEP_GATES, OPERATIONS
 
-        name, in_place = name_of(func)
-        if name not in ("get", "set"):
-            args, kwargs = without_parameters(args), without_parameters(kwargs)
+        kwargs = kwargs or {}
+        name, in_place = operation(func)
         tracked = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
+        asked = name not in OPERATIONS and getattr(func, "__name__", "") in ("__get__", "__set__")
+        if not asked and any(isinstance(tensor, nn.Parameter) for tensor in tracked):
+            args, kwargs = tree_map_only(nn.Parameter, Tensor.detach, (args, kwargs))
+            tracked = [tensor for tensor in tracked if not isinstance(tensor, nn.Parameter)]
         if not tracked or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if (run := self.opened(func)) is not None:
+            return run(*args, **kwargs)
         if name not in OPERATIONS:
             return self._unmet(name, func, args, kwargs)
         if in_place and name not in IN_PLACE:
             self.refuse(name, "it works in place; use the form that returns a new tensor")
-        if name != "get":
-            for tensor in tracked:
-                self._check_met(tensor, f"what `{name}` takes")
+        for tensor in tracked:
+            self._check_met(tensor, f"what `{name}` takes")
         gate = name in KEEP_GATES and all(map(self.is_gate, tracked))
         output = OPERATIONS[name](self, func, args, kwargs)
         self.mark((output, args[0], args[0]._base) if in_place else output, gate=gate)
@@ -162,15 +165,6 @@ class Scope:
                 why = self._refusal(getattr(func, "__name__", name), "there is no rule for it")
                 self._refused.setdefault(id(tensor.grad_fn), (tensor.grad_fn, why))
         return output
-
-
-class _Mode(TorchFunctionMode):
-    def __init__(self, scope: Scope) -> None:
-        super().__init__()
-        self.scope = scope
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        return self.scope._meet(func, args, kwargs or {})
 
 
 @contextmanager
@@ -210,5 +204,5 @@ def relevance(
             raise ValueError(f"`layers={sorted(layers)}` needs the `module` whose parts they are.")
         token = _CURRENT.set(scope)
         stack.callback(_CURRENT.reset, token)
-        stack.enter_context(scope.mode)
+        stack.enter_context(scope)
         yield scope

@@ -8,21 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from lightning_interpret.functional.operations import (
+    AFFINE,
     DROPOUTS,
     ELEMENTWISE,
     LINEAR,
     PRODUCTS,
-    opened,
+    Meeting,
     operation,
     out_of_place,
+    substitute,
+    tensors_in,
 )
 from lightning_interpret.functional.rescale.composites import COMPOSITES, refuse_dropout
 from lightning_interpret.functional.rescale.rules import RULES, Call, Pair, RescaleError, elementwise, product
 
+_LINEAR = LINEAR | AFFINE | DROPOUTS
 _RULES: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(PRODUCTS, product),
@@ -40,12 +43,11 @@ class Met:
     value: Any = None
 
 
-class Rescale(TorchFunctionMode):
+class Rescale(Meeting):
     """Runs a forward at x' and keeps what its operations met; with that, runs it at x with multipliers for a backward.
 
-    Operations are met as they are called, so any module serves as it is; nothing is patched, and other threads do not
-    see the scope. Every value is what the operation itself returns. A tensor is *tracked* if it was computed from the
-    features by operations that were met; all other tensors are constants, and must be the same at x and at x'.
+    Every value is what the operation itself returns. A tensor is *tracked* if it was computed from the features by
+    operations that were met; all other tensors are constants, and must be the same at x and at x'.
 
     Args:
         reference: The scope that ran at x', or None for that scope itself.
@@ -58,7 +60,6 @@ class Rescale(TorchFunctionMode):
         super().__init__()
         self.tape: list[Met] = []
         self._mark = object()
-        self._opening: Callable | None = None
         self._left = None if reference is None else iter(reference.tape)
 
     def track(self, features: Tensor) -> Tensor:
@@ -87,16 +88,17 @@ class Rescale(TorchFunctionMode):
         tracked = [i for i, leaf in enumerate(leaves) if self.is_tracked(leaf)]
         if not tracked:
             return func(*args, **kwargs)
-        if func is not self._opening and (body := opened(func)) is not None:
-            return self._open(func, body, args, kwargs)
+        if (run := self.opened(func)) is not None:
+            return run(*args, **kwargs)
         name, in_place = operation(func)
         if name in DROPOUTS:
             refuse_dropout(*args, **kwargs)
-        if name in LINEAR or name in DROPOUTS or (name in PRODUCTS and len(tracked) == 1 and not in_place):
-            written = name == "setitem" or in_place  # what is overwritten may be memory as it was found
-            self._meet(name, [_NOT_KEPT, *leaves[1:]] if written else leaves, tracked)
+        linear = name in _LINEAR or (name in PRODUCTS and len(tracked) == 1 and not in_place)
+        if linear or (name == "grid_sampler" and tracked == [0]):  # in what is sampled, not in where
+            # what is overwritten may be memory as it was found
+            self._meet(name, [_NOT_KEPT, *leaves[1:]] if in_place else leaves, tracked)
             result = func(*args, **kwargs)
-            if written:
+            if in_place:
                 self._track_all([args[0], args[0]._base])
             return self._track_all(result)
         if name in _RULES or name in COMPOSITES:
@@ -114,21 +116,12 @@ class Rescale(TorchFunctionMode):
                 return result
             return self._track_all(args[0].copy_(result))
         result = func(*args, **kwargs)
-        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_flatten(result)[0]):
+        if any(tensor.requires_grad for tensor in tensors_in(result)):
             raise RescaleError(
                 f"DeepLIFT has no rule for `{name}`, which the model applies to what it computed from the layer. "
                 "Attribute to a layer after it, write it with functions that have one, or use IntegratedGradients."
             )
         return result
-
-    def _open(self, func: Callable, body: Callable, args: tuple, kwargs: dict) -> Any:
-        """Run a function that is written in Python, and meet those it calls; by its own name, it means one in C++."""
-        around, self._opening = self._opening, func
-        try:
-            with self:
-                return body(*args, **kwargs)
-        finally:
-            self._opening = around
 
     def _line(self, func: Callable, name: str, leaves: list, tracked: list[int], form: Any, value: Any) -> Tensor:
         """Return a linear function of the tracked arguments, of which the gradient are the multipliers."""
@@ -173,32 +166,19 @@ class Rescale(TorchFunctionMode):
         return met
 
     def _track_all(self, values: Any) -> Any:
-        for leaf in tree_flatten(values)[0]:
-            if isinstance(leaf, Tensor) and leaf.requires_grad:  # under `no_grad` it is a constant
-                self.track(leaf)
+        for tensor in tensors_in(values):
+            if tensor.requires_grad:  # under `no_grad` it is a constant
+                self.track(tensor)
         return values
 
 
 _NOT_KEPT = object()
 
 
-class _Carried(torch.autograd.Function):
-    """The value of an operation, with the gradient of another function of its arguments."""
-
-    # the value goes in by a list, as autograd would take a tensor for an argument that is returned as it is
-    @staticmethod
-    def forward(ctx: Any, line: Tensor, value: list[Tensor]) -> Tensor:
-        return value[0].clone() if value[0]._is_view() else value[0]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
 def _carried(value: Any, line: Any) -> Any:
     """Return ``value`` with the gradients of ``line``; of several values, as many as there are lines."""
     if isinstance(value, Tensor):
-        return _Carried.apply(line, [value])
+        return substitute(value, line)
     lines = line if isinstance(line, tuple) else (line,)
     rest = value[len(lines) :]
     carried = [*(_carried(v, part) for v, part in zip(value, lines, strict=False)), *rest]

@@ -51,6 +51,8 @@ REFUSED = {
     "logsumexp": lambda x: x.logsumexp(dim=-1, keepdim=True),
     "cosine_similarity": lambda x: F.cosine_similarity(x[:, None], x[:, :, None], dim=0),
     "prod": lambda x: x.prod(dim=-1, keepdim=True),
+    "log": lambda x: x.abs().log().T.T,
+    "grid_sampler": lambda x: F.grid_sample(x[None, None], x.view(1, 1, 4, 2))[0, 0],
     "Doubled": lambda x: Doubled.apply(x) + 1,
     "ExpBackward": lambda x: scripted(x) + 1,
     "softmax": lambda x: x.softmax(dim=-1),

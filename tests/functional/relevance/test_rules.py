@@ -237,6 +237,14 @@ def test_the_law_holds_for_convolutions(rule):
     assert_law(found, score, absorbed)
 
 
+def test_weights_that_require_gradients_are_constants():
+    x, weight = torch.randn(3, 4, requires_grad=True), nn.Parameter(torch.randn(2, 4))
+    for turned in (lambda: weight.T, weight.t):
+        with relevance(rule="epsilon") as scope:
+            score = (x @ turned()).sum(dim=1)
+        torch.testing.assert_close(scope.relevance(score, x)[0], x.detach() * weight.detach().sum(dim=0))
+
+
 def test_share_hands_everything_on():
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.GELU(), nn.Linear(3, 2))
     x = torch.randn(7, 4)
