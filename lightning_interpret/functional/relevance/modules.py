@@ -35,7 +35,7 @@ def follow_layers(scope: Scope, module: nn.Module, layers: Mapping[str, Rule]) -
 
             part = find_layer(module, name)
             stack.callback(part.register_forward_pre_hook(enter).remove)
-            stack.callback(part.register_forward_hook(leave).remove)
+            stack.callback(part.register_forward_hook(leave, always_call=True).remove)
         yield
 
 

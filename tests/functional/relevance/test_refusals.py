@@ -1,5 +1,6 @@
 """What has no rule is refused by name; other threads see nothing, and nothing is left behind."""
 
+import contextlib
 import threading
 
 import pytest
@@ -150,6 +151,45 @@ def test_nothing_is_left_behind_when_a_rule_is_missing():
     y = x.clone().requires_grad_()
     assert torch.equal(torch.autograd.grad(net(y).sum(), y)[0], torch.autograd.grad(net(y).sum(), y)[0])
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_the_rule_of_a_part_ends_with_it_even_where_it_raises():
+    class Tries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(7, 7), nn.Linear(3, 2)
+
+        def forward(self, x):
+            with contextlib.suppress(RuntimeError):
+                x = self.first(x)
+            return self.second(x)
+
+    net, x = Tries(), torch.rand(2, 3)
+    expected = propagate(net, x, "epsilon")[0]
+    assert torch.equal(propagate(net, x, "epsilon", layers={"first": Rule("identity")})[0], expected)
+
+
+def test_two_threads_have_a_scope_each():
+    """Both run the same module at the same time; the hooks of one do nothing in the other."""
+    model = nn.Sequential(nn.Linear(3, 4), Odd(torch.tanh), nn.Linear(4, 2)).requires_grad_(False)
+    x, both, found = torch.rand(2, 3), threading.Barrier(2, timeout=10), {}
+    expected = {rule: propagate(model, x, rule)[0] for rule in ("epsilon", "alpha1_beta0")}
+    assert not torch.equal(*expected.values())
+
+    def explain(rule):
+        points = x.clone().requires_grad_()
+        with relevance(model, rule, layers={"2": Rule.named(rule)}) as scope:
+            both.wait()
+            score = model(points)[:, 0]
+            both.wait()
+        found[rule] = scope.relevance(score, points)[0]
+
+    threads = [threading.Thread(target=explain, args=[rule]) for rule in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[rule], expected[rule]) for rule in expected)
 
 
 def test_another_thread_is_served_as_ever():
