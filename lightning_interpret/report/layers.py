@@ -19,11 +19,11 @@ from lightning_interpret.report.uri import decoded
 from lightning_interpret.report.words import printable, signed
 
 _WIDTH, _LINE, _SPACE = 440, 20, 12  # legible in a card of the Images tab
-_COLUMNS = {"A": 56, "T": 56, "error": 50, "cut": 30, "Σ|A|/|T|": 58}  # of numbers, with their widths
+_COLUMNS, _BETWEEN = ("A", "T", "error", "cut", "Σ|A|/|T|"), 10  # of numbers, and the space before each
 _WORDS, _LABEL = 40, 96  # words that are shown, and the width of their texts
 _LEGIBLE, _WIDEST = 34, 64  # widths of a cell: from which it has room for its number, and at most
 _FINEST = 28  # locations a side of a small picture
-_CAPTION = 30
+_CAPTION, _TURN = 30, 14  # below a small picture, and for a second line
 _LONGEST = 200  # characters of a name that could fit
 
 
@@ -50,7 +50,7 @@ def render(rows: Sequence[AttributionRow]) -> Image.Image:
     room = _WIDTH - 2 * MARGIN
     pen = pen_for(first, ["–×…", *_COLUMNS, *(row.layer for row in rows), *(w.text for w in rows[0].merged())])
     table = _table(rows, pen, room)
-    below = _images(rows, room) if rows[0].units == "location" else _words(rows, pen, room)
+    below = _images(rows, pen, room) if rows[0].units == "location" else _words(rows, pen, room)
 
     def draw(canvas: Canvas, top: float) -> None:
         table.draw(canvas, top)
@@ -63,7 +63,8 @@ def render(rows: Sequence[AttributionRow]) -> Image.Image:
 
 def _table(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:
     found = stages(rows)
-    widths = list(_COLUMNS.values())
+    columns = zip(_COLUMNS, *(stage.cells()[1:] for stage in found), strict=True)
+    widths = [_BETWEEN + max(pen.width(cell, SMALL) for cell in column) for column in columns]
     edges = [MARGIN + room - sum(widths[i + 1 :]) for i in range(len(widths))]
 
     def draw(canvas: Canvas, top: float) -> None:
@@ -123,19 +124,22 @@ def _words(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:
     return _Part(_LINE * (len(strongest) + 1 + bool(left_out)), scale, draw)
 
 
-def _images(rows: Sequence[AttributionRow], room: float) -> _Part:
+def _images(rows: Sequence[AttributionRow], pen: Pen, room: float) -> _Part:
     shown = [(n, row.locations().pool(_FINEST), row) for n, row in enumerate(rows, 1) if row.units == "location"]
     across = min(4, max(2, len(shown)))
     picture, side = decoded(rows[0].image), (room - 8 * (across - 1)) / across
     full = shown[0][1].full
     high = side * min(2.0, max(0.5, picture.height / picture.width if picture else full[0] / full[1]))
     size = round(side * SCALE), round(high * SCALE)
+    below = _CAPTION + _TURN * any(grid.outside for _, grid, _ in shown)
 
     def draw(canvas: Canvas, top: float) -> None:
         for place, (number, grid, row) in enumerate(shown):
-            x, y = MARGIN + place % across * (side + 8), top + place // across * (high + _CAPTION)
+            x, y = MARGIN + place % across * (side + 8), top + place // across * (high + below)
             canvas.paste(x, y, overlaid(picture, grid, size, row.box))
-            outside = f", outside {signed(sum(grid.outside))}" if grid.outside else ""
-            canvas.text(x, y + high + 14, f"{number}: largest {signed(grid.scale)}{outside}", TINY, GREY)
+            said = [f"{number}: largest {signed(grid.scale).lstrip('+')}"]
+            said += [f"outside {signed(sum(grid.outside))}"] if grid.outside else []
+            for line, text in enumerate(said, 1):
+                canvas.text(x, y + high + _TURN * line, pen.clipped(text, TINY, side), TINY, GREY)
 
-    return _Part(math.ceil(len(shown) / across) * (high + _CAPTION), None, draw)
+    return _Part(math.ceil(len(shown) / across) * (high + below), None, draw)

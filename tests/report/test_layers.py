@@ -102,3 +102,27 @@ def test_an_image_has_a_small_picture_for_each_layer(picture):
     assert five.width == four.width
     assert five.height > four.height + 2 * 100  # four stand side by side
     assert _count(five, FOR) > 100  # the legend
+
+
+@pytest.mark.parametrize("small", [1.0, 0.0123456, 1.23456e-5])
+def test_no_text_runs_into_another_or_out_of_the_picture(monkeypatch, small):
+    spans, draw = {}, layers.Canvas.text
+
+    def text(canvas, x, y, text, size, colour, *, align="l"):
+        width = draw(canvas, x, y, text, size, colour, align=align)
+        start = {"l": x, "m": x - width / 2, "r": x - width}[align]
+        spans.setdefault((canvas, y), []).append((start, start + width, text))
+        return width
+
+    monkeypatch.setattr(layers.Canvas, "text", text)
+    of_image = [image_row((4, 4), before=1, layer=f"vit.encoder.layer.{k}", attribution_target=1.0) for k in range(12)]
+    of_text = [replace(each, attribution_target=-1.2345, relative_error=12.3456) for each in sweep()]
+    for rows in (of_image, of_text):
+        scaled = [each.attribution_target * small for each in rows]
+        layers.render([replace(r, attribution_target=t, scores=[s * small * -7.77 for s in r.scores])
+                       for r, t in zip(rows, scaled, strict=True)])  # fmt: skip
+    assert len(spans) > 40
+    for (canvas, _), line in spans.items():
+        ordered = sorted(line)
+        assert all(end < start for (_, end, _), (start, _, _) in zip(ordered, ordered[1:], strict=False)), ordered
+        assert ordered[-1][1] <= canvas.width, ordered
