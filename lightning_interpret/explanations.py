@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_interpret.locations import Grid
+from lightning_interpret.locations import Grid, box_text
 from lightning_interpret.notebook import html
 from lightning_interpret.units import Units
 
@@ -146,7 +146,8 @@ class AttributionRow:
 
     def summary(self) -> str:
         """Return one line: method, target, baseline, error, and what was predicted."""
-        parts = [f"{self.method} of {self.output} of {self.target_name!r} = {self.target:+.4g}"]
+        where = "" if self.box is None else " in the box " + box_text(self.box)
+        parts = [f"{self.method} of {self.output} of {self.target_name!r}{where} = {self.target:+.4g}"]
         if self.baseline_target is not None:
             spread = "" if self.baseline_spread is None else f" ± {self.baseline_spread:.2g}"
             entropy = "" if self.baseline_entropy is None else f" (entropy {self.baseline_entropy:.0%})"

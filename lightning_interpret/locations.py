@@ -101,3 +101,8 @@ class Grid:
             *([f"{self.pooled[0]} × {self.pooled[1]} of them summed in one"] if self.pooled != (1, 1) else []),
             *([f"outside the grid ({units}): {sum(self.outside):+.3g}"] if self.outside else []),
         ]
+
+
+def box_text(box: tuple[float, float, float, float]) -> str:
+    """Return a box as text: its upper left and lower right corner, as shares of the image's width and height."""
+    return "({:.2f}, {:.2f})–({:.2f}, {:.2f})".format(*box)

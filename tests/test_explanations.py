@@ -382,6 +382,7 @@ def test_the_record_of_an_image_survives_json():
     assert row.special == (True, *[False] * 6)
     assert (row.absorbed, row.attribution_target, row.sampling_error) == ({"bias": -0.25}, 70, 0.25)
     assert "absorbed: bias -0.25" in str(row)
+    assert "logit of 'cross' in the box (0.25, 0.25)–(1.00, 1.00) = +2" in str(row)
 
 
 def test_rows_of_one_record_share_a_grid():

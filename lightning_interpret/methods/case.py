@@ -179,9 +179,9 @@ def open_case(
 
             return _without_padding(cropped, at_x, task.score(logits, explained, output), padding, forwards)
 
-        gold, ids, notes = task.gold_names(batch), task.example_ids(batch), _notes(task, batch, units)
+        ids, notes = task.example_ids(batch), _notes(task, batch, units)
         of = targets.example.tolist()
-        predicted = task.names(logits)
+        predicted, gold = task.compared(logits, batch, targets)
         layout = task.layout(module, batch, inputs, layer)
         rows = layout.units.take(targets.example.cpu())
         at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
@@ -200,8 +200,8 @@ def open_case(
             order=padding.flatten(1).sum(dim=1).argsort(stable=True),
             per_unit=layout.per_unit,
             described={
-                "prediction": tuple(predicted[i] for i in of),
-                "gold": None if gold is None else tuple(gold[i] for i in of),
+                "prediction": predicted,
+                "gold": gold,
                 "example_id": None if ids is None else tuple(ids[i] for i in of),
                 "box": task.boxes(logits, targets),
                 "notes": tuple(notes[i] for i in of),
@@ -211,7 +211,8 @@ def open_case(
         )
         if baseline is not None:
             with torch.no_grad():
-                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs, predicted)
+                names = task.names(logits)
+                _read_baseline(case, opened, module, batch, task, words, shape, forward, baseline, inputs, names)
         yield case
 
 

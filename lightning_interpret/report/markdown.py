@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterable
 
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.locations import Grid, Location
+from lightning_interpret.locations import Grid, Location, box_text
 from lightning_interpret.report.words import Shade, not_given, printable, shades, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word is marked
@@ -66,6 +66,7 @@ def _headline(row: AttributionRow) -> str:
 def _facts(row: AttributionRow) -> str:
     facts = {
         "target": f"{row.target:+.4g}, the {row.output} of {row.target_name}",
+        "box": None if row.box is None else box_text(row.box),
         "prediction": row.prediction,
         "gold": row.gold,
         "baseline": row.baseline,
@@ -84,7 +85,7 @@ def _facts(row: AttributionRow) -> str:
         "method": row.method,
         "example": row.example_id,
     }
-    of_few = ("baseline entropy", "sampling error", "absorbed")
+    of_few = ("box", "baseline entropy", "sampling error", "absorbed")
     left_out = [name for name in of_few if facts[name] is None]
     lines = ([name, escape(_text(value))] for name, value in facts.items() if name not in left_out)
     return table(["what", "value"], lines)

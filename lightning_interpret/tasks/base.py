@@ -164,6 +164,14 @@ class Task(ABC):
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
         """Return the name of each gold label, None for an example without one, or None where the batch has none."""
 
+    def compared(
+        self, logits: Tensor, batch: Any, targets: Targets
+    ) -> tuple[tuple[str, ...], tuple[str | None, ...] | None]:
+        """Return what is predicted and what is gold at each target; by default those of its example."""
+        rows = targets.example.tolist()
+        predicted, gold = self.names(logits), self.gold_names(batch)
+        return tuple(predicted[i] for i in rows), None if gold is None else tuple(gold[i] for i in rows)
+
     @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""

@@ -18,6 +18,7 @@ from lightning_interpret.tasks.classification import parse_which
 from lightning_interpret.tasks.images import ImageTask
 from lightning_interpret.tasks.transformer import BOXES, call
 
+NOTHING = "no object"
 SIDES = ("left", "top", "right", "bottom")
 
 
@@ -193,6 +194,27 @@ class ObjectDetection(ImageTask):
         classes = [part["class_labels"].tolist() for part in gold]
         names = {k: str(k) for k in {k for row in classes for k in row}} | dict(enumerate(self._labels or ()))
         return tuple(", ".join(names[k] for k in row) or None for row in classes)
+
+    def compared(
+        self, logits: Tensor, batch: Any, targets: Targets
+    ) -> tuple[tuple[str, ...], tuple[str | None, ...] | None]:
+        """Return the most probable class of each target's box, and that of the gold box it overlaps with most.
+
+        A box that overlaps with none is gold of no object.
+        """
+        assert isinstance(targets, BoxTargets)
+        probabilities, gold = self.probabilities(logits)[targets.example, targets.query], self.gold(batch)
+        labels = self.label_names(probabilities.shape[1])
+        predicted = tuple(labels[i] for i in probabilities.argmax(dim=1).tolist())
+        if gold is None:
+            return predicted, None
+        found, named = [], dict(enumerate(labels))
+        for i, box in zip(targets.example.tolist(), logits[targets.example, targets.query, None, -4:], strict=True):
+            overlap = intersection_over_union(gold[i]["boxes"].to(box), box.detach())[:, 0]
+            hit = bool((overlap > 0).any())
+            number = int(gold[i]["class_labels"][overlap.argmax()]) if hit else None
+            found.append(NOTHING if number is None else named.get(number, str(number)))
+        return predicted, tuple(found)
 
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise for a module without a model to read, a class that does not exist, a baseline that cannot be made."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from records import NASTY, image_row, row
@@ -124,5 +125,5 @@ def test_no_text_runs_into_another_or_out_of_the_picture(monkeypatch, small):
     assert len(spans) > 40
     for (canvas, _), line in spans.items():
         ordered = sorted(line)
-        assert all(end < start for (_, end, _), (start, _, _) in zip(ordered, ordered[1:], strict=False)), ordered
+        assert all(end < start for (_, end, _), (start, _, _) in pairwise(ordered)), ordered
         assert ordered[-1][1] <= canvas.width, ordered

@@ -2,7 +2,7 @@ import html
 import re
 
 import pytest
-from records import NASTY, arbitrary_row, row
+from records import NASTY, arbitrary_row, image_row, row
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lightning_interpret.report.markdown import escape, render
@@ -94,3 +94,9 @@ def test_a_long_text_is_cut_and_says_so():
     text = render(row(["w"] * 20_000))
     assert "and 19002 more words" in text
     assert len(text.encode()) < 65536
+
+
+def test_the_box_of_a_detector_is_a_fact():
+    page = html.unescape(markdown_to_safe_html(render(image_row(box=(0.1, 0.25, 0.5, 1.0)))))
+    assert "(0.10, 0.25)–(0.50, 1.00)" in page
+    assert "box" not in markdown_to_safe_html(render(image_row()))

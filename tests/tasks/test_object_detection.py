@@ -49,6 +49,26 @@ def test_gold_is_the_query_that_overlaps_most():
         resolved("gold", batch={"pixel_values": torch.rand(2, 3, 8, 8)})
 
 
+def test_each_box_is_compared_with_the_gold_box_it_overlaps_with_most():
+    task = ObjectDetection(["cat", "dog"], threshold=0.5)
+    found = task.compared(LOGITS, BATCH, task.resolve(LOGITS, BATCH, "all"))
+    assert found == (("cat", "dog", "dog", "cat"), ("no object", "cat", "no object", "no object"))
+    gold = [{"class_labels": torch.tensor([7, 1]), "boxes": torch.tensor([[0.6, 0.5, 0.3, 0.3], BOXES[0][1]])}, GOLD[1]]
+    batch = BATCH | {"labels": gold}
+    assert task.compared(LOGITS, batch, task.resolve(LOGITS, batch, "predicted"))[1] == ("dog", "no object")
+    empty = [{"class_labels": torch.empty(0).long(), "boxes": torch.empty(0, 4)}] * 2
+    assert task.compared(LOGITS, BATCH | {"labels": empty}, task.resolve(LOGITS, batch, "cat"))[1] == ("no object",) * 2
+    assert task.compared(LOGITS, {"pixel_values": BATCH["pixel_values"]}, task.resolve(LOGITS, batch, "cat"))[1] is None
+
+
+def test_the_record_of_an_image_with_several_boxes_has_one_gold_class_a_row():
+    model, batch = model_of("yolos"), images_of(2, boxes=True, objects=(2, 2))
+    task = ObjectDetection(SHAPES)
+    record = Gradient()(model, batch, task, which="gold")
+    assert len(record) == 4
+    assert {*record.gold} <= {*SHAPES, "no object"}
+
+
 def test_a_label_is_its_best_box_and_a_contrast_that_of_the_first():
     assert resolved("cat") == [(0, 0, "cat"), (1, 2, "cat")]
     assert resolved("dog-cat") == [(0, 1, "dog-cat"), (1, 0, "dog-cat")]
