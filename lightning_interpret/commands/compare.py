@@ -181,7 +181,7 @@ def _of_images(options: argparse.Namespace, name: str, head: str, task: Any) -> 
             images.append(image.convert("RGB"))
     labels = [str(label) for _, label in sorted(model.config.id2label.items())]
     read = task(labels, processor)
-    batch = {"pixel_values": processor(images=images, return_tensors="pt")["pixel_values"]}
+    batch = dict(processor(images=images, return_tensors="pt"))  # with the mask of images that are padded to one size
     return Subject(name, f"{name}, {len(paths)} pictures", model, read, batch, options.which)
 
 

@@ -203,7 +203,7 @@ def open_case(
                 "prediction": predicted,
                 "gold": gold,
                 "example_id": None if ids is None else tuple(ids[i] for i in of),
-                "box": task.boxes(logits, targets),
+                "box": task.boxes(logits, batch, targets),
                 "notes": tuple(notes[i] for i in of),
                 "baseline": None if baseline is None else baseline.name,
                 "reasons": _reasons(gold, ids),

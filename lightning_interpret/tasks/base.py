@@ -205,7 +205,9 @@ class Task(ABC):
             )
         return self.references
 
-    def boxes(self, logits: Tensor, targets: Targets) -> tuple[tuple[float, float, float, float], ...] | None:
+    def boxes(
+        self, logits: Tensor, batch: Any, targets: Targets
+    ) -> tuple[tuple[float, float, float, float], ...] | None:
         """Return the box of each target, ``(x0, y0, x1, y1)`` as shares of width and height; None without boxes."""
         return None
 

@@ -169,11 +169,20 @@ class ObjectDetection(ImageTask):
             picked = picked - scores.gather(1, targets.against[:, None]).squeeze(1)
         return picked
 
-    def boxes(self, logits: Tensor, targets: Targets) -> tuple[tuple[float, float, float, float], ...]:
-        """Return the predicted box of each target, ``(x0, y0, x1, y1)`` as shares of the image's width and height."""
+    def boxes(self, logits: Tensor, batch: Any, targets: Targets) -> tuple[tuple[float, float, float, float], ...]:
+        """Return the predicted box of each target, ``(x0, y0, x1, y1)`` as shares of the image's width and height.
+
+        Where the batch has a ``pixel_mask`` (of images padded to one size), the model's boxes are shares of what it
+        keeps; these are shares of all, as the locations are.
+        """
         assert isinstance(targets, BoxTargets)
-        found = corners(logits[targets.example, targets.query, -4:].float()).clamp(0, 1).tolist()
-        return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in found)
+        found = corners(logits[targets.example, targets.query, -4:].float()).clamp(0, 1)
+        mask = batches.get(batch, "pixel_mask")
+        if isinstance(mask, Tensor):
+            kept = mask.to(found.device) != 0
+            shares = torch.stack([kept.any(dim=axis).float().mean(dim=1) for axis in (1, 2)], dim=1)
+            found = found * shares[targets.example].repeat(1, 2)
+        return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in found.tolist())
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class at each query, ``(B, Q, C)``."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_images import model_of
-from transformers import ViTImageProcessorPil
+from transformers import DetrImageProcessorPil, ViTImageProcessorPil
 
 from lightning_interpret.commands import compare
 from lightning_interpret.data import ShapesDataset
@@ -70,6 +70,23 @@ def test_a_model_of_images_by_its_directory(command, tmp_path, pictures, name):
     found = command("compare", "--what", "baselines", "--output-dir", tmp_path / "out", *options)
     assert found.status == 0, found.err
     assert {row["explains"] for row in checked(tmp_path / "out", name, 2) if row["name"] == "LayerCAM"} == {"circle"}
+
+
+def test_pictures_of_two_sizes_are_padded_with_their_mask(command, tmp_path, pictures):
+    with Image.open(pictures / "1.png") as picture:
+        picture.resize((60, 40)).save(pictures / "1.png")
+    model = model_of("detr", dtype=torch.float32)
+    model.save_pretrained(tmp_path / "detr")
+    processor = DetrImageProcessorPil(size={"shortest_edge": 32, "longest_edge": 64})
+    processor.save_pretrained(tmp_path / "detr")
+    options = ("--model", tmp_path / "detr", "--input", pictures, "--examples", 2, "--layer", "model.encoder")
+    found = command("compare", "--what", "baselines", "--output-dir", tmp_path / "out", *options)
+    assert found.status == 0, found.err
+    rows = [row for row in checked(tmp_path / "out", "detr", 2) if row["name"] == "ODAM"]
+    images = [Image.open(pictures / f"{i}.png").convert("RGB") for i in range(2)]
+    logits = model(**processor(images=images, return_tensors="pt")).logits
+    wanted = [logits[i][logits[i].softmax(dim=1)[:, :-1].amax(dim=1).argmax()][:-1].max().item() for i in range(2)]
+    assert [row["at_x"] for row in rows] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_model_of_texts_by_its_directory(command, saved, tmp_path):

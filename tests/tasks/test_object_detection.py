@@ -120,8 +120,17 @@ def test_classes_that_are_scored_by_themselves():
 
 
 def test_the_box_of_a_target_is_within_the_image():
-    found = TASK.boxes(LOGITS, TASK.resolve(LOGITS, BATCH, "dog"))
+    targets = TASK.resolve(LOGITS, BATCH, "dog")
+    found = TASK.boxes(LOGITS, BATCH, targets)
     torch.testing.assert_close(torch.tensor(found), torch.tensor([[0.3, 0.3, 0.7, 0.7], [0, 0.3, 1, 0.7]]))
+
+
+def test_the_box_of_a_padded_image_lies_where_the_image_is():
+    mask = torch.ones(2, 8, 8, dtype=torch.long)
+    mask[0, :, 4:] = 0
+    mask[1, 6:] = 0
+    found = TASK.boxes(LOGITS, BATCH | {"pixel_mask": mask}, TASK.resolve(LOGITS, BATCH, "dog"))
+    torch.testing.assert_close(torch.tensor(found), torch.tensor([[0.15, 0.3, 0.35, 0.7], [0, 0.225, 1, 0.525]]))
 
 
 def test_overlap():
