@@ -42,7 +42,7 @@ class Classification(Task):
         if model is None:
             raise ValueError(
                 f"{type(module).__name__} holds no `transformers` model: give a `task=`, for example a "
-                f"{self._name} whose `logits(module, batch)` and `layer(module)` you override (README, "
+                f"subclass of {self._name} whose `logits(module, batch)` and `layer(module)` you override (README, "
                 "'A model of your own')."
             )
         return model
@@ -58,7 +58,7 @@ class Classification(Task):
         if getattr(output, "logits", None) is None or output.logits.dim() != 2:
             raise ValueError(
                 f"{type(model).__name__} returns no class scores (batch, classes): give a `task=` whose `logits` does, "
-                f"for example a {self._name} that calls your module with its head."
+                f"for example a subclass of {self._name} that calls your module with its head."
             )
         return output.logits
 

@@ -119,7 +119,10 @@ class ImageTask(Classification):
         if isinstance(processor, str):
             from transformers import AutoImageProcessor
 
-            processor = AutoImageProcessor.from_pretrained(processor)
+            try:
+                processor = AutoImageProcessor.from_pretrained(processor)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"`processor={processor!r}` cannot be loaded: {error}") from error
         if processor is None:
             return None
         given = processor if isinstance(processor, Mapping) else vars(processor)
@@ -149,9 +152,10 @@ class ImageTask(Classification):
         return replace(super().baseline_for(baseline), keep_special=True)
 
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
-        """Raise for a module without a model to read, a class that does not exist, a baseline that cannot be made."""
+        """Raise for a module without a model, a processor, class or baseline that does not exist or cannot be made."""
         if type(self).logits.__module__.startswith(str(__package__)):  # not a reader of the user's own
             self.model_in(module)
+        _ = self.normalisation  # refuses a processor that cannot be read
         if self._labels is not None and which not in self.groups:
             parse_which(which, self._labels)
         if baseline is not None and baseline.drawn:
@@ -167,6 +171,12 @@ class ImageTask(Classification):
 
     def _normalisation_of(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         assert self.normalisation is not None
+        channels = {len(part) for part in self.normalisation} - {1, pixels.shape[1]}
+        if channels:
+            raise ValueError(
+                f"`processor` normalises {max(channels)} channels, but the images have {pixels.shape[1]}: give a "
+                "mapping with one `image_mean` and `image_std` a channel."
+            )
         mean, std = (torch.tensor(part).to(pixels)[:, None, None] for part in self.normalisation)
         return mean, std
 

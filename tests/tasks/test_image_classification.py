@@ -188,6 +188,26 @@ def test_a_processor_says_what_it_did():
         _ = ImageClassification(processor={"size": 224}).normalisation
 
 
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ({"mean": [0.5] * 3}, "says no `image_mean` and `image_std`"),
+        ("/no/such/folder", "`processor='/no/such/folder'` cannot be loaded"),
+    ],
+)
+def test_a_processor_that_cannot_be_read_is_refused_before_training(processor, message):
+    with pytest.raises(ValueError, match=message):
+        ImageClassification(processor=processor).check(model_of("resnet"), "predicted", None)
+
+
+def test_a_processor_of_other_channels_is_refused():
+    task = ImageClassification(processor={"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    with pytest.raises(ValueError, match="`processor` normalises 3 channels, but the images have 4"):
+        task.pictures(torch.rand(1, 4, 8, 8))
+    grey = ImageClassification(processor={"image_mean": 0.5, "image_std": 0.5})
+    assert len(grey.pictures(torch.rand(1, 4, 8, 8))) == 1
+
+
 def test_a_processor_may_be_the_name_of_one(tmp_path):
     ViTImageProcessor(image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.2, 0.2]).save_pretrained(tmp_path)
     task = ImageClassification(processor=str(tmp_path))
