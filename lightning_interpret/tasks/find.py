@@ -43,6 +43,6 @@ def find_task(module: nn.Module, *, task: Task | None = None, tokenizer: Any = N
     raise ValueError(
         f"{type(module).__name__} holds {held}, and no task can be inferred for it (for sequence classifiers, image "
         "classifiers and detectors of `transformers` it can). Give `task=`, for example a SequenceClassification whose "
-        "`logits(module, batch)` and `layer(module)` you override, or an ImageClassification whose `logits` you override, "
-        "or define `interpret_task()` on the module."
+        "`logits(module, batch)` and `layer(module)` you override (of an ImageClassification the first is enough), or "
+        "define `interpret_task()` on the module."
     )
