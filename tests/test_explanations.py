@@ -339,9 +339,9 @@ def test_units_of_features():
 # Images
 
 
-def image_record():
-    units = Units.locations(2, (2, 3), before=1, images=("data:image/png;base64,AA==", None))
-    numbers = torch.arange(14, dtype=torch.float64).reshape(2, 7)
+def image_record(before=1):
+    units = Units.locations(2, (2, 3), before=before, images=("data:image/png;base64,AA==", None))
+    numbers = torch.arange(12 + 2 * before, dtype=torch.float64).reshape(2, -1)
     return Attribution(
         scores=numbers,
         target=torch.tensor([1.0, 2.0]),
@@ -383,6 +383,15 @@ def test_the_record_of_an_image_survives_json():
     assert (row.absorbed, row.attribution_target, row.sampling_error) == ({"bias": -0.25}, 70, 0.25)
     assert "absorbed: bias -0.25" in str(row)
     assert "logit of 'cross' in the box (0.25, 0.25)–(1.00, 1.00) = +2" in str(row)
+
+
+def test_where_every_unit_is_a_location_none_is_said_to_be_special():
+    record = image_record(before=0)
+    back = Attribution.from_dict(json.loads(json.dumps(record.to_dict())))
+    assert record[0].to_dict()["special"] == []
+    assert back.to_dict() == record.to_dict()
+    assert torch.equal(back.units.special, record.units.special)
+    assert back[1].locations().scores == record[1].scores
 
 
 def test_rows_of_one_record_share_a_grid():
