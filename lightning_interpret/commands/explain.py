@@ -77,20 +77,27 @@ def method_from(name: str, settings: list[str]) -> Method:
         if not equals or option not in known:
             raise ValueError(unknown("--set", setting, [f"{option}=..." for option in known]))
         try:
-            value = json.loads(text)
+            read = json.loads(text)
         except json.JSONDecodeError:
-            value = text
+            read = text
+        value = tuple(read) if isinstance(read, list) else read  # JSON has no tuples, and options are no lists
         if not _fits(value, known[option]):
             expected = getattr(known[option], "__name__", known[option])
-            raise ValueError(f"`--set {setting}`: expected {expected}, but got {type(value).__name__}.")
+            raise ValueError(f"`--set {setting}`: expected {expected}, but got {type(read).__name__}.")
         given[option] = value
     return cls(**given)
 
 
 def _fits(value: object, hint: Any) -> bool:
     """Whether a JSON value is of an option's type; which texts a ``Literal`` takes, the method itself says."""
-    kinds = (str,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
-    return type(value) in kinds or (type(value) is int and float in kinds)
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return type(value) is str
+    if kind is tuple:
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    return type(value) is hint or (type(value) is int and hint is float)
 
 
 class _Explainer:

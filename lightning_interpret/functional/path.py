@@ -114,8 +114,8 @@ def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tens
     return values.detach(), gradient
 
 
-def relative_error(error: Tensor, attribution_target: Tensor, floor: float) -> Tensor:
-    """Return |error| / max(|attribution_target|, floor)."""
+def relative_error(error: Tensor, attribution_target: Tensor, floor: float | Tensor) -> Tensor:
+    """Return |error| / max(|attribution_target|, floor); the floor may be one a row."""
     return error.abs() / attribution_target.abs().clamp(min=floor)
 
 
@@ -130,7 +130,7 @@ def integrate(
     rule: str = "fejer",
     tolerance: float | None = 0.01,
     max_steps: int = 256,
-    error_floor: float = 0.01,
+    error_floor: float | Tensor = 0.01,
     chunk: int = 64,
     per_unit: Callable[[Tensor], Tensor] | None = None,
     order: Tensor | None = None,
@@ -150,7 +150,7 @@ def integrate(
         rule: Name of the quadrature rule; those other than ``fejer`` are along α itself, and are not refined.
         tolerance: Attribution error, and partial error, above which a row is refined; ``None`` for fixed steps.
         max_steps: Cap on the nodes a row's result stands on.
-        error_floor: Floor of the errors' denominators, in units of the score.
+        error_floor: Floor of the errors' denominators, in units of the score: one, or ``(N,)``.
         chunk: Points in one pass.
         per_unit: Sums what is given for points, ``(M, *shape)``, to the units wanted; by default every feature is one.
             Its values at the nodes are held, ``(N, 2n + 1, *units)`` at most.
@@ -254,13 +254,13 @@ class _Segments(_Parts):
         """Return the sum of the segments' values over each of N rows."""
         return values.new_zeros(rows, *values.shape[1:]).index_add_(0, self.row, values)
 
-    def size(self, rows: int, floor: float) -> Tensor:
+    def size(self, rows: int, floor: float | Tensor) -> Tensor:
         return self.total(self.contribution, rows).double().flatten(1).abs().sum(dim=1).clamp(min=floor)
 
-    def partial_error(self, rows: int, floor: float) -> Tensor:
+    def partial_error(self, rows: int, floor: float | Tensor) -> Tensor:
         return self.total(self.missed * (self.high - self.low), rows).sqrt() / self.size(rows, floor)
 
-    def wanting(self, allowed: Tensor, tolerance: float, floor: float) -> Tensor:
+    def wanting(self, allowed: Tensor, tolerance: float, floor: float | Tensor) -> Tensor:
         """Return which segments hold more than their share of an error of their row that is too large."""
         rows = len(allowed)
         off = self.total(self.error, rows).abs() > allowed

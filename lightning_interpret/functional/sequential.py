@@ -22,7 +22,6 @@ class SequentialIntegral:
     Attributes:
         contributions: ``(N, *units)``, the integrated gradients of each row's sets, all in one.
         found: ``(P,)``, the sum of each set's.
-        target: ``(P,)``, what it is to be: F(x) − F(x; set := x').
         steps: ``(P,)``, nodes that each set's result stands on.
         gradients: ``(P,)``, gradients computed.
         forwards: ``(P,)``, forward passes without a gradient.
@@ -31,7 +30,6 @@ class SequentialIntegral:
 
     contributions: Tensor
     found: Tensor
-    target: Tensor
     steps: Tensor
     gradients: Tensor
     forwards: Tensor
@@ -45,6 +43,8 @@ def integrate_sets(
     sets: Iterable[tuple[Tensor, Tensor]],
     *,
     target: Tensor,
+    lost: Tensor,
+    error_floor: Tensor,
     per_unit: Callable[[Tensor], Tensor],
     chunk: int = 64,
     **options: Any,
@@ -57,39 +57,38 @@ def integrate_sets(
         score: The scalar explained, at points of given rows.
         inputs: x, ``(N, *shape)``.
         baselines: x', ``(N, *shape)``.
-        sets: Rows ``(M,)`` of some sets and where their features are, bool ``(M, *shape)``; the paths of one such part
-            are held at once.
+        sets: Rows ``(M,)`` of some of P sets and where their features are, bool ``(M, *shape)``; the paths of one such
+            part are held at once.
         target: F(x), ``(N,)``.
+        lost: What each set's contributions are to sum to, F(x) − F(x; set := x'), float64 ``(P,)``.
+        error_floor: Floor of the denominator of each set's errors, ``(P,)``.
         per_unit: Sums what is given for points, ``(M, *shape)``, to the units wanted.
         chunk: Points in one pass.
         options: Those of :func:`~lightning_interpret.functional.path.integrate`.
     """
-    contributions, parts = torch.zeros_like(per_unit(inputs)), []
+    contributions, parts, begin = torch.zeros_like(per_unit(inputs)), [], 0
     for row, features in sets:
         x, row = inputs[row.to(inputs.device)], row.to(inputs.device)
-        start = torch.where(features, baselines[row], x)
+        here = slice(begin, begin := begin + len(row))
 
         def along(points: Tensor, paths: Tensor, row: Tensor = row) -> Tensor:
             return score(points, row[paths])
 
-        paths = torch.arange(len(row), device=row.device).split(chunk)
-        with torch.no_grad():
-            at_start = torch.cat([along(start[some], some).double() for some in paths])
         integral = integrate(
             along,
             x,
-            start,
+            torch.where(features, baselines[row], x),
             target=target[row],
-            baseline_target=at_start,
+            baseline_target=target[row].double() - lost[here],
+            error_floor=error_floor[here],
             chunk=chunk,
             per_unit=per_unit,
             **options,
         )
         contributions.index_add_(0, row, integral.contributions)
-        found, lost = integral.contributions.double().flatten(1).sum(dim=1), target[row].double() - at_start
-        counts = integral.steps, integral.gradients, integral.forwards + 1
-        parts.append((found, lost, *counts, integral.partial_error))
+        found = integral.contributions.double().flatten(1).sum(dim=1)
+        parts.append((found, integral.steps, integral.gradients, integral.forwards, integral.partial_error))
     if not parts:
         nothing, none = target.new_zeros(0, dtype=torch.float64), target.new_zeros(0, dtype=torch.long)
-        parts.append((nothing, nothing, none, none, none, nothing))
+        parts.append((nothing, none, none, none, nothing))
     return SequentialIntegral(contributions, *(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,8 +84,11 @@ class Method(ABC):
                 raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
         for option in ("tolerance", "error_floor"):
             value = getattr(self, option, None)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{option}={value!r}` must be positive.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"`{option}={value!r}` must be positive and finite.")
+        seed = getattr(self, "seed", 0)
+        if not (isinstance(seed, int) and 0 <= seed < 2**63):
+            raise ValueError(f"`seed={seed!r}` must be a whole number from 0 to 2⁶³ − 1.")
         used = self.baseline_used
         if used is not None and (used.kind == "distribution") != self.distribution:
             able = [name for name, method in METHODS.items() if method.distribution == (used.kind == "distribution")]

@@ -96,6 +96,12 @@ class Case:
         differs = (self.inputs != self.baselines).to(self.inputs)
         return (self.per_unit(differs) > 0).cpu() & ~self.units.padding
 
+    def without(self, row: Tensor, units: Tensor) -> Tensor:
+        """Return the scalar explained with the units ``(M, T)`` of given rows ``(M,)`` as they are at x'."""
+        assert self.baselines is not None
+        row = row.to(self.inputs.device)
+        return self.score(torch.where(self.to_features(units), self.baselines[row], self.inputs[row]), row)
+
     def record(self, method: Method, scores: Tensor, **values: Any) -> Attribution:
         """Return the record of ``scores``; ``values`` are fields of :class:`Attribution` that the method knows."""
         zero = torch.zeros(len(self.target), dtype=torch.long)

@@ -94,7 +94,7 @@ class Occlusion(Method):
                 module, batch, task, layer=layer, which=which, output=output, baseline=baseline, chunk=chunk
             ) as case,
         ):
-            absent, without = self._deleted(case, module, batch, task) if baseline is None else _replaced(case)
+            absent, without = self._deleted(case, module, batch, task) if baseline is None else (case.moved(), case.without)
             window, stride = self.window or 1, self.stride or 1
             sets = unit_sets(case.units, absent, self.unit, window=window, stride=stride, order=case.order)
             lost = differences(without, case.target, sets.split(case.chunk)).cpu()
@@ -120,18 +120,6 @@ class Occlusion(Method):
         case.baseline_target = torch.cat([without(part, content[part]) for part in parts])
         case.forwards = case.forwards + 1
         return content, without
-
-
-def _replaced(case: Case) -> tuple[Tensor, Without]:
-    """Return the units that x' has otherwise, and the score with some of them as they are in x'."""
-    baselines = case.baselines
-    assert baselines is not None
-
-    def without(row: Tensor, units: Tensor) -> Tensor:
-        row = row.to(case.inputs.device)
-        return case.score(torch.where(case.to_features(units), baselines[row], case.inputs[row]), row)
-
-    return case.moved(), without
 
 
 def _by_axis(option: str, value: Any) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.occlusion import share
+from lightning_interpret.functional.occlusion import differences, share
 from lightning_interpret.functional.path import relative_error
 from lightning_interpret.functional.sequential import PASSES_HELD, SequentialIntegral, integrate_sets
 from lightning_interpret.methods.case import Case, open_case
@@ -65,27 +65,37 @@ class SequentialIntegratedGradients(IntegratedGradients):
             moved = case.moved()
             sets = unit_sets(case.units, moved, self.unit, order=case.order)
             held = PASSES_HELD * case.chunk
+            lost = differences(case.without, case.target, sets.split(case.chunk))
+            floor = self._floors(case, sets, lost)
             integral = integrate_sets(
                 case.score,
                 case.inputs,
                 case.baselines,
                 ((row, case.to_features(members)) for row, members in sets.split(held)),
                 target=case.target,
+                lost=lost,
+                error_floor=floor,
                 per_unit=case.per_unit,
                 chunk=case.chunk,
                 steps=self.steps,
                 rule=self.rule,
                 tolerance=self.tolerance,
                 max_steps=self.max_steps,
-                error_floor=self.error_floor,
             )
             scores = integral.contributions.masked_fill(~moved.to(integral.contributions.device), 0.0)
-            return case.record(self, scores, **self._fields(case, sets, scores, integral))
+            return case.record(self, scores, **self._fields(case, sets, scores, lost, floor, integral))
 
-    def _fields(self, case: Case, sets: UnitSets, scores: Tensor, integral: SequentialIntegral) -> dict[str, Any]:
+    def _floors(self, case: Case, sets: UnitSets, lost: Tensor) -> Tensor:
+        """Return the floor of each set's errors: the mean of |target| over the sets of its row, and τ at least."""
+        row = sets.row.to(lost.device)
+        total = lost.new_zeros(len(case.target)).index_add_(0, row, lost.abs())
+        return (total / row.bincount(minlength=len(total)).clamp(min=1)).clamp(min=self.error_floor)[row]
+
+    def _fields(
+        self, case: Case, sets: UnitSets, scores: Tensor, lost: Tensor, floor: Tensor, integral: SequentialIntegral
+    ) -> dict[str, Any]:
         """Return what the record says beside its scores: each row from its sets."""
-        device, count = integral.found.device, len(case.target)
-        row = sets.row.to(device)
+        row, count = sets.row.to(lost.device), len(case.target)
 
         def total(values: Tensor) -> Tensor:
             return values.new_zeros(count).index_add_(0, row, values)
@@ -93,18 +103,18 @@ class SequentialIntegratedGradients(IntegratedGradients):
         def largest(values: Tensor) -> Tensor:
             return values.new_zeros(count).scatter_reduce(0, row, values, "amax")
 
-        missed = integral.found - integral.target
-        fields = case.errors(scores, self.error_floor, total(integral.target))
+        missed = integral.found - lost
+        fields = case.errors(scores, self.error_floor, total(lost))
         reasons = self.reasons()
         if "partial_error" not in reasons:
             fields["partial_error"] = largest(integral.partial_error)
         if self.tolerance is not None:
-            worst = torch.maximum(relative_error(missed, integral.target, self.error_floor), integral.partial_error)
+            worst = torch.maximum(relative_error(missed, lost, floor), integral.partial_error)
             fields["converged"] = tuple((total((~(worst <= self.tolerance)).long()) == 0).tolist())
         return fields | {
             "unit_errors": share(missed.cpu(), sets.split(case.chunk), case.units.special.shape),
             "steps": largest(integral.steps),
             "gradients": total(integral.gradients),
-            "forwards": total(integral.forwards).cpu() + case.forwards,
+            "forwards": total(integral.forwards + 1).cpu() + case.forwards,
             "reasons": reasons,
         }

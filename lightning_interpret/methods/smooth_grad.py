@@ -67,8 +67,6 @@ class SmoothGrad(Method):
             raise ValueError(f"`samples={self.samples!r}` must be a whole number of at least {least}.")
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"`sigma={self.sigma!r}` must be a finite share of the features' range, 0 or more.")
-        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**63):
-            raise ValueError(f"`seed={self.seed!r}` must be a whole number from 0 to 2⁶³ − 1.")
         if self.norm is not None:
             choose("norm", self.norm, NORMS)
         if self.baseline is not None and (self.mode != "mean" or self.norm is not None):

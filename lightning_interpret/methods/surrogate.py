@@ -42,7 +42,7 @@ class _Surrogate(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("unit", self.unit, ("token", "word"))
-        for option, lowest in (("squares", 1), ("samples", 2), ("seed", 0)):
+        for option, lowest in (("squares", 1), ("samples", 2)):
             value = getattr(self, option)
             if not (isinstance(value, int) and value >= lowest):
                 raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
@@ -182,8 +182,8 @@ class Lime(_Surrogate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.kernel_width > 0:
-            raise ValueError(f"`kernel_width={self.kernel_width!r}` must be positive.")
+        if not 0 < self.kernel_width < float("inf"):
+            raise ValueError(f"`kernel_width={self.kernel_width!r}` must be positive and finite.")
 
     def coalitions(self, units: int, generator: torch.Generator) -> Coalitions:
         """Return coalitions of every size alike, weighted by the kernel."""
@@ -215,10 +215,8 @@ class _Model:
 
 def _players(case: Case, unit: str, squares: int) -> Tensor:
     """Return which player each unit belongs to, long ``(N, T)``: -1 for those that no coalition makes absent."""
-    assert case.baselines is not None
-    units: Units = case.units
-    moves = (case.per_unit((case.inputs != case.baselines).to(case.inputs.dtype)) > 0).cpu() & ~units.padding
-    groups = _groups(units, unit, squares)
+    units = case.units
+    moves, groups = case.moved(), _groups(units, unit, squares)
     alone = torch.arange(moves.shape[1]) + groups.max() + 1
     groups = torch.where(groups < 0, alone, groups)
     there = torch.zeros(len(moves), int(groups.max()) + 1, dtype=torch.long)

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from lightning_interpret import AttributionRow, TextClassifier
 from lightning_interpret.commands import explain as explain_command
-from lightning_interpret.methods import IntegratedGradients
+from lightning_interpret.methods import IntegratedGradients, Occlusion
 from lightning_interpret.tasks.encode import encode
 
 ROWS = [
@@ -363,6 +364,7 @@ BAD_OPTIONS = {
     "steps": "`--set='steps'` does not exist",
     "baseline=maks": "`baseline='maks'` does not exist. Did you mean 'mask'",
     "tolerance=-1": "`tolerance=-1` must be positive",
+    "tolerance=Infinity": "`tolerance=inf` must be positive and finite",
     "rule=trapezium": "'trapezium'",
 }
 
@@ -370,6 +372,26 @@ BAD_OPTIONS = {
 @pytest.mark.parametrize("setting", BAD_OPTIONS)
 def test_a_bad_option_of_the_method_is_refused(explain_refused, setting):
     assert BAD_OPTIONS[setting] in explain_refused("--set", setting)
+
+
+WINDOWS = {
+    "[2,3]": None,
+    "2": None,
+    "[2]": "`--set window=[2]`: expected int | tuple[int, int] | None, but got list",
+    "[2,true]": "but got list",
+    "[0,2]": "`window=(0, 2)` must be a whole number of at least 1, or two",
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_an_option_of_several_numbers_is_a_list(window):
+    settings = ["unit=window", f"window={window}"]
+    if WINDOWS[window] is None:
+        method = explain_command.method_from("occlusion", settings)
+        assert method == Occlusion(unit="window", window=2 if window == "2" else (2, 3))
+    else:
+        with pytest.raises(ValueError, match=re.escape(WINDOWS[window])):
+            explain_command.method_from("occlusion", settings)
 
 
 BAD_WORDS = {

@@ -315,7 +315,7 @@ def test_without_captum_the_extra_is_named(method, monkeypatch):
         ({"unit": "words"}, r"`unit='words'` does not exist\. Did you mean 'word'"),
         ({"samples": 1}, r"`samples=1` must be a whole number of at least 2"),
         ({"squares": 0}, r"`squares=0` must be a whole number of at least 1"),
-        ({"seed": -1}, r"`seed=-1` must be a whole number of at least 0"),
+        ({"seed": -1}, r"`seed=-1` must be a whole number from 0"),
         ({"kernel_width": 0}, r"`kernel_width=0` must be positive"),
     ],
 )
