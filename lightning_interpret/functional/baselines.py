@@ -40,7 +40,7 @@ class Baseline:
             Drawn from reference examples: the ``training_mean`` of their content, the ``nearest`` of them that is of
             another class than the predicted one (by the cosine of mean content features), or all of them, as a
             ``distribution``.
-        text: The neutral text; repeated or cut to the length of the input. Only for ``kind="text"``.
+        text: The neutral text; repeated or cut to the length of the input. Its ``kind`` is ``text``, said or not.
         keep_special: Whether special tokens stay as they are in the input.
         sigma: Standard deviation of ``blur``, as a share of the image's shorter side.
 
@@ -55,6 +55,8 @@ class Baseline:
 
     def __post_init__(self) -> None:
         choose("baseline", self.kind, KINDS)
+        if self.text and self.kind == "default":  # as a config file reads 'text: the film': a mapping with this key
+            object.__setattr__(self, "kind", "text")
         if (self.kind == "text") != bool(self.text):
             raise ValueError(
                 f"`baseline={self.kind!r}` with text={self.text!r}: write a neutral text as 'text: the film was a "
