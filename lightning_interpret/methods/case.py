@@ -108,6 +108,8 @@ class Case:
         known = self.described | {"forwards": self.forwards} | values
         known["gradients"] = values.get("gradients", zero) + self.gradients
         reasons = self.described["reasons"] | values.get("reasons", {})
+        if known.get("cut") is None:
+            reasons = {"cut": "no h(x') is put in the place of the layer"} | reasons
         if known["baseline"] is not None and known.get("baseline_entropy") is None:
             why = f"there is no x' of {known['baseline']!r} at which a prediction could be read"
             reasons = {"baseline_entropy": why} | reasons

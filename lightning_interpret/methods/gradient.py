@@ -23,6 +23,7 @@ NORMS = ("l2", "mean_abs")
 RANKS = (
     "baseline",
     "baseline_target",
+    "baseline_entropy",
     "attribution_target",
     "error",
     "relative_error",
