@@ -94,7 +94,9 @@ class Occlusion(Method):
                 module, batch, task, layer=layer, which=which, output=output, baseline=baseline, chunk=chunk
             ) as case,
         ):
-            absent, without = self._deleted(case, module, batch, task) if baseline is None else (case.moved(), case.without)
+            absent, without = (
+                self._deleted(case, module, batch, task) if baseline is None else (case.moved(), case.without)
+            )
             window, stride = self.window or 1, self.stride or 1
             sets = unit_sets(case.units, absent, self.unit, window=window, stride=stride, order=case.order)
             lost = differences(without, case.target, sets.split(case.chunk)).cpu()

@@ -51,6 +51,25 @@ def test_t6_each_score_is_what_is_lost_without_the_token(seed):
     assert record.converged is None
 
 
+def test_t6_is_met_by_refinement_where_the_tolerance_is_tight(case):
+    record = SequentialIntegratedGradients(tolerance=1e-8, max_steps=2048)(*case)
+    assert record.converged == (True, True)
+    assert float(record.unit_errors.abs().max()) < 1e-8
+    torch.testing.assert_close(record.scores, Occlusion("mask")(*case).scores, rtol=0, atol=1e-8)
+
+
+def test_units_with_next_to_no_target_take_no_more_than_the_others():
+    model, tokenizer = classifier("bert"), wordpiece()
+    batch, task = batch_of(tokenizer, TEXTS), find_task(model, tokenizer=tokenizer)
+    record = SequentialIntegratedGradients()(model, batch, task)
+    targets = record.scores - record.unit_errors
+    floor = targets.abs().sum(dim=1, keepdim=True) / (targets != 0).sum(dim=1, keepdim=True).sqrt()
+    assert all(record.converged)
+    assert bool((record.unit_errors.abs() <= 0.01 * torch.maximum(targets.abs(), floor)).all())
+    each = SequentialIntegratedGradients(steps=16)(model, batch, task)
+    assert int(record.gradients.sum()) < int(each.gradients.sum())
+
+
 def test_a_word_leaves_as_one():
     model, tokenizer = classifier("bert", dtype=torch.float64), wordpiece()
     batch = batch_of(tokenizer, ["he is unaffable"])
