@@ -47,7 +47,8 @@ class Monitor(Callback):
         probes: How many examples of the first validation data set, spread evenly, or their indices. What a Monitor
             costs grows with them (``benchmarks/monitor_cost.py``).
         every_n_validations: Validation runs from one explanation to the next.
-        max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound.
+        max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound. What
+            is begun is brought to its end: a single text may take longer, which is said too.
         precision: ``"32"`` to explain in single precision, ``"model"`` in the trainer's own.
         on_error: ``"warn"`` to count and go on, ``"raise"`` to stop the run.
         save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
@@ -222,8 +223,16 @@ class Monitor(Callback):
                     rank_zero=False,
                 )
                 break
+        spent = _now(module) - begin
+        if not waiting and self.max_seconds is not None and spent > self.max_seconds:
+            self._say(
+                f"this took {spent:.3g} seconds, and `max_seconds={self.max_seconds}`: what is begun is brought to its "
+                "end. Choose a cheaper `method`, or shorter texts.",
+                once="longer than max_seconds",
+                rank_zero=False,
+            )
         self._metrics["failures"].update(failures)
-        self._metrics["seconds"].update(_now(module) - begin)
+        self._metrics["seconds"].update(spent)
 
     def _explain(
         self,

@@ -50,7 +50,8 @@ class SaliencyMonitor(Monitor):
         probes: How many examples of the first validation data set, spread evenly, or their indices. What a Monitor
             costs grows with them (``benchmarks/monitor_cost.py``).
         every_n_validations: Validation runs from one explanation to the next.
-        max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound.
+        max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound. What
+            is begun is brought to its end: a single text may take longer, which is said too.
         precision: ``"32"`` to explain in single precision, ``"model"`` in the trainer's own.
         on_error: ``"warn"`` to count and go on, ``"raise"`` to stop the run.
         save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.

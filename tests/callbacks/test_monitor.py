@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from purity import Remembers, Texts, Toy, ToyTask, fit, loaders
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import classifier, wordpiece
+from tiny import classifier, quiet_trainer, wordpiece
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_interpret import SaliencyMonitor
@@ -304,6 +304,15 @@ def test_max_seconds_bounds_the_time_and_says_what_is_left_out(tmp_path, monkeyp
             Toy(), loaders()[1], verbose=False
         )
     assert 1 <= len(watcher.ids) < 10
+
+
+def test_that_one_example_alone_takes_longer_is_said(tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("lightning_interpret.callbacks.monitor._now", lambda module: next(clock))
+    watcher = Counts(probes=1, max_seconds=5)
+    with pytest.warns(UserWarning, match=r"this took 20 seconds, and `max_seconds=5`: what is begun is brought"):
+        quiet_trainer(tmp_path, callbacks=[watcher]).validate(Toy(), loaders()[1], verbose=False)
+    assert len(watcher.ids) == 1
 
 
 def test_one_bad_probe_does_not_cost_the_others(tmp_path):
