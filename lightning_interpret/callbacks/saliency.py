@@ -116,8 +116,10 @@ class SaliencyMonitor(Monitor):
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a layer, a class or a baseline that does not exist."""
         named = [self.layer] if isinstance(self.layer, str) else self.layer or []
-        for layer in named if self.layer != "all" else []:
+        named = [] if self.layer == "all" else named
+        for layer in named:
             find_layer(module, layer)
+        self.method.check(module, task, named, self.output)
         task.check(module, self.which, None if self._draws(task) else self.method.baseline_used)
 
     def explain(

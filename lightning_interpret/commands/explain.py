@@ -118,6 +118,7 @@ class _Explainer:
                 "`lightning_interpret.explain(..., layer='all')` or a SaliencyMonitor with `layer: all`."
             )
         find_layer(self.module, self.layer)
+        method.check(self.module, self.task, [self.layer], self.score)
         self.made_by |= {
             "model": options.model,
             "weights": fingerprint(self.module),

@@ -64,11 +64,23 @@ class Method(ABC):
             batch = batches.clone(batch)  # an inference tensor cannot be saved for a gradient
             if layer == "all":
                 layer = task.layers(module, batch)
+            named = [layer] if isinstance(layer, str) else list(layer or [])
+            self.check(module, task, named, output)
             if layer is None or isinstance(layer, str):
                 return self.attribute(module, batch, task, layer, which, output)
             if not layer:
                 raise ValueError(f"`layer={layer!r}` names no layer: give a name, a list of names, or 'all'.")
             return {name: self.attribute(module, batch, task, name, which, output) for name in layer}
+
+    def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:  # noqa: B027
+        """Raise for what no call could serve, whatever the batch: so a Monitor says it before training starts.
+
+        Args:
+            module: The module to explain.
+            task: How it is read.
+            layers: Names of the layers to attribute to; none for the task's default and for a sweep over ``"all"``.
+            output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        """
 
     @abstractmethod
     def attribute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
@@ -43,12 +44,15 @@ class DifferenceMap(FeatureMapMethod):
 
     name: ClassVar[str] = "difference_map"
 
+    def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
+        """Raise for ``margin``."""
+        if output == "margin":
+            raise ValueError("`output='margin'` is a contrast already: with DifferenceMap use 'logit'.")
+
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
     ) -> Attribution:
         """Return the difference map of one layer."""
-        if output == "margin":
-            raise ValueError("`output='margin'` is a contrast already: with DifferenceMap use 'logit'.")
         return super().attribute(module, batch, cast(Task, _Contrasted(task)), layer, which, output)
 
     def draw(self, case: Case) -> tuple[FeatureMap, int]:

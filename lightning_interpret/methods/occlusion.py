@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -78,16 +78,20 @@ class Occlusion(Method):
         """The baseline that the method needs, or None where tokens are deleted."""
         return None if self.baseline == DELETE else Baseline.ensure(self.baseline)
 
+    def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
+        """Raise where tokens are to be deleted of another layer than the one that reads them."""
+        for layer in layers if self.baseline == DELETE else []:
+            if not same_layer(module, layer, task.layer(module)):
+                raise ValueError(
+                    f"`layer={layer!r}` with baseline='delete': tokens are deleted of a text, and not of a layer. "
+                    "Leave `layer` out, or use another baseline."
+                )
+
     def attribute(
         self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
     ) -> Attribution:
         """Return what is lost without each unit of one layer."""
         baseline, chunk = self.baseline_used, self.internal_batch_size
-        if baseline is None and layer is not None and not same_layer(module, layer, task.layer(module)):
-            raise ValueError(
-                f"`layer={layer!r}` with baseline='delete': tokens are deleted of a text, and not of a layer. Leave "
-                "`layer` out, or use another baseline."
-            )
         with (
             torch.no_grad(),
             open_case(

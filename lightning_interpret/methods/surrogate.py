@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -46,6 +47,10 @@ class _Surrogate(Method):
             value = getattr(self, option)
             if not (isinstance(value, int) and value >= lowest):
                 raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
+
+    def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
+        """Raise without Captum."""
+        _captum(type(self).__name__)
 
     @abstractmethod
     def coalitions(self, units: int, generator: torch.Generator) -> Coalitions:
