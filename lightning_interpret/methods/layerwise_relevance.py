@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -60,15 +61,18 @@ class LayerwiseRelevance(Method):
         choose("rule", self.rule, RULES)
         self._rules()
 
-    def attribute(
-        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
-    ) -> Attribution:
-        """Return the relevance of each unit of one layer."""
+    def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
+        """Refuse probabilities, which are no sums of scores."""
         if output not in ("logit", "margin"):
             raise ValueError(
                 f"`output={output!r}` is no sum of scores, which is what relevance is handed back from: explain "
                 "'logit' or 'margin', or use a method that needs no rules, such as 'integrated_gradients'."
             )
+
+    def attribute(
+        self, module: nn.Module, batch: Any, task: Task, layer: str | None, which: str, output: str
+    ) -> Attribution:
+        """Return the relevance of each unit of one layer."""
         with open_case(
             module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=self.internal_batch_size
         ) as case:

@@ -7,12 +7,13 @@ from purity import Texts, Toy, ToyTask
 from tiny import quiet_trainer, wordpiece
 from torch.utils.data import DataLoader
 
-from lightning_interpret import DifferenceMap, KernelShap, Lime, Occlusion, SaliencyMonitor
+from lightning_interpret import DifferenceMap, KernelShap, LayerwiseRelevance, Lime, Occlusion, SaliencyMonitor
 
 DELETES = Occlusion(baseline="delete")
 REFUSED = {
     "layer": (DELETES, {"layer": "head"}, r"`layer='head'` with baseline='delete'"),
     "layers": (DELETES, {"layer": ["embedding", "head"]}, r"`layer='head'` with baseline='delete'"),
+    "probability": (LayerwiseRelevance(), {"output": "prob"}, "`output='prob'` is no sum of scores"),
     "output": (DifferenceMap(), {"output": "margin"}, "`output='margin'` is a contrast already"),
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_interpret.methods import METHODS
 
-COMMANDS = ("demo", "explain", "fit", "methods", "predict", "test", "validate")
+COMMANDS = ("compare", "demo", "explain", "fit", "methods", "predict", "test", "validate")
 
 
 def test_help_lists_the_commands(command):
