@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import boards
 import pytest
@@ -35,6 +36,7 @@ def _write(folder):
         features = row(
             "0 1 2", [1.0, -2.0, 0.5], units="feature", special=(False,) * 5, reasons={"steps": "none taken"}
         )
+        features = replace(features, attribution_target=9.25, baseline_entropy=0.42)
         events.row(features, step=10, name="sparse", probe=3)
         events.text("interpret/sparse/probe_0", 10, boards.payload(sparse))
         events.text("interpret/sparse/probe_1", 10, boards.payload([]))
@@ -346,6 +348,9 @@ def test_records_of_which_much_is_missing_are_drawn(opened):
 
 def test_features_are_called_so_and_reasons_are_given(opened):
     with opened(3, name="sparse") as (_, frame):
+        said = frame.inner_text(".facts")
+        assert "is to be +9.25" in said  # the method's own target, which is not target − baseline
+        assert "logit at pad, entropy 42 %" in said
         assert frame.inner_text("caption") == "Scores of 5 features"
         assert frame.locator("button:text-is('Tokens'), .tools .check").count() == 0
         assert "steps is not given: none taken" in frame.inner_text(".about")

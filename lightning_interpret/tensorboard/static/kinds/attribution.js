@@ -53,6 +53,8 @@ function facts(record, found = null) {
   const scores = record.scores ?? [];
   const total = sum(scores);
   const difference = [record.target, record.baseline_target].every(Number.isFinite) ? record.target - record.baseline_target : null;
+  const wanted = record.attribution_target ?? difference; // what the method's scores are to sum to
+  const entropy = Number.isFinite(record.baseline_entropy) ? `, entropy ${percent(record.baseline_entropy)}` : "";
   const output = record.output ?? "target";
   const absorbed = Object.entries(record.absorbed ?? {});
   const converged = { true: "within its tolerance", false: "NOT within its tolerance" }[String(record.converged)];
@@ -63,9 +65,9 @@ function facts(record, found = null) {
     fact("Gold label", text(record.gold)),
     fact("Explained", record.target === undefined ? "–" : signed(record.target), { note: record.target_name === undefined ? output : h("span", {}, `${output} of `, text(record.target_name)) }),
     record.baseline
-      ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${output} at `, text(record.baseline)) })
+      ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${output} at `, text(record.baseline), entropy) })
       : fact("Baseline", "none", { note: why.baseline ?? why.baseline_target }),
-    fact("Sum of scores", signed(total), { note: difference === null ? null : `target − baseline is ${signed(difference)}` }),
+    fact("Sum of scores", signed(total), { note: wanted === null ? null : `${said(wanted, difference)} ${signed(wanted)}` }),
     record.relative_error === null || record.relative_error === undefined
       ? fact("Attribution error", "none", { note: why.error ?? why.relative_error })
       : fact("Attribution error", percent(record.relative_error), {
@@ -76,6 +78,9 @@ function facts(record, found = null) {
     absorbed.length ? fact("Absorbed", signed(sum(absorbed.map(([, amount]) => amount))), { note: absorbed.map(([name, amount]) => `${printable(name)} ${signed(amount)}`).join(", ") }) : null,
   );
 }
+
+/** What the sum is held to: for most methods the change from the baseline, else the method's own target. */
+const said = (wanted, difference) => (difference !== null && Math.abs(wanted - difference) <= 1e-6 * (1 + Math.abs(wanted)) ? "target − baseline is" : "is to be");
 
 const sum = (numbers) => (numbers.every(Number.isFinite) ? numbers.reduce((all, number) => all + number, 0) : null);
 
