@@ -10,7 +10,6 @@ from torch import nn
 
 from lightning_interpret.explanations import Attribution, AttributionRow
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.path import integrate
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods import (
     DifferenceMap,
@@ -21,7 +20,7 @@ from lightning_interpret.methods import (
     Odam,
 )
 from lightning_interpret.methods.case import open_case
-from lightning_interpret.methods.feature_map import last_feature_map
+from lightning_interpret.methods.feature_map import at_zero_features, last_feature_map
 from lightning_interpret.tasks import Task, batches
 
 _ZERO = Baseline("zero", keep_special=False)
@@ -133,20 +132,5 @@ def _row(row: AttributionRow, reference: AttributionRow) -> dict[str, Any]:
 def _from_zero_features(module: nn.Module, batch: Any, task: Task, layer: str, which: str, output: str) -> Attribution:
     """Return the integrated gradients of a layer from a map of zeros, as they are often computed."""
     with open_case(module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=None) as case:
-        case.baselines = torch.zeros_like(case.inputs)
-        rows = torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk)
-        with torch.no_grad():
-            case.baseline_target = torch.cat([case.score(case.baselines[part], part) for part in rows])
-        integral = integrate(
-            case.score,
-            case.inputs,
-            case.baselines,
-            target=case.target,
-            baseline_target=case.baseline_target,
-            chunk=case.chunk,
-            per_unit=case.per_unit,
-            order=case.order,
-        )
-        scores = case.masked(integral.contributions)
-        errors = case.errors(scores, IntegratedGradients.error_floor)
-        return case.record(IntegratedGradients(), scores, baseline="zero features", steps=integral.steps, **errors)
+        case.baselines, case.baseline_target = torch.zeros_like(case.inputs), at_zero_features(case)
+        return IntegratedGradients().integrated(case, baseline="zero features")

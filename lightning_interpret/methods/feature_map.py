@@ -84,7 +84,7 @@ class FeatureMapMethod(Method):
             chunk=self.internal_batch_size,
         ) as case:
             drawn, gradients = self.draw(case)
-            case.baseline_target = _at_zero_features(case)
+            case.baseline_target = at_zero_features(case)
             target = case.target.double() - case.baseline_target.double()
             absorbed = {name: amount.tolist() for name, amount in drawn.account(target).items()}
             why = "a first-order map has no steps to refine"
@@ -143,7 +143,8 @@ def last_feature_map(module: nn.Module, batch: Any, task: Task) -> str:
     return found
 
 
-def _at_zero_features(case: Case) -> Tensor:
+def at_zero_features(case: Case) -> Tensor:
+    """Return F(x; h := 0), ``(N,)``."""
     rows = torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk)
     with torch.no_grad():
         return torch.cat([case.score(torch.zeros_like(case.inputs[part]), part) for part in rows])

@@ -12,7 +12,7 @@ from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.path import integrate, quadrature
 from lightning_interpret.methods.base import Method
-from lightning_interpret.methods.case import open_case
+from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.tasks import Task
 
 
@@ -70,40 +70,44 @@ class IntegratedGradients(Method):
         with open_case(
             module, batch, task, layer=layer, which=which, output=output, baseline=baseline, chunk=chunk
         ) as case:
-            assert case.baselines is not None
-            assert case.baseline_target is not None
-            integral = integrate(
-                case.score,
-                case.inputs,
-                case.baselines,
-                target=case.target,
-                baseline_target=case.baseline_target,
-                steps=self.steps,
-                rule=self.rule,
-                tolerance=self.tolerance,
-                max_steps=self.max_steps,
-                error_floor=self.error_floor,
-                chunk=case.chunk,
-                per_unit=case.per_unit,
-                order=case.order,
-            )
-            scores = case.masked(integral.contributions)
-            errors = case.errors(scores, self.error_floor)
-            reasons = self.reasons()
-            if "partial_error" not in reasons:
-                errors["partial_error"] = integral.partial_error
-            if self.tolerance is not None:
-                met = torch.maximum(errors["relative_error"], integral.partial_error) <= self.tolerance
-                errors["converged"] = tuple(met.tolist())
-            return case.record(
-                self,
-                scores,
-                steps=integral.steps,
-                gradients=integral.gradients,
-                forwards=integral.forwards.cpu() + case.forwards,
-                reasons=reasons,
-                **errors,
-            )
+            return self.integrated(case)
+
+    def integrated(self, case: Case, **described: Any) -> Attribution:
+        """Return the integrated gradients of a case from its baselines; ``described`` are fields of the record."""
+        assert case.baselines is not None
+        assert case.baseline_target is not None
+        integral = integrate(
+            case.score,
+            case.inputs,
+            case.baselines,
+            target=case.target,
+            baseline_target=case.baseline_target,
+            steps=self.steps,
+            rule=self.rule,
+            tolerance=self.tolerance,
+            max_steps=self.max_steps,
+            error_floor=self.error_floor,
+            chunk=case.chunk,
+            per_unit=case.per_unit,
+            order=case.order,
+        )
+        scores = case.masked(integral.contributions)
+        errors = case.errors(scores, self.error_floor)
+        reasons = self.reasons()
+        if "partial_error" not in reasons:
+            errors["partial_error"] = integral.partial_error
+        if self.tolerance is not None:
+            met = torch.maximum(errors["relative_error"], integral.partial_error) <= self.tolerance
+            errors["converged"] = tuple(met.tolist())
+        return case.record(
+            self,
+            scores,
+            steps=integral.steps,
+            gradients=integral.gradients,
+            forwards=integral.forwards.cpu() + case.forwards,
+            reasons=reasons,
+            **(errors | described),
+        )
 
     def reasons(self) -> dict[str, str]:
         """Return why the fields that these options leave out are not given."""
