@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
+    from lightning_interpret.evidence import Influence, InfluenceRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
     from lightning_interpret.methods import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Taylor,
         explain,
     )
+    from lightning_interpret.methods.influence import GradientSimilarity
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.tasks import ImageClassification, ObjectDetection, SequenceClassification, Targets, Task
@@ -41,13 +43,18 @@ _ROOMS = {
     "DifferenceMap": "methods",
     "ExpectedGradients": "methods",
     "Gradient": "methods",
+    "GradientSimilarity": "methods.influence",
     "GradientTimesInput": "methods",
     "ImageClassification": "tasks",
+    "Influence": "evidence",
+    "InfluenceRow": "evidence",
     "IntegratedGradients": "methods",
     "KernelShap": "methods",
     "LayerCam": "methods",
     "LayerwiseRelevance": "methods",
     "Lime": "methods",
+    "Neighbors": "evidence",
+    "NeighborsRow": "evidence",
     "ObjectDetection": "tasks",
     "Occlusion": "methods",
     "Odam": "methods",
@@ -72,13 +79,18 @@ __all__ = [
     "DifferenceMap",
     "ExpectedGradients",
     "Gradient",
+    "GradientSimilarity",
     "GradientTimesInput",
     "ImageClassification",
+    "Influence",
+    "InfluenceRow",
     "IntegratedGradients",
     "KernelShap",
     "LayerCam",
     "LayerwiseRelevance",
     "Lime",
+    "Neighbors",
+    "NeighborsRow",
     "ObjectDetection",
     "Occlusion",
     "Odam",

@@ -18,16 +18,23 @@ ROOMS = {
     "locations": set(),
     "notebook": {"explanations", "palette"},  # the record it shows, as a type
     "explanations": {"locations", "notebook", "units"},
+    "evidence": set(),
     "functional": {"names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
-    "methods": {"tasks", "functional", "explanations", "names"},
+    "methods": {"tasks", "functional", "evidence", "explanations", "names"},
     "metrics": {"functional"},
-    "report": {"explanations", "locations", "palette", "tensorboard"},
+    "report": {"evidence", "explanations", "locations", "palette", "tensorboard"},
     "tensorboard": set(),
     "modules": {"tasks", "data", "names"},
-    "callbacks": {"methods", "metrics", "report", "tasks", "functional", "explanations", "names"},
-    "commands": {"callbacks", "modules", "methods", "report", "tasks", "functional", "data", "explanations", "names"},
+    "callbacks": {
+        *("methods", "metrics", "report", "tasks", "functional", "data"),
+        *("evidence", "explanations", "names"),
+    },
+    "commands": {
+        *("callbacks", "modules", "methods", "metrics", "report", "tasks", "functional", "data"),
+        *("evidence", "explanations", "names"),
+    },
     "cli": {"commands"},
 }
 

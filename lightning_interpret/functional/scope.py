@@ -82,7 +82,10 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
         if id(tensor) not in replaced:
             half = full_precision and tensor.dtype in (torch.float16, torch.bfloat16)
             value = tensor.detach().float() if half else tensor.detach()
-            replaced[id(tensor)] = value.clone() if copy and not half else value
+            value = value.clone() if copy and not half else value
+            if trains(tensor):
+                value._trains = True  # type: ignore[attr-defined]
+            replaced[id(tensor)] = value
         return replaced[id(tensor)]
 
     try:
@@ -101,6 +104,11 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
         yield
     finally:
         _to_the_end(partial(_restore_stores, saved))
+
+
+def trains(tensor: Any) -> bool:
+    """Return whether a parameter is trained: also inside the scope, where none of them requires a gradient."""
+    return isinstance(tensor, Tensor) and (tensor.requires_grad or getattr(tensor, "_trains", False))
 
 
 @contextmanager

@@ -217,6 +217,29 @@ class Task(ABC):
         found = next((parts[name] for name in batches.LABEL_NAMES if isinstance(parts.get(name), Tensor)), None)
         return found.squeeze(1) if found is not None and found.dim() == 2 and found.shape[1] == 1 else found
 
+    def texts(self, batch: Any) -> tuple[str, ...] | None:
+        """Return each example as a text that a person reads, or None (default) where there is none."""
+        return None
+
+    def loss_roots(
+        self, logits: Tensor, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return roots of the loss's Hessian in the logits, ``(R, *logits.shape)``: Σ r rᵀ is that Hessian.
+
+        Args:
+            logits: The model's scores.
+            samples: Labels drawn from the prediction for each example, for the Hessian in expectation; ``None`` for it
+                exactly.
+            generator: Where they are drawn from.
+
+        Raises:
+            ValueError: If this task does not say.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not say how its loss curves in the logits: override `loss_roots`, or use a "
+            "method without curvature, such as 'gradient_similarity' or 'tracin'."
+        )
+
     def take(self, batch: Any, index: Tensor) -> Any:
         """Return the batch with its examples gathered or repeated: any container."""
         return batches.take(batch, index)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
@@ -68,6 +69,16 @@ class Classification(Task):
         if labels is None:
             raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}), so it has no loss.")
         return F.cross_entropy(self.logits(module, batch), labels.long(), reduction="none")
+
+    def loss_roots(
+        self, logits: Tensor, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return roots of the cross-entropy's Hessian: of all classes, or of labels drawn from the prediction."""
+        if logits.shape[1] == 1:
+            return super().loss_roots(logits, samples, generator)
+        if samples is None:
+            return outputs.softmax_roots(logits)
+        return outputs.sampled_roots(logits, samples, generator or torch.Generator().manual_seed(0))
 
     def label_names(self, classes: int) -> tuple[str, ...]:
         """Return the name of each class: those given, or their numbers."""

@@ -87,6 +87,13 @@ class SequenceClassification(Classification):
             segment=segment.cpu() if isinstance(segment, Tensor) and bool(segment.any()) else None,
         )
 
+    def texts(self, batch: Any) -> tuple[str, ...]:
+        """Return each text as its tokens spell it, without those that frame it."""
+        parts = batches.as_mapping(batch)
+        ids, mask = self.input_ids(parts), self.attention_mask(parts) != 0
+        rows = [row[kept].tolist() for row, kept in zip(ids, mask & ~special_mask(ids, self.tokenizer), strict=True)]
+        return tuple(self.tokenizer.batch_decode(rows))
+
     def input_ids(self, parts: dict[str, Any]) -> Tensor:
         """Return the token ids ``(B, T)`` in the named parts of a batch.
 

@@ -1,0 +1,304 @@
+"""Records of evidence in the training data: which training examples made the model say this.
+
+An :class:`Influence` or a :class:`Neighbors` holds the rows of one call; a row is one query with the training examples
+found for it, in plain Python, JSON both ways. Scores are signed and un-normalised, and have one sign everywhere:
+positive is helpful, removing the example would raise what is measured at the query (its loss).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """One training example as evidence about a query.
+
+    Attributes:
+        example_id: Its stable id in the training data.
+        score: Its influence on the query, positive if helpful; ``None`` for a mere neighbour.
+        distance: Its distance from the query in feature space; ``None`` where no features were compared.
+        text: Its text, shortened by no one.
+        gold: Its label.
+        prediction: What the model says of it.
+        loss: The model's loss on it, in nats.
+        disagreement: Share of its own nearest training neighbours that have another label.
+        self_influence: Influence of the example on its own loss.
+    """
+
+    example_id: int
+    score: float | None = None
+    distance: float | None = None
+    text: str | None = None
+    gold: str | None = None
+    prediction: str | None = None
+    loss: float | None = None
+    disagreement: float | None = None
+    self_influence: float | None = None
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """How influence was approximated, as each score's record has to say.
+
+    Attributes:
+        method: Name of the method.
+        unit: What a score is, in words: "change of the query's loss if the example is removed", "cosine", ...
+        layers: Names of the layers whose parameters are covered.
+        coverage: Share of the trainable parameters that are covered.
+        damping: What was added to the curvature's diagonal, beside the weight decay; ``None`` without curvature.
+        weight_decay: The weight decay of the training objective that the curvature contains.
+        curvature: Which curvature: ``ggn``, ``hessian``, ``fisher``, ``second moments``, ...; ``None`` without.
+        samples: Labels drawn for each example; ``None`` where all classes were summed.
+        seed: Seed of what was drawn.
+        examples: Training examples that the curvature was measured on.
+        converged: Whether an iterative solver met its tolerance.
+        residual: Its largest relative residual.
+        notes: What else the reader should know.
+    """
+
+    method: str
+    unit: str
+    layers: tuple[str, ...] = ()
+    coverage: float | None = None
+    damping: float | None = None
+    weight_decay: float | None = None
+    curvature: str | None = None
+    samples: int | None = None
+    seed: int | None = None
+    examples: int | None = None
+    converged: bool | None = None
+    residual: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """What every record of evidence says of its query; ``why`` is why it was picked."""
+
+    kind: ClassVar[str]
+
+    example_id: int | None = None
+    text: str | None = None
+    prediction: str | None = None
+    gold: str | None = None
+    loss: float | None = None
+    confidence: float | None = None
+    why: str | None = None
+    notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the prediction is known to be wrong."""
+        return self.gold is not None and self.gold != self.prediction
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
+        return {"schema": SCHEMA, "kind": self.kind} | _json(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the row that :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: If ``data`` is of another kind or of a later schema.
+        """
+        if data.get("kind") != cls.kind or data.get("schema", SCHEMA + 1) > SCHEMA:
+            raise ValueError(
+                f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
+                f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
+            )
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        for name in ("helpful", "harmful", "neighbors"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(TrainingExample(**each) for each in values[name])
+        if isinstance(values.get("neighbors"), Mapping):
+            values["neighbors"] = NeighborsRow.from_dict(values["neighbors"] | {"kind": "neighbors", "schema": SCHEMA})
+        if isinstance(values.get("approximation"), Mapping):
+            values["approximation"] = Approximation(**_tuples(values["approximation"]))
+        return cls(**_tuples(values))
+
+    def headline(self) -> str:
+        """Return one line on the query: what was predicted, what is right, how sure the model was."""
+        parts = [f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}")]
+        parts += [] if self.confidence is None else [f"confidence {self.confidence:.0%}"]
+        parts += [] if self.loss is None else [f"loss {self.loss:.3g}"]
+        return " | ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborsRow(_Row):
+    """The training examples nearest to one query in feature space.
+
+    Attributes:
+        neighbors: The nearest first.
+        layer: Whose features were compared.
+        metric: ``euclidean`` or ``cosine``.
+        k: Neighbours asked for.
+        examples: Training examples in the datastore.
+        shares: Share of each label among the neighbours.
+        probabilities: p_kNN of each label, weighted by distance.
+        temperature: Of those weights.
+        model_probabilities: The model's own.
+        mixture: Label that the back-off predicts.
+        backed_off: Whether the model was unsure enough for the neighbours to be asked.
+        conformity: Share of neighbours with the predicted label.
+        credibility: Share of calibration examples that conform no more than this one.
+        tokens: Tokens of the query, where neighbour saliency was asked for.
+        scores: Drop of conformity when each token is left out.
+    """
+
+    kind: ClassVar[str] = "neighbors"
+
+    neighbors: tuple[TrainingExample, ...] = ()
+    layer: str | None = None
+    metric: str = "euclidean"
+    k: int | None = None
+    examples: int | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] | None = None
+    temperature: float | None = None
+    model_probabilities: Mapping[str, float] | None = None
+    mixture: str | None = None
+    backed_off: bool | None = None
+    conformity: float | None = None
+    credibility: float | None = None
+    tokens: tuple[str, ...] | None = None
+    scores: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        lines = [self.headline(), f"query: {self.text}"] if self.text else [self.headline()]
+        lines += [f"  {each.distance:.3g}  {_line(each)}" for each in self.neighbors if each.distance is not None]
+        if self.shares:
+            lines.append("labels of the neighbours: " + ", ".join(f"{name} {p:.0%}" for name, p in self.shares.items()))
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfluenceRow(_Row):
+    """The training examples that made the model say what it says of one query, or of a set of them.
+
+    Attributes:
+        helpful: Examples of positive score, the largest first: without them the loss would be higher.
+        harmful: Examples of negative score, the most negative first.
+        approximation: What the scores are and how they were approximated.
+        examples: Training examples scored.
+        skipped: Examples left out, as their gradients were not finite.
+        queries: Queries summed (aggregate mode), 1 for one.
+        neighbors: What stands nearest in feature space, as the baseline to influence.
+    """
+
+    kind: ClassVar[str] = "influence"
+
+    helpful: tuple[TrainingExample, ...] = ()
+    harmful: tuple[TrainingExample, ...] = ()
+    approximation: Approximation
+    examples: int = 0
+    skipped: int = 0
+    queries: int = 1
+    neighbors: NeighborsRow | None = None
+
+    def merged(self, others: Iterable[InfluenceRow], k: int) -> InfluenceRow:
+        """Return the row of this query over several shards of the training data; ids that come twice count once."""
+        rows = [self, *others]
+        return replace(
+            self,
+            helpful=_top([each for row in rows for each in row.helpful], k, sign=-1),
+            harmful=_top([each for row in rows for each in row.harmful], k, sign=1),
+            examples=sum(row.examples for row in rows),
+            skipped=sum(row.skipped for row in rows),
+        )
+
+    def __str__(self) -> str:
+        stated = self.approximation
+        lines = [self.headline()] + ([f"query: {self.text}"] if self.text else [])
+        for title, found in (("helpful", self.helpful), ("harmful", self.harmful)):
+            lines += [f"{title}:", *(f"  {each.score:+.3g}  {_line(each)}" for each in found if each.score is not None)]
+        facts = [f"{stated.method} ({stated.unit})"]
+        facts += [] if stated.coverage is None else [f"{stated.coverage:.1%} of the trainable parameters"]
+        facts += [] if stated.damping is None else [f"damping {stated.damping:.3g}"]
+        facts += ["NOT converged"] if stated.converged is False else []
+        facts += [f"{self.skipped} skipped"] if self.skipped else []
+        return "\n".join([*lines, " | ".join(facts), *stated.notes, *self.notes])
+
+
+EvidenceRow = InfluenceRow | NeighborsRow
+
+
+@dataclass(frozen=True)
+class Influence(Sequence[InfluenceRow]):
+    """The influence of training examples on N queries, one row each.
+
+    Attributes:
+        rows: A row a query, in their order.
+    """
+
+    rows: tuple[InfluenceRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[InfluenceRow]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.rows))
+
+
+@dataclass(frozen=True)
+class Neighbors(Sequence[NeighborsRow]):
+    """The nearest training examples of N queries, one row each.
+
+    Attributes:
+        rows: A row a query, in their order.
+    """
+
+    rows: tuple[NeighborsRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[NeighborsRow]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.rows))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _line(example: TrainingExample) -> str:
+    labels = "" if example.gold is None else f" [{example.gold}]"
+    return f"#{example.example_id}{labels} {example.text or ''}".rstrip()
+
+
+def _top(examples: Iterable[TrainingExample], k: int, sign: int) -> tuple[TrainingExample, ...]:
+    distinct = {each.example_id: each for each in examples}
+    return tuple(sorted(distinct.values(), key=lambda each: (sign * (each.score or 0.0), each.example_id))[:k])
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
+    if isinstance(value, TrainingExample | Approximation | _Row):
+        return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
+    return value

@@ -1,0 +1,54 @@
+"""The largest and the smallest of a stream of scores, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class TopK:
+    """The k largest and the k smallest scores of each of M queries, and the ids they are of.
+
+    Ties go to the smaller id, so that order and batching of the stream change nothing. An id that comes again counts
+    once. Examples with a score that is not finite are left out and counted.
+
+    Args:
+        k: How many to keep at each end; of fewer examples, all of that sign.
+    """
+
+    def __init__(self, k: int) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"`k={k!r}` must be a whole number of at least 1.")
+        self.k, self.examples, self.skipped = k, 0, 0
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, ids: Tensor, scores: Tensor) -> None:
+        """Add examples: ids ``(B,)`` and scores ``(M, B)``."""
+        finite = scores.isfinite().all(dim=0)
+        self.skipped += int((~finite).sum())
+        self.examples += int(finite.sum())
+        ids, scores = ids.to(scores.device)[finite], scores[:, finite]
+        for sign in (1, -1):
+            own = ids.expand(len(scores), -1)
+            if sign in self._kept:
+                before_ids, before = self._kept[sign]
+                again = (own[:, :, None] == before_ids[:, None]).any(dim=2)
+                own = torch.cat([before_ids, own], dim=1)
+                values = torch.cat([before, (sign * scores).masked_fill(again, -torch.inf)], dim=1)
+            else:
+                values = sign * scores
+            order = own.argsort(dim=1, stable=True)
+            own, values = own.gather(1, order), values.gather(1, order)
+            place = values.argsort(dim=1, descending=True, stable=True)[:, : self.k]
+            self._kept[sign] = own.gather(1, place), values.gather(1, place)
+
+    def found(self, *, largest: bool) -> list[list[tuple[int, float]]]:
+        """Return each query's (id, score) pairs: positive ones from the largest, or negative ones from the smallest."""
+        sign = 1 if largest else -1
+        if sign not in self._kept:
+            return []
+        ids, values = self._kept[sign]
+        return [
+            [(i, sign * value) for i, value in zip(row, of, strict=True) if value > 0 and value != float("inf")]
+            for row, of in zip(ids.tolist(), values.tolist(), strict=True)
+        ]

@@ -1,0 +1,263 @@
+"""What influence methods share: options in a frozen dataclass, a fit on the training data, and scores of queries.
+
+One sign everywhere: positive is helpful, removing the example would raise what is measured at the query. To first order
+the removal of example t changes a measure m of the parameters by ∇mᵀ H⁻¹ ∇ℓ_t / n (Koh and Liang, 2017, equation 2,
+with the sign of a removal), H the Hessian of the mean training loss.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
+from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks
+from lightning_interpret.functional.influence.gradients import Uses, recording
+from lightning_interpret.functional.influence.top import TopK
+from lightning_interpret.functional.scope import explaining
+from lightning_interpret.methods.influence.describe import described
+from lightning_interpret.methods.influence.examples import Examples, examples_of
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import Task, batches
+
+INFLUENCE: dict[str, type[InfluenceMethod]] = {}
+
+Measure = Callable[[nn.Module, Any], Tensor]
+"""What is measured at each query, (module, batch) → ``(M,)``; by default its loss."""
+
+
+@dataclass(frozen=True)
+class InfluenceMethod(ABC):
+    """A way to say which training examples a prediction comes from, with its options.
+
+    Args:
+        layers: ``"all"``, ``"last"`` (the last linear layer that is used), or names of modules.
+        seed: Seed of what is drawn.
+    """
+
+    name: ClassVar[str]
+
+    layers: str | Sequence[str] = "all"
+    seed: int = 0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in vars(cls):
+            INFLUENCE[cls.name] = cls
+
+    def fit(self, module: nn.Module, examples: Any, task: Task, *, weight_decay: float = 0.0) -> Fitted:
+        """Return what is ready to score queries: curvature measured, training gradients stored, or nothing at all.
+
+        The module is left as it was. What comes back holds on to it, and is right while its weights are what they are.
+
+        Args:
+            module: The module, trained as far as it is.
+            examples: The training data: :class:`Examples`, or a loader whose batches carry ``example_id``.
+            task: How module and batches are read.
+            weight_decay: Coefficient λ of λ/2 ‖θ‖² in the mean training loss, which the curvature contains.
+
+        Raises:
+            ValueError: If a layer does not exist, or the data carry no ids.
+        """
+        with explaining(module):
+            source = examples_of(examples, task)
+            return self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
+
+    @abstractmethod
+    def fitted(
+        self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
+    ) -> Fitted:
+        """Return what is ready to score queries; called inside the explaining scope."""
+
+    def check(self, module: nn.Module, task: Task) -> None:  # noqa: B027
+        """Raise for what no data could serve, so that a Monitor says it before training starts."""
+
+
+class Fitted(ABC):
+    """An influence method that is ready to score queries.
+
+    Attributes:
+        approximation: What the scores are, as each record says it.
+        total: Training examples n that a score is divided by; 1 where a score has no such unit.
+    """
+
+    approximation: Approximation
+    total: int = 1
+
+    def __init__(self, module: nn.Module, examples: Examples, task: Task, blocks: Sequence[Block]) -> None:
+        self.module, self.examples, self.task, self.blocks = module, examples, task, list(blocks)
+
+    @abstractmethod
+    def stream(
+        self, queries: list[Gradient | None], examples: Iterable[tuple[Tensor, Any]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ids ``(B,)`` and scores ``(M, B)`` of training examples, for the queries' gradients in each block."""
+
+    def scores(
+        self, queries: Any, k: int = 5, *, aggregate: bool = False, measure: Measure | None = None, details: bool = True
+    ) -> Influence:
+        """Return for each query the k most helpful and the k most harmful training examples.
+
+        Args:
+            queries: A batch, or a list of batches (in aggregate mode any iterable).
+            k: How many of each; of fewer examples, all.
+            aggregate: Whether to score the sum of all queries as one: which examples help or harm the set.
+            measure: What is measured at a query; by default its loss.
+            details: Whether to say text, labels, prediction and loss of the examples found.
+
+        Raises:
+            ValueError: If ``k`` is no positive number.
+        """
+        top = TopK(k)
+        with explaining(self.module):
+            rows: list[dict[str, Any]] = []
+            gradients: list[Gradient | None] = []
+            parts = [queries] if not isinstance(queries, list | tuple | Iterator) else queries
+            for batch in map(batches.clone, parts):
+                found = self.gradients(batch, measure, summed=aggregate)
+                gradients = (
+                    found
+                    if not gradients
+                    else [_joined(a, b, aggregate) for a, b in zip(gradients, found, strict=True)]
+                )
+                rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
+            for ids, scores in self.stream(gradients, self.examples.batches()):
+                top.update(ids, scores / self.total)
+            told = self._told(top) if details else {}
+        if aggregate:
+            rows, queries_each = [{"why": f"the sum of {len(rows)} queries"}], len(rows)
+        else:
+            queries_each = 1
+        pairs = zip(rows, top.found(largest=True), top.found(largest=False), strict=True)
+        return Influence(
+            tuple(
+                InfluenceRow(
+                    **row,
+                    helpful=_examples(helpful, told),
+                    harmful=_examples(harmful, told),
+                    approximation=self.approximation,
+                    examples=top.examples,
+                    skipped=top.skipped,
+                    queries=queries_each,
+                )
+                for row, helpful, harmful in pairs
+            )
+        )
+
+    def matrix(self, queries: Any, measure: Measure | None = None, examples: Any = None) -> tuple[Tensor, Tensor]:
+        """Return the ids ``(n,)`` and all scores ``(M, n)``: for small training sets, as it holds them all.
+
+        Args:
+            queries: A batch.
+            measure: What is measured at a query; by default its loss.
+            examples: Training examples; by default those of the fit.
+        """
+        with explaining(self.module):
+            source = self.examples if examples is None else examples_of(examples, self.task)
+            found = list(self.stream(self.gradients(batches.clone(queries), measure), source.batches()))
+        return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found], dim=1) / self.total
+
+    def self_influence(self, examples: Any = None) -> tuple[Tensor, Tensor]:
+        """Return the ids ``(n,)`` and each example's influence on its own loss ``(n,)``.
+
+        Args:
+            examples: Training examples; by default those of the fit.
+        """
+        with explaining(self.module):
+            source = self.examples if examples is None else examples_of(examples, self.task)
+            found = [(ids, self.own(batches.clone(batch))) for ids, batch in source.batches()]
+        return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found]) / self.total
+
+    @abstractmethod
+    def own(self, batch: Any) -> Tensor:
+        """Return the score of each example of a batch on itself, ``(B,)``."""
+
+    def gradients(self, batch: Any, measure: Measure | None = None, *, summed: bool = False) -> list[Gradient | None]:
+        """Return the gradients of a batch in each block: one for each example, or one of their sum; None of no use."""
+        uses = {id(each.block): each for each in self.uses(batch, measure)}
+        found = [uses[id(block)].gradient() if id(block) in uses else None for block in self.blocks]
+        return [_summed(each) for each in found] if summed else found
+
+    def uses(self, batch: Any, measure: Measure | None = None) -> list[Uses]:
+        """Return what each block read and the gradients at what it returned, of what is measured at each example."""
+        with recording(self.blocks, batches.batch_size(batch)) as record:
+            values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)
+        return record.gradients(values.sum())
+
+    def _told(self, top: TopK) -> dict[int, dict[str, Any]]:
+        wanted = {i for largest in (True, False) for row in top.found(largest=largest) for i, _ in row}
+        told: dict[int, dict[str, Any]] = {}
+        for ids, batch in self.examples.take(sorted(wanted)) if wanted else ():
+            told |= dict(zip(ids.tolist(), described(self.module, batches.clone(batch), self.task), strict=True))
+        return told
+
+
+def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | Sequence[str]) -> list[Block]:
+    """Return the blocks that ``layers`` names and that a forward of one batch uses, in the order of their first call.
+
+    Raises:
+        ValueError: If there are none, or no training example.
+    """
+    blocks = find_blocks(module, "all" if layers == "last" else layers)
+    batch = next((batch for _, batch in examples.batches()), None)
+    if batch is None:
+        raise ValueError("The training data have no examples.")
+    one = task.take(batches.clone(batch), torch.tensor([0]))
+    with torch.no_grad(), recording(blocks, 1) as record:
+        task.logits(module, one)
+    used = record.called()
+    if layers == "last":
+        used = [block for block in used if isinstance(block.module, nn.Linear)][-1:]
+    if not used:
+        raise ValueError(f"`layers={layers!r}`: none of these layers is used when the model is called: name others.")
+    return used
+
+
+def stated(
+    method: InfluenceMethod, module: nn.Module, blocks: Sequence[Block], unit: str, **facts: Any
+) -> Approximation:
+    """Return what a record has to say of a method's scores."""
+    layers, share = tuple(block.name for block in blocks), coverage(module, blocks)
+    return Approximation(method.name, unit, layers=layers, coverage=share, **facts)
+
+
+def influence_named(method: str | InfluenceMethod, **options: Any) -> InfluenceMethod:
+    """Return a method by its name, with options; a method that is one already stays as it is."""
+    if isinstance(method, InfluenceMethod):
+        return method
+    return INFLUENCE[choose("method", method, INFLUENCE)](**options)
+
+
+def _examples(found: list[tuple[int, float]], told: dict[int, dict[str, Any]]) -> tuple[TrainingExample, ...]:
+    kept = ("text", "gold", "prediction", "loss")
+    return tuple(
+        TrainingExample(i, score=score, **{name: told[i].get(name) for name in kept if i in told}) for i, score in found
+    )
+
+
+def _summed(gradient: Gradient | None) -> Gradient | None:
+    if isinstance(gradient, Rows):
+        return Rows(gradient.index, gradient.values.sum(dim=0, keepdim=True))
+    return None if gradient is None else gradient.sum(dim=0, keepdim=True)
+
+
+def _joined(a: Gradient | None, b: Gradient | None, add: bool) -> Gradient | None:
+    """Return the gradients of two batches as those of one: one after the other, or added."""
+    if isinstance(a, Rows) and isinstance(b, Rows):
+        index = torch.cat([a.index, b.index]).unique()
+        parts = []
+        for each in (a, b):
+            whole = each.values.new_zeros(len(each), len(index), each.values.shape[2])
+            whole[:, torch.searchsorted(index, each.index)] = each.values
+            parts.append(whole)
+        return Rows(index, parts[0] + parts[1] if add else torch.cat(parts))
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a + b if add else torch.cat([a, b])
+    if a is None and b is None:
+        return None
+    raise ValueError("A layer is used for some queries and not for others: score them in one batch each.")

@@ -1,0 +1,32 @@
+"""What a reader is told of an example: its id, text, label, prediction, and how sure and how wrong the model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_interpret.tasks import Task, batches
+
+
+def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]:
+    """Return for each example of a batch ``example_id``, ``text``, ``prediction``, ``gold``, ``loss``, ``confidence``.
+
+    Called inside the explaining scope; costs two forward passes. What does not apply is ``None``.
+    """
+    with torch.no_grad():
+        logits = task.logits(module, batch)
+        known = task.log_probabilities(logits)
+        losses = task.losses(module, batch).tolist() if task.labels(batch) is not None else None
+    size = batches.batch_size(batch)
+    nothing: list[Any] = [None] * size
+    columns = {
+        "example_id": task.example_ids(batch) or nothing,
+        "text": task.texts(batch) or nothing,
+        "prediction": task.names(logits),
+        "gold": task.gold_names(batch) or nothing,
+        "loss": losses or nothing,
+        "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
