@@ -31,7 +31,7 @@ Measure = Callable[[nn.Module, Any], Tensor]
 """What is measured at each query, (module, batch) → ``(M,)``; by default its loss."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InfluenceMethod(ABC):
     """A way to say which training examples a prediction comes from, with its options.
 
