@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
 from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks
@@ -99,36 +100,43 @@ class Fitted(ABC):
         """Yield ids ``(B,)`` and scores ``(M, B)`` of training examples, for the queries' gradients in each block."""
 
     def scores(
-        self, queries: Any, k: int = 5, *, aggregate: bool = False, measure: Measure | None = None, details: bool = True
+        self,
+        queries: Any,
+        k: int = 5,
+        *,
+        aggregate: bool = False,
+        measure: Measure | None = None,
+        examples: Any = None,
+        details: bool = True,
     ) -> Influence:
         """Return for each query the k most helpful and the k most harmful training examples.
 
         Args:
-            queries: A batch, or a list of batches (in aggregate mode any iterable).
+            queries: A batch; for several, a loader or an iterator over them.
             k: How many of each; of fewer examples, all.
             aggregate: Whether to score the sum of all queries as one: which examples help or harm the set.
             measure: What is measured at a query; by default its loss.
+            examples: Training examples to score; by default those of the fit.
             details: Whether to say text, labels, prediction and loss of the examples found.
 
         Raises:
             ValueError: If ``k`` is no positive number.
         """
         top = TopK(k)
+        source = self.examples if examples is None else examples_of(examples, self.task)
         with explaining(self.module):
             rows: list[dict[str, Any]] = []
             gradients: list[Gradient | None] = []
-            parts = [queries] if not isinstance(queries, list | tuple | Iterator) else queries
+            parts = queries if isinstance(queries, Iterator | DataLoader) else [queries]
             for batch in map(batches.clone, parts):
                 found = self.gradients(batch, measure, summed=aggregate)
-                gradients = (
-                    found
-                    if not gradients
-                    else [_joined(a, b, aggregate) for a, b in zip(gradients, found, strict=True)]
-                )
+                if gradients:
+                    found = [_joined(a, b, aggregate) for a, b in zip(gradients, found, strict=True)]
+                gradients = found
                 rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
-            for ids, scores in self.stream(gradients, self.examples.batches()):
+            for ids, scores in self.stream(gradients, source.batches()):
                 top.update(ids, scores / self.total)
-            told = self._told(top) if details else {}
+            told = self._told(top, source) if details else {}
         if aggregate:
             rows, queries_each = [{"why": f"the sum of {len(rows)} queries"}], len(rows)
         else:
@@ -189,10 +197,10 @@ class Fitted(ABC):
             values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)
         return record.gradients(values.sum())
 
-    def _told(self, top: TopK) -> dict[int, dict[str, Any]]:
+    def _told(self, top: TopK, examples: Examples) -> dict[int, dict[str, Any]]:
         wanted = {i for largest in (True, False) for row in top.found(largest=largest) for i, _ in row}
         told: dict[int, dict[str, Any]] = {}
-        for ids, batch in self.examples.take(sorted(wanted)) if wanted else ():
+        for ids, batch in examples.take(sorted(wanted)) if wanted else ():
             told |= dict(zip(ids.tolist(), described(self.module, batches.clone(batch), self.task), strict=True))
         return told
 
