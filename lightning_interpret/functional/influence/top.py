@@ -24,10 +24,14 @@ class TopK:
 
     def update(self, ids: Tensor, scores: Tensor) -> None:
         """Add examples: ids ``(B,)`` and scores ``(M, B)``."""
+        ids = ids.to(scores.device)
+        order = ids.argsort(stable=True)
+        ids, scores = ids[order], scores[:, order]
+        first = torch.cat([ids[:1] == ids[:1], ids[1:] != ids[:-1]])
         finite = scores.isfinite().all(dim=0)
-        self.skipped += int((~finite).sum())
-        self.examples += int(finite.sum())
-        ids, scores = ids.to(scores.device)[finite], scores[:, finite]
+        self.skipped += int((first & ~finite).sum())
+        self.examples += int((first & finite).sum())
+        ids, scores = ids[first & finite], scores[:, first & finite]
         for sign in (1, -1):
             own = ids.expand(len(scores), -1)
             if sign in self._kept:
@@ -43,10 +47,14 @@ class TopK:
             self._kept[sign] = own.gather(1, place), values.gather(1, place)
 
     def found(self, *, largest: bool) -> list[list[tuple[int, float]]]:
-        """Return each query's (id, score) pairs: positive ones from the largest, or negative ones from the smallest."""
+        """Return each query's (id, score) pairs: positive ones from the largest, or negative ones from the smallest.
+
+        Raises:
+            ValueError: If no example came.
+        """
         sign = 1 if largest else -1
         if sign not in self._kept:
-            return []
+            raise ValueError("No training example was scored: the training data yielded no batch.")
         ids, values = self._kept[sign]
         return [
             [(i, sign * value) for i, value in zip(row, of, strict=True) if value > 0 and value != float("inf")]
