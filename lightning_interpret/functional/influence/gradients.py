@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_interpret.functional.influence.blocks import Block, Gradient
+from lightning_interpret.functional.influence.block import Block, Gradient
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Recording:
 
     def __init__(self, blocks: Sequence[Block], examples: int) -> None:
         self._blocks, self._examples = list(blocks), examples
-        self._calls: list[list[tuple[Tensor, int, Tensor]]] = [[] for _ in blocks]
+        self._calls: list[list[tuple[Block, Tensor, int, Tensor]]] = [[] for _ in blocks]
         self._order: list[int] = []
+        self._grads, self._hooked, self._backward = torch.is_grad_enabled(), False, False
 
     def called(self) -> list[Block]:
         """Return the blocks that were used, each once, in the order of their first call."""
@@ -62,41 +64,98 @@ class Recording:
             retain_graph: Whether another gradient is to follow.
 
         Raises:
-            ValueError: If what a block read was changed in place before it could be used.
+            ValueError: If what a block read was changed in place before it could be used, or if the module checkpoints
+                its activations in the way that hides them.
         """
         calls = [(i, call) for i, several in enumerate(self._calls) for call in several]
-        outputs = [output for _, (_, _, output) in calls]
-        found = torch.autograd.grad(summed, outputs, retain_graph=retain_graph, allow_unused=True)
-        parts: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        for (i, (read, version, output)), grad in zip(calls, found, strict=True):
-            block = self._blocks[i]
+        found = self._backwards(summed, [output for _, (_, _, _, output) in calls], retain_graph)
+        uses: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        for (i, (part, read, version, output)), grad in zip(calls, found, strict=True):
             if read._version != version:
                 raise ValueError(
-                    f"What layer {block.name!r} reads is changed in place after it was read (`x += ...`): write "
+                    f"What layer {part.name!r} reads is changed in place after it was read (`x += ...`): write "
                     "`x = x + ...` there, or leave the layer out with `layers=`."
                 )
-            inputs, back = parts.setdefault(i, ([], []))
-            inputs.append(block.inputs(read.detach()))
-            back.append(block.outputs(torch.zeros_like(output) if grad is None else grad))
-        return [Uses(self._blocks[i], torch.cat(a, dim=1), torch.cat(g, dim=1)) for i, (a, g) in parts.items()]
+            back = torch.zeros_like(output) if grad is None else grad
+            for kept, value in zip(
+                uses.setdefault(i, ([], [])),
+                part.use(self._by_example(part, read.detach()), self._by_example(part, back)),
+                strict=True,
+            ):
+                kept.append(value)
+        return [Uses(self._blocks[i], torch.cat(a, dim=1), torch.cat(g, dim=1)) for i, (a, g) in uses.items()]
 
-    def _keep(self, number: int, read: Tensor, output: Tensor) -> Tensor:
-        if not self._calls[number]:
-            self._order.append(number)
-        if len(read) == 1 < self._examples:  # read once for all examples (positions), and added to each of them
-            read, output = (
-                read.expand(self._examples, *read.shape[1:]),
-                output.expand(self._examples, *output.shape[1:]),
-            )
-        if len(read) != self._examples:
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Watch the blocks' modules while the block lasts, with attention in plain mathematics."""
+        if self._hooked:
+            yield
+            return
+        token = _RECORDING.set({id(part.module): self for block in self._blocks for part in block.parts})
+        handles = []
+        try:
+            for number, block in enumerate(self._blocks):
+                for part in block.parts:
+                    if part.copied:
+                        own = partial(_copying, self)
+                        handles.append(part.module.register_forward_pre_hook(own, with_kwargs=True))
+                    kept = partial(_keeping, self, number, part)
+                    handles.append(part.module.register_forward_hook(kept, with_kwargs=True))
+            self._hooked = True
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            self._hooked = False
+            for handle in handles:
+                handle.remove()
+            _RECORDING.reset(token)
+
+    def keep(self, number: int, part: Block, read: Tensor, output: Tensor) -> Tensor:
+        """Keep one call of a block, and return what takes its output's place."""
+        if self._grads and not torch.is_grad_enabled() and not self._backward:
             raise ValueError(
-                f"Layer {self._blocks[number].name!r} reads {tuple(read.shape)} of {self._examples} examples: its "
-                "first dimension is not the batch. Leave it out: name the other layers in `layers=`."
+                f"Layer {part.name!r} runs without gradients (`torch.no_grad`, or a checkpoint of activations with "
+                "`use_reentrant=True`): call `checkpoint(..., use_reentrant=False)`, or name the other layers in "
+                "`layers=`."
+            )
+        count = self._examples
+        if part.layout == "shared":
+            read, output = (each.expand(count, *each.shape) for each in (read, output))
+        elif part.layout == "batch" and len(read) == 1 < count:  # positions, added to each example
+            read, output = (each.expand(count, *each.shape[1:]) for each in (read, output))
+        size = read.shape[1] if part.layout == "second" else len(read)
+        if size != count and not (part.layout == "flat" and size % count == 0):
+            raise ValueError(
+                f"Layer {part.name!r} reads {tuple(read.shape)} of {count} examples: its first dimension is not the "
+                "batch. Leave it out: name the other layers in `layers=`."
             )
         if not output.requires_grad:
             output = output.detach().requires_grad_()
-        self._calls[number].append((read, read._version, output))
+        if not self._backward:  # else a checkpoint runs the forward again
+            if not self._calls[number]:
+                self._order.append(number)
+            self._calls[number].append((part, read, read._version, output))
         return output.clone()  # what is kept is not what the module goes on to change in place
+
+    def _by_example(self, part: Block, values: Tensor) -> Tensor:
+        if part.layout == "second":
+            return values.transpose(0, 1)
+        return values.unflatten(0, (self._examples, -1)) if part.layout == "flat" else values
+
+    def _backwards(self, summed: Tensor, outputs: list[Tensor], retain_graph: bool) -> Sequence[Tensor | None]:
+        self._backward = True
+        try:
+            with self.hooks():
+                return torch.autograd.grad(summed, outputs, retain_graph=retain_graph, allow_unused=True)
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise ValueError(
+                "The module checkpoints activations with `use_reentrant=True`, which hides its layers from gradients: "
+                "call `checkpoint(..., use_reentrant=False)`."
+            ) from error
+        finally:
+            self._backward = False
 
 
 _RECORDING: ContextVar[dict[int, Recording] | None] = ContextVar("lightning_interpret_recording", default=None)
@@ -114,28 +173,30 @@ def recording(blocks: Sequence[Block], examples: int) -> Iterator[Recording]:
         examples: How many examples the batch has.
 
     Raises:
-        ValueError: In the forward, if the first dimension of what a block reads is not the batch.
+        ValueError: In the forward, if the first dimension of what a block reads is not the batch, or if a block runs
+            without gradients.
     """
     record = Recording(blocks, examples)
-    token = _RECORDING.set({id(block.module): record for block in blocks})
-    handles = []
+    with record.hooks():
+        yield record
 
-    def kept(number: int) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
-            active = _RECORDING.get()
-            if active is None or active.get(id(module)) is not record:  # another thread runs the module
-                return None
-            read = args[0] if args else next(iter(kwargs.values()))
-            return record._keep(number, read, output)
 
-        return hook
+def _watched(record: Recording, module: nn.Module) -> bool:
+    active = _RECORDING.get()
+    return active is not None and active.get(id(module)) is record  # else another thread runs the module
 
-    try:
-        for number, block in enumerate(blocks):
-            handles.append(block.module.register_forward_hook(kept(number), with_kwargs=True))
-        with sdpa_kernel(SDPBackend.MATH):
-            yield record
-    finally:
-        for handle in handles:
-            handle.remove()
-        _RECORDING.reset(token)
+
+def _keeping(
+    record: Recording, number: int, part: Block, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+) -> Tensor | None:
+    read = args[0] if args else next(iter(kwargs.values()))
+    return record.keep(number, part, read, output) if _watched(record, module) else None
+
+
+def _copying(record: Recording, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    if not _watched(record, module):
+        return None
+    if args:
+        return (args[0].clone(), *args[1:]), kwargs
+    first = next(iter(kwargs))
+    return args, {**kwargs, first: kwargs[first].clone()}
