@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
+    from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
@@ -67,6 +68,7 @@ _ROOMS = {
     "Taylor": "methods",
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
+    "WithIds": "data.ids",
     "explain": "methods",
 }
 
@@ -103,6 +105,7 @@ __all__ = [
     "Taylor",
     "TextClassifier",
     "TextDataModule",
+    "WithIds",
     "explain",
 ]
 

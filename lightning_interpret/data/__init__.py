@@ -1,4 +1,4 @@
-"""Examples that carry ids: readers of labelled text, the generated review corpus, generated pictures."""
+"""Examples that carry ids: any data set's, labelled text, the generated review corpus, generated pictures."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,15 +8,38 @@ from lightning_interpret.data.hub import hub_rows
 from lightning_interpret.data.rows import TextRow, class_of
 
 if TYPE_CHECKING:
+    from lightning_interpret.data.examples import TrainingExamples
+    from lightning_interpret.data.find_ids import example_ids
+    from lightning_interpret.data.ids import WithIds
     from lightning_interpret.data.reviews import Phrase, Review, ReviewCorpus
     from lightning_interpret.data.shapes import ShapesDataset
 
-__all__ = ["Phrase", "Review", "ReviewCorpus", "ShapesDataset", "TextRow", "class_of", "hub_rows", "read_rows"]
+_ROOMS = {
+    "Phrase": "reviews",
+    "Review": "reviews",
+    "ReviewCorpus": "reviews",
+    "ShapesDataset": "shapes",
+    "TrainingExamples": "examples",
+    "WithIds": "ids",
+    "example_ids": "find_ids",
+}
+__all__ = [
+    "Phrase",
+    "Review",
+    "ReviewCorpus",
+    "ShapesDataset",
+    "TextRow",
+    "TrainingExamples",
+    "WithIds",
+    "class_of",
+    "example_ids",
+    "hub_rows",
+    "read_rows",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # The generated sets are torch Datasets; the readers work without torch, so those are loaded on demand.
-    if name not in __all__:
+    # The readers of text work without torch, so what needs it is loaded on demand.
+    if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "shapes" if name == "ShapesDataset" else "reviews"
-    return getattr(import_module(f"{__name__}.{room}"), name)
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -7,6 +7,7 @@ from operator import index as as_index
 from random import Random
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from lightning_interpret.data.grammar import Draft, Opinion, chance, compose, pick
@@ -116,6 +117,11 @@ class ReviewCorpus(Dataset[Review]):
         self.shortcut = shortcut
         self.shortcut_word = shortcut_word
         self.shortcut_label = choose("shortcut_label", shortcut_label, LABELS)
+
+    @property
+    def example_ids(self) -> torch.Tensor:
+        """The id of each review, ``(n,)``: its index."""
+        return torch.arange(self.size)
 
     def __len__(self) -> int:
         return self.size

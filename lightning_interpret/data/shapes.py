@@ -75,6 +75,11 @@ class ShapesDataset(Dataset[dict[str, Any]]):
         self.size, self.image_size, self.seed, self.objects = size, (height, width), seed, (fewest, most)
         self._cells = cells
 
+    @property
+    def example_ids(self) -> Tensor:
+        """The id of each picture, ``(n,)``: its index."""
+        return torch.arange(self.size)
+
     def __len__(self) -> int:
         return self.size
 

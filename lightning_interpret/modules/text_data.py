@@ -236,6 +236,11 @@ class _Rows(Dataset):
     rows: Sequence[TextRow]
     classes: Sequence[int] | None
 
+    @property
+    def example_ids(self) -> torch.Tensor:
+        """The id of each row, ``(n,)``."""
+        return torch.tensor([row.example_id for row in self.rows], dtype=torch.long)
+
     def __len__(self) -> int:
         return len(self.rows)
 
