@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class AttributionRow:
     apply is ``None`` and ``reasons`` says why. Of an image ``tokens`` is empty, and ``scores`` are those of its
     ``grid`` row by row, with units of no location where ``special`` says so.
     """
+
+    kind: ClassVar[str] = "attribution"
 
     tokens: tuple[str, ...]
     scores: tuple[float, ...]
@@ -112,7 +114,7 @@ class AttributionRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
-        return {"schema": SCHEMA, "kind": "attribution"} | {f.name: _json(getattr(self, f.name)) for f in fields(self)}
+        return {"schema": SCHEMA, "kind": self.kind} | {f.name: _json(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AttributionRow:
@@ -121,9 +123,9 @@ class AttributionRow:
         Raises:
             ValueError: If ``data`` is of another kind or of a later schema.
         """
-        if data.get("kind") != "attribution" or data.get("schema", SCHEMA + 1) > SCHEMA:
+        if data.get("kind") != cls.kind or data.get("schema", SCHEMA + 1) > SCHEMA:
             raise ValueError(
-                f"Expected a record of kind 'attribution' and schema at most {SCHEMA}, but got "
+                f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
                 f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
             )
         known = {f.name for f in fields(cls)}
@@ -156,10 +158,8 @@ class AttributionRow:
             said = "" if self.converged in (True, None) else ", NOT converged"
             partial = "" if self.partial_error is None else f", partial {self.partial_error:.2%}"
             parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{partial}{said})")
-        if self.sampling_error is not None:
-            parts.append(f"sampling error {self.sampling_error:.2%}")
-        if self.steps is not None:
-            parts.append(f"{self.steps} steps")
+        parts += [] if self.sampling_error is None else [f"sampling error {self.sampling_error:.2%}"]
+        parts += [] if self.steps is None else [f"{self.steps} steps"]
         parts.append(f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}"))
         return " | ".join(parts)
 

@@ -16,15 +16,17 @@ ROOMS = {
     "palette": set(),
     "units": set(),
     "locations": set(),
-    "notebook": {"explanations", "palette"},  # the record it shows, as a type
+    "texts": set(),
+    "cards": {"evidence", "texts"},  # the record it is of, as a type
+    "notebook": {"cards", "evidence", "explanations", "palette", "texts"},  # the records it shows, as types
     "explanations": {"locations", "notebook", "units"},
-    "evidence": set(),
+    "evidence": {"notebook"},
     "functional": {"names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
     "methods": {"tasks", "functional", "evidence", "explanations", "names"},
     "metrics": {"functional"},
-    "report": {"evidence", "explanations", "locations", "palette", "tensorboard"},
+    "report": {"cards", "evidence", "explanations", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
     "modules": {"tasks", "data", "names"},
     "callbacks": {

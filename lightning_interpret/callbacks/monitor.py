@@ -19,8 +19,8 @@ from lightning_interpret.callbacks import output
 from lightning_interpret.callbacks._compat import fast_dev_run, logging_step
 from lightning_interpret.callbacks.context import PRECISIONS, attribution_mode
 from lightning_interpret.callbacks.probes import Probes, to_module
-from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.names import choose
+from lightning_interpret.report.presenters import Row
 from lightning_interpret.tasks import Task, find_task
 
 STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
@@ -86,15 +86,13 @@ class Monitor(Callback):
         self._runs = 0
         self._waiting: tuple[Task, Probes] | None = None  # from the start of a run to its first batch
         self._metrics: dict[str, Metric] = {}
-        self._rows: list[tuple[int, AttributionRow]] = []
+        self._rows: output.Rows = []
         self._said: set[str] = set()
 
     # What a Monitor is: its explanation of some examples, and the numbers it makes of them
 
     @abstractmethod
-    def explain(
-        self, module: LightningModule, batch: Any, task: Task
-    ) -> Iterable[AttributionRow | tuple[AttributionRow, ...]]:
+    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[Row | tuple[Row, ...]]:
         """Return one record for each example of a batch, or a tuple of which the first is the example's own.
 
         Called in the attribution context. Of a tuple, a sweep over layers, every record is written to the file, the
@@ -106,7 +104,7 @@ class Monitor(Callback):
         """Return fresh metrics by what they are logged as."""
 
     @abstractmethod
-    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow, *others: AttributionRow) -> None:
+    def update(self, metrics: dict[str, Metric], probe: int, row: Any, *others: Any) -> None:
         """Add one probe's record to the metrics; ``others`` are there where :meth:`explain` returns a tuple."""
 
     def check(self, module: LightningModule, task: Task) -> None:
@@ -257,7 +255,7 @@ class Monitor(Callback):
             return self._failed(numbers[0], error)
         return sum(self._add(probe, rows if isinstance(rows, tuple) else (rows,)) for probe, rows in found)
 
-    def _add(self, probe: int, rows: tuple[AttributionRow, ...]) -> int:
+    def _add(self, probe: int, rows: tuple[Row, ...]) -> int:
         """Add one probe's records and return how many probes failed."""
         try:
             self.update(self._metrics, probe, *rows)

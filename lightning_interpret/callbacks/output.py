@@ -14,8 +14,9 @@ from lightning.pytorch import Trainer
 from lightning_interpret.callbacks._compat import fast_dev_run
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import jsonl, writer
+from lightning_interpret.report.presenters import Row
 
-Rows = list[tuple[int, AttributionRow]]
+Rows = list[tuple[int, Row]]
 
 
 def problems(trainer: Trainer, save_jsonl: bool | str) -> Iterator[str]:
@@ -59,14 +60,15 @@ def gathered(rows: Rows, world: int) -> Rows:
 def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: bool | str) -> None:
     """Write each probe's picture, text and Interpret summary to every logger that can show them, and the file.
 
-    Of a probe with several rows, a sweep over layers, the first is shown as such, and then all of them together.
+    Of a probe with several rows the first is shown as such; those of a sweep over layers are then shown together too.
     """
     for logger in filter(writer.can_show, trainer.loggers):
         for probe, pairs in groupby(rows, key=itemgetter(0)):
             swept = [row for _, row in pairs]
             writer.write(logger, swept[0], name=name, probe=probe, step=step)
-            if len(swept) > 1:
-                writer.write_layers(logger, swept, name=name, probe=probe, step=step)
+            layers = [row for row in swept if isinstance(row, AttributionRow)]
+            if len(layers) > 1:
+                writer.write_layers(logger, layers, name=name, probe=probe, step=step)
         writer.flush(logger)
     if save_jsonl and rows:
         lines = [{"monitor": name, "step": step, "probe": probe, **row.to_dict()} for probe, row in rows]

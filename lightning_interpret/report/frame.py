@@ -12,7 +12,7 @@ from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.palette import AGAINST, background
 from lightning_interpret.report.canvas import SCALE, Canvas, Colour, Pen
 from lightning_interpret.report.fonts import ranked
-from lightning_interpret.report.words import printable, signed
+from lightning_interpret.texts import printable, signed
 
 MARGIN, NARROWEST = 16, 240
 TITLE, BODY, SMALL, TINY = 18, 15, 12, 10  # sizes of type

@@ -14,16 +14,19 @@ from lightning_interpret.palette import background, foreground
 from lightning_interpret.report import overlay
 from lightning_interpret.report.canvas import Canvas, Pen
 from lightning_interpret.report.frame import BODY, GREY, MARGIN, NARROWEST, SMALL, TINY, framed, pen_for
-from lightning_interpret.report.words import Shade, scale, shades, signed
+from lightning_interpret.report.words import Shade, scale, shades
+from lightning_interpret.texts import signed
 
-_CELL, _PITCH = 24, 42  # height of a word, and from one line of words to the next
+_CELL, PITCH = 24, 42  # height of a word, and from one line of words to the next
 _PAD, _GAP = 5, 3  # beside the text in a word, and between words
 _LINES = 40
 _MATTERS = 0.1  # share of the largest score from which a word carries its number
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
+    """A word, or a piece of one, at its place on a line."""
+
     word: Shade
     text: str
     score: str
@@ -43,17 +46,17 @@ def render(row: AttributionRow, *, width: int = 440) -> Image.Image:
         return overlay.render(row, width=width)
     words = shades(row)
     pen = pen_for(row, (word.text for word in words))
-    lines, left_out = _laid_out(words, pen, width - 2 * MARGIN)
-    height = _PITCH * (len(lines) + bool(left_out))
+    lines, left_out = laid_out(words, pen, width - 2 * MARGIN)
+    height = PITCH * (len(lines) + bool(left_out))
 
     def draw(canvas: Canvas, top: float) -> None:
         for number, line in enumerate(lines):
             for placed in line:
-                _word(canvas, placed, top + _PITCH * number)
+                draw_word(canvas, placed, top + PITCH * number)
         if left_out:
             total = signed(sum(word.score for word in left_out))
             text = f"… {len(left_out)} more words: {total}"
-            canvas.text(MARGIN, top + height - _PITCH + 17, text, SMALL, GREY)
+            canvas.text(MARGIN, top + height - PITCH + 17, text, SMALL, GREY)
 
     return framed(row, pen, width=width, height=height, largest=scale(row.merged()), draw=draw)
 
@@ -71,8 +74,9 @@ def summary(image: Image.Image, tag: str) -> summary_pb2.Summary:
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=picture)])
 
 
-def _laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[_Placed]], Sequence[Shade]]:
-    lines: list[list[_Placed]] = [[]]
+def laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[Placed]], Sequence[Shade]]:
+    """Return the lines of some words, at most 40, and the words left out."""
+    lines: list[list[Placed]] = [[]]
     x = 0.0
     for number, word in enumerate(words):
         for text, score, width in _cells(word, pen, room):
@@ -81,7 +85,7 @@ def _laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[
                 x = 0.0
             if len(lines) > _LINES:
                 return lines[:-1], words[number:]
-            lines[-1].append(_Placed(word, text, score, MARGIN + x, width))
+            lines[-1].append(Placed(word, text, score, MARGIN + x, width))
             x += width + _GAP
     return lines, ()
 
@@ -93,7 +97,8 @@ def _cells(word: Shade, pen: Pen, room: float) -> Iterator[tuple[str, str, float
         score = ""  # under the first piece only
 
 
-def _word(canvas: Canvas, placed: _Placed, y: float) -> None:
+def draw_word(canvas: Canvas, placed: Placed, y: float) -> None:
+    """Draw a word in its colour with its score below it, on a line that starts at ``y``."""
     middle = placed.x + placed.width / 2
     if placed.word.special:
         canvas.text(middle, y + 17, placed.text, BODY, GREY, align="m")

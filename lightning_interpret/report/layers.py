@@ -16,7 +16,7 @@ from lightning_interpret.report.frame import ALARM, GREY, INK, MARGIN, RULE, SMA
 from lightning_interpret.report.overlay import overlaid
 from lightning_interpret.report.stages import stages
 from lightning_interpret.report.uri import decoded
-from lightning_interpret.report.words import printable, signed
+from lightning_interpret.texts import printable, signed
 
 _WIDTH, _LINE, _SPACE = 440, 20, 12  # legible in a card of the Images tab
 _COLUMNS, _BETWEEN = ("A", "T", "error", "cut", "Σ|A|/|T|"), 10  # of numbers, and the space before each

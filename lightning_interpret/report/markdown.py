@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.locations import Grid, Location, box_text
-from lightning_interpret.report.words import Shade, not_given, printable, shades, signed
+from lightning_interpret.report.words import Shade, not_given, shades
+from lightning_interpret.texts import printable, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word is marked
-_LONGEST = 80  # characters of one token
 _LISTED = 20  # locations of an image
 _TEXT = 1000  # words of the running text: TensorBoard renders Markdown anew at every request
 # Python-Markdown knows a backslash before 16 characters only and shows it before the others, `<` and `|` among them.
@@ -38,10 +38,10 @@ def render(row: AttributionRow, *, limit: int = 60) -> str:
     return "\n\n".join(parts + [f"- {_literal(line)}" for line in not_given(row)])
 
 
-def escape(token: str) -> str:
-    """Return Markdown that shows a token literally, wherever it stands; at most 80 characters of it."""
-    shown = printable(token)
-    return _literal(shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…")
+def escape(token: str, longest: int = 80) -> str:
+    """Return Markdown that shows a text literally, wherever it stands; at most so many characters of it."""
+    shown = printable(token[: longest + 1])
+    return _literal(shown if len(shown) <= longest else shown[: longest - 1] + "…")
 
 
 def _literal(text: str) -> str:
@@ -105,10 +105,11 @@ def _running(words: list[Shade]) -> str:
 def _marked(word: Shade) -> str:
     if not word.matters(_MATTERS):
         return escape(word.text)
-    return f"**{escape(word.text)}** {_squares(word.strength)}".rstrip()
+    return f"**{escape(word.text)}** {squares(word.strength)}".rstrip()
 
 
-def _squares(strength: float) -> str:
+def squares(strength: float) -> str:
+    """Return one to three squares for a score divided by its scale, blue for and orange against; none for 0."""
     return ("🟦" if strength > 0 else "🟧") * math.ceil(abs(strength) * 3)
 
 
@@ -122,7 +123,7 @@ def _ranking(words: list[Shade], limit: int) -> str:
     # What is not finite comes first: it is a fault to notice, and no number to sort by.
     ranked = sorted(enumerate(words, 1), key=lambda item: (math.isfinite(item[1].score), -abs(item[1].score)))
     rows = (
-        [str(at), escape(w.text), signed(w.score), _share(w.score, size), _squares(w.strength)]
+        [str(at), escape(w.text), signed(w.score), _share(w.score, size), squares(w.strength)]
         for at, w in ranked[:limit]
     )
     text = table(["place", "word", "score", "share", ""], rows)
@@ -138,7 +139,7 @@ def _locations(grid: Grid) -> str:
 
     def line(at: Location) -> list[str]:
         strength = at.score / scale if math.isfinite(at.score) else 0.0
-        return [str(at.row), str(at.column), signed(at.score), _share(at.score, grid.size), _squares(strength)]
+        return [str(at.row), str(at.column), signed(at.score), _share(at.score, grid.size), squares(strength)]
 
     strongest = grid.strongest(_LISTED)
     text = table(["row", "column", "score", "share", ""], map(line, strongest))

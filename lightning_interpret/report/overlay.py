@@ -10,7 +10,7 @@ from lightning_interpret.palette import AGAINST, FOR
 from lightning_interpret.report.canvas import SCALE, Canvas
 from lightning_interpret.report.frame import FACT, GREY, MARGIN, flowed, framed, pen_for, write
 from lightning_interpret.report.uri import decoded
-from lightning_interpret.report.words import signed
+from lightning_interpret.texts import signed
 
 _GAP, _SPACE = 8, 14  # between the two pictures, and below them
 _MOST = 0.75  # opacity of the strongest location: the image is still seen below it

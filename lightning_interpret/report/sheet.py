@@ -12,7 +12,7 @@ from lightning_interpret.report.canvas import SCALE, Canvas
 from lightning_interpret.report.frame import BODY, GREY, INK, MARGIN, SMALL, pen_for
 from lightning_interpret.report.overlay import overlaid, plain
 from lightning_interpret.report.uri import decoded
-from lightning_interpret.report.words import printable, signed
+from lightning_interpret.texts import printable, signed
 
 _SIDE, _GAP, _ABOVE, _BELOW, _ACROSS, _FINEST = 200, 16, 24, 46, 3, 56
 

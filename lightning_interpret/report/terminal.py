@@ -11,7 +11,8 @@ from typing import TextIO
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.locations import Grid
 from lightning_interpret.palette import background, foreground
-from lightning_interpret.report.words import Shade, not_given, printable, scale, shades, signed
+from lightning_interpret.report.words import Shade, not_given, scale, shades
+from lightning_interpret.texts import printable, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word carries its number
 _LISTED = 10  # locations of an image

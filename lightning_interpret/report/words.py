@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from dataclasses import dataclass
 
 from lightning_interpret.explanations import AttributionRow, Word
-
-_NAMED = {"\n": "↵", "\r": "␍", "\t": "⇥"}
-_JOINERS = "\u200c\u200d"  # invisible, but they shape Arabic, Indic scripts and emoji
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (bidi overrides), lone surrogates, line separators
+from lightning_interpret.texts import printable
 
 
 @dataclass(frozen=True)
@@ -61,26 +57,6 @@ def scale(words: list[Word]) -> float:
     return largest(special=False) or largest(special=True)
 
 
-def printable(text: str) -> str:
-    """Return the text with every control, format and line-separating character made visible."""
-    return "".join(map(_printable, text))
-
-
-def signed(score: float) -> str:
-    """Return a score in two significant digits with its sign, without an exponent below 100,000."""
-    if score == 0:
-        return "0"
-    return f"{score:+.0f}" if 10 <= abs(score) < 1e5 else f"{score:+.2g}"
-
-
 def not_given(row: AttributionRow) -> list[str]:
     """Return what the reader should know beside the numbers: why fields are missing, and the notes."""
     return [f"{name} is not given: {why}" for name, why in row.reasons.items()] + list(row.notes)
-
-
-def _printable(character: str) -> str:
-    if character in _NAMED:
-        return _NAMED[character]
-    if unicodedata.category(character) in _HIDDEN and character not in _JOINERS:
-        return character.encode("unicode_escape").decode()
-    return character

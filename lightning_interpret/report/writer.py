@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.report import image, interpret_summary, layers, markdown, stages
+from lightning_interpret.report import image, interpret_summary, layers, stages
+from lightning_interpret.report.presenters import Row, presenter_of
 
 
 def can_show(logger: Any) -> bool:
@@ -24,12 +25,12 @@ def can_show(logger: Any) -> bool:
     return hasattr(experiment._get_file_writer(), "add_summary")
 
 
-def write(logger: Any, row: AttributionRow, *, name: str, probe: int, step: int) -> None:
+def write(logger: Any, row: Row, *, name: str, probe: int, step: int) -> None:
     """Write a row under ``interpret/<name>/probe_<k>``, with ``/image`` and ``/text`` beside it.
 
     Args:
         logger: A logger that :func:`can_show`.
-        row: The row to write.
+        row: The row to write, of any kind.
         name: Name of the monitor.
         probe: Number of the probe.
         step: Step of the training run.
@@ -37,14 +38,15 @@ def write(logger: Any, row: AttributionRow, *, name: str, probe: int, step: int)
     Raises:
         ValueError: If the row does not fit into pages; nothing is written then.
     """
-    experiment, tag = logger.experiment, interpret_summary.tag(name, probe)
-    picture = image.summary(image.render(row), f"{tag}/image")
-    text = markdown.render(row)
+    experiment, tag, shown = logger.experiment, interpret_summary.tag(name, probe), presenter_of(row.kind)
+    picture = image.summary(shown.picture(row), f"{tag}/image")
+    text = shown.markdown(row)
     pages = interpret_summary.payloads(row, monitor=name, step=step, probe=probe)
     experiment.add_text(f"{tag}/text", text, step)
     experiment._get_file_writer().add_summary(picture, step)  # torch has no public call for a ready summary
     for number, page in enumerate(pages, 1):
-        summary = interpret_summary.summary(interpret_summary.tag(name, probe, number), page)
+        place = interpret_summary.tag(name, probe, number)
+        summary = interpret_summary.summary(place, page, shown.description, row.kind)
         experiment._get_file_writer().add_summary(summary, step)
 
 

@@ -43,7 +43,7 @@ def test_height_is_bounded_and_what_is_left_out_is_counted():
     tallest = image.render(row(["word"] * 3000)).height
     assert image.render(row(["word"] * 30_000)).height == tallest
     assert image.render(row(["w" * 100_000])).height <= tallest
-    lines, left_out = image._laid_out(image.shades(row(["word"] * 3000)), image.Pen(("",)), 600)
+    lines, left_out = image.laid_out(image.shades(row(["word"] * 3000)), image.Pen(("",)), 600)
     assert len(lines) == 40
     assert sum(map(len, lines)) + len(left_out) == 3002
 

@@ -6,7 +6,8 @@ from records import NASTY, arbitrary_row, image_row, row
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lightning_interpret.report.markdown import escape, render
-from lightning_interpret.report.words import printable, shades
+from lightning_interpret.report.words import shades
+from lightning_interpret.texts import printable
 
 
 def _plain(fragment):

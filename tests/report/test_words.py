@@ -4,7 +4,8 @@ import unicodedata
 import pytest
 from records import NASTY, arbitrary_row, row
 
-from lightning_interpret.report.words import printable, scale, shades, signed
+from lightning_interpret.report.words import scale, shades
+from lightning_interpret.texts import printable, signed
 
 
 @pytest.mark.parametrize("seed", range(15))

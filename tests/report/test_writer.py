@@ -1,7 +1,9 @@
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
+from evidence import influence, near
 from PIL import Image
 from records import NASTY, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -9,6 +11,7 @@ from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_interpret.report import image, interpret_summary, markdown, writer
+from lightning_interpret.report.presenters import PRESENTERS, presenter_of, row_of
 
 
 @pytest.fixture
@@ -68,6 +71,30 @@ def test_a_row_that_cannot_be_paged_writes_nothing(logger):
         writer.write(logger, row(["x" * 70_000]), name="saliency", probe=0, step=1)
     writer.flush(logger)
     assert not _read(logger).Tags()["tensors"] + _read(logger).Tags()["images"]
+
+
+@pytest.mark.parametrize("sample", [row(NASTY), influence(neighbors=near()), near()], ids=lambda sample: sample.kind)
+def test_a_row_of_any_kind_is_written_alike(logger, sample):
+    shown = PRESENTERS[sample.kind]
+    writer.write(logger, sample, name="any", probe=1, step=3)
+    writer.flush(logger)
+    events = _read(logger)
+    tag = interpret_summary.tag("any", 1)
+    assert join_of(events, [tag], 0) == row_of(sample.to_dict()) == sample
+    metadata = events.SummaryMetadata(tag)
+    assert json.loads(metadata.plugin_data.content) == {"version": 1, "kind": sample.kind}
+    assert metadata.summary_description == shown.description
+    (text,) = events.Tensors(f"{tag}/text/text_summary")
+    assert text.tensor_proto.string_val[0].decode() == shown.markdown(sample)
+    (picture,) = events.Images(f"{tag}/image")
+    assert picture.width == shown.picture(sample).width
+
+
+def test_a_kind_that_nothing_shows_is_refused_by_its_name():
+    with pytest.raises(ValueError, match="'rumour'; there are 'attribution', 'influence', 'neighbors'"):
+        presenter_of("rumour")
+    with pytest.raises(ValueError, match="No record is of kind None"):
+        row_of({})
 
 
 class _Dummy:

@@ -1,0 +1,67 @@
+"""A record of evidence as Markdown for the Text tab: the query, its training examples, how they were found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Table, card_of, percent
+from lightning_interpret.evidence import EvidenceRow
+from lightning_interpret.report.markdown import escape, squares, table
+from lightning_interpret.texts import signed
+
+_MATTERS = 0.2  # share of the largest score from which a token is marked
+_NONE = {"Helpful": "No example has a positive score.", "Harmful": "No example has a negative score."}
+
+
+def render(row: EvidenceRow) -> str:
+    """Return a row as Markdown: every text of it literal, at most some hundred characters of each."""
+    return "\n\n".join(_parts(card_of(row)))
+
+
+def _parts(card: Card) -> Iterator[str]:
+    # what is read first comes first: the tab shows some ten lines of a card before it scrolls
+    yield " · ".join(
+        [f"**{escape(card.title, QUERY)}**", *(f"{name} {escape(value, QUERY)}" for name, value in card.facts)]
+    )
+    yield "> " + escape(card.text, QUERY)
+    for each in card.tables:
+        yield f"**{each.title}**: {each.meaning}"
+        yield _examples(each) if each.lines else _NONE.get(each.title, "No example.")
+    if card.labels:
+        yield table(["label", "among neighbours", "", "p of kNN", "p of model"], map(_label, card.labels))
+    if card.tokens:
+        yield "Without a token fewer neighbours (🟦) or more (🟧) have the predicted label: " + _strip(card)
+    yield from (escape(line, 2 * QUERY) for line in card.stated)
+    if card.notes:
+        yield "\n".join(f"- {escape(note, QUERY)}" for note in card.notes)
+
+
+def _examples(found: Table) -> str:
+    heads = [found.column, "id", "label", "text", "loss", "kNN disagree"]
+    return table(heads, map(_line, found.lines))
+
+
+def _line(line: Line) -> list[str]:
+    text = "–" if line.text is None else escape(line.text, EXAMPLE)
+    numbers = [escape(value or "–") for value in (line.loss, line.disagreement)]
+    label = escape(line.label, EXAMPLE)
+    marked = label if line.prediction is None else f"**{label}**"
+    number = f"{escape(line.number)} {squares(line.strength)}".rstrip()
+    return [number, str(line.example_id), marked, text, *numbers]
+
+
+def _label(label: Label) -> list[str]:
+    bar = "▇" * math.ceil(10 * (label.share or 0.0))
+    return [escape(label.name), percent(label.share), bar, percent(label.neighbors), percent(label.model)]
+
+
+def _strip(card: Card) -> str:
+    scale = card.strength or 1.0
+
+    def shown(token: str, score: float) -> str:
+        if not math.isfinite(score) or abs(score) < _MATTERS * scale or not score:
+            return escape(token)
+        return f"**{escape(token)}** {squares(score / scale)} {escape(signed(score))}"
+
+    return " ".join(shown(token, score) for token, score in card.tokens)

@@ -1,0 +1,195 @@
+"""A record of evidence as a picture: the query, training examples with bars for their scores, labels, the method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lightning_interpret.cards import Card, Label, Line, card_of, percent
+from lightning_interpret.evidence import EvidenceRow
+from lightning_interpret.palette import AGAINST, FOR
+from lightning_interpret.report import image
+from lightning_interpret.report.canvas import Canvas, Colour, Pen
+from lightning_interpret.report.fonts import ranked
+from lightning_interpret.report.frame import (
+    ALARM,
+    BODY,
+    FACT,
+    GREY,
+    INK,
+    MARGIN,
+    NARROWEST,
+    RULE,
+    SMALL,
+    TINY,
+    TITLE,
+    flowed,
+    write,
+)
+from lightning_interpret.report.words import Shade
+from lightning_interpret.texts import printable
+
+_EXAMPLES, _NOTES = 5, 3  # that are shown of each list
+_QUERY_LINES, _EXAMPLE_LINES = 4, 2  # of text
+_NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
+_LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
+_COLOURS = {"Helpful": FOR, "Harmful": AGAINST}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Something of a height, to be drawn from a place on."""
+
+    height: float
+    draw: Callable[[Canvas, float], None]
+
+
+def render(row: EvidenceRow, *, width: int = 440) -> Image.Image:
+    """Return a picture of a row: of each list five examples; those left out are counted.
+
+    Args:
+        row: The row to show.
+        width: Width in points, of two pixels each; at least 240. The default is legible in a card of the Images tab.
+    """
+    card, width = card_of(row), max(width, NARROWEST)
+    pen = Pen(ranked(printable(" ".join(_texts(card)))))
+    parts = list(_parts(card, pen, width - 2 * MARGIN))
+    canvas = Canvas(width, sum(part.height for part in parts) + MARGIN, pen)
+    top = 0.0
+    for part in parts:
+        part.draw(canvas, top)
+        top += part.height
+    return canvas.image
+
+
+def wrapped(text: str, pen: Pen, size: int, room: float, most: int) -> list[str]:
+    """Return a text in at most so many lines that fit, broken between words where it has any; the last may be cut."""
+    lines: list[str] = []
+    rest = printable(text)
+    while rest and len(lines) < most - 1:
+        piece = next(pen.pieces(rest, size, room))
+        if len(piece) < len(rest) and not rest[len(piece)].isspace():
+            piece = piece[: piece.rfind(" ") + 1] or piece
+        lines.append(piece.strip())
+        rest = rest[len(piece) :].lstrip()
+    return [*lines, pen.clipped(rest, size, room)] if rest else lines
+
+
+def _texts(card: Card) -> Iterator[str]:
+    yield from (card.origin, card.title, card.text, *card.stated, *card.notes, *(value for _, value in card.facts))
+    yield from (f"{line.label} {line.text or ''}" for table in card.tables for line in table.lines)
+    yield from (*(label.name for label in card.labels), *(token for token, _ in card.tokens))
+
+
+def _parts(card: Card, pen: Pen, room: float) -> Iterator[_Part]:
+    yield _header(card, pen, room)
+    yield _text(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
+    for table in card.tables:
+        yield _heading(table.title, table.meaning, pen, room)
+        yield from (_example(line, pen, room, _COLOURS.get(table.title)) for line in table.lines[:_EXAMPLES])
+        left_out = len(table.lines) - _EXAMPLES
+        if left_out > 0 or not table.lines:
+            yield _text(f"… {left_out} more" if table.lines else "none", pen, SMALL, GREY, room, 1)
+    if card.labels:
+        yield _heading("Labels", "share among the neighbours, with p of kNN and of the model", pen, room)
+        yield from (_label(label, pen, room) for label in card.labels)
+    if card.tokens:
+        yield _heading("Tokens", "blue: without it fewer neighbours agree; orange: more", pen, room)
+        yield _strip(card, pen, room)
+    yield _Part(10, lambda canvas, top: canvas.box(MARGIN, top + 6, room, 1, RULE))
+    for line in (*card.stated, *card.notes[:_NOTES]):
+        yield _text(line, pen, TINY, ALARM if "NOT CONVERGED" in line else GREY, room, 4, below=2)
+
+
+def _header(card: Card, pen: Pen, room: float) -> _Part:
+    facts = flowed(((f"{name} {value}", INK) for name, value in card.facts), pen, room)
+    height = 68 + FACT * len(facts)
+
+    def draw(canvas: Canvas, top: float) -> None:
+        canvas.text(MARGIN, top + 30, pen.clipped(printable(card.origin), SMALL, room), SMALL, GREY)
+        title = pen.clipped(printable(card.title), TITLE, room)
+        canvas.text(MARGIN, top + 53, title, TITLE, ALARM if card.wrong else INK)
+        write(canvas, facts, top + 75)
+        canvas.box(MARGIN, top + height, room, 1, RULE)
+
+    return _Part(height + 6, draw)
+
+
+def _text(text: str, pen: Pen, size: int, colour: Colour, room: float, most: int, below: float = 0) -> _Part:
+    lines = wrapped(text, pen, size, room, most)
+    return _Part(_LEADING[size] * len(lines) + below, lambda canvas, top: _written(canvas, lines, top, size, colour))
+
+
+def _written(canvas: Canvas, lines: Sequence[str], top: float, size: int, colour: Colour, x: float = MARGIN) -> None:
+    for number, line in enumerate(lines, 1):
+        canvas.text(x, top + _LEADING[size] * number - 4, line, size, colour)
+
+
+def _heading(title: str, meaning: str, pen: Pen, room: float) -> _Part:
+    def draw(canvas: Canvas, top: float) -> None:
+        used = canvas.text(MARGIN, top + 22, title, BODY, _COLOURS.get(title, INK)) + 8
+        canvas.text(MARGIN + used, top + 22, pen.clipped(meaning, TINY, room - used), TINY, GREY)
+
+    return _Part(28, draw)
+
+
+def _example(line: Line, pen: Pen, room: float, colour: Colour | None) -> _Part:
+    left = MARGIN + _NUMBER + _GAP
+    texts = wrapped(line.text or "(no text)", pen, SMALL, room - _NUMBER - _GAP, _EXAMPLE_LINES)
+    facts: list[tuple[str, Colour]] = [(f"id {line.example_id}", GREY)]
+    if line.gold is not None:
+        facts.append((line.label, GREY if line.prediction is None else ALARM))
+    if line.loss is not None:
+        facts.append((f"loss {line.loss}", GREY))
+    if line.disagreement is not None:
+        facts.append((f"kNN disagree {line.disagreement}", GREY))
+    below = flowed(facts, pen, room - _NUMBER - _GAP)
+    height = _LEADING[SMALL] * (len(texts) + len(below))
+
+    def draw(canvas: Canvas, top: float) -> None:
+        number = pen.clipped(line.number, SMALL, _NUMBER)
+        canvas.text(MARGIN + _NUMBER, top + _LEADING[SMALL] - 4, number, SMALL, INK, align="r")
+        if colour is not None:
+            canvas.box(MARGIN, top + 18, _NUMBER, 6, RULE)
+            canvas.box(MARGIN, top + 18, max(1.0, _NUMBER * abs(line.strength)), 6, colour)
+        _written(canvas, texts, top, SMALL, INK, left)
+        for place, found in enumerate(below, len(texts) + 1):
+            for fact in found:
+                canvas.text(_NUMBER + _GAP + fact.x, top + _LEADING[SMALL] * place - 4, fact.text, SMALL, fact.colour)
+
+    return _Part(height + 6, draw)
+
+
+def _label(label: Label, pen: Pen, room: float) -> _Part:
+    name, bar = 0.25 * room, 0.25 * room
+    numbers = [percent(label.share)]
+    numbers += [] if label.neighbors is None else [f"kNN {percent(label.neighbors)}"]
+    numbers += [] if label.model is None else [f"model {percent(label.model)}"]
+
+    def draw(canvas: Canvas, top: float) -> None:
+        canvas.text(MARGIN, top + 14, pen.clipped(printable(label.name), SMALL, name - _GAP), SMALL, INK)
+        canvas.box(MARGIN + name, top + 5, bar, 10, RULE)
+        canvas.box(MARGIN + name, top + 5, max(1.0, bar * min(1.0, label.share or 0.0)), 10, FOR)
+        left = name + bar + _GAP
+        canvas.text(MARGIN + left, top + 14, pen.clipped(" · ".join(numbers), SMALL, room - left), SMALL, GREY)
+
+    return _Part(20, draw)
+
+
+def _strip(card: Card, pen: Pen, room: float) -> _Part:
+    scale = card.strength or 1.0
+    shares = (score / scale if math.isfinite(score) else 0.0 for _, score in card.tokens)
+    words = [
+        Shade(printable(token), score, share, False) for (token, score), share in zip(card.tokens, shares, strict=True)
+    ]
+    lines, _ = image.laid_out(words, pen, room)
+
+    def draw(canvas: Canvas, top: float) -> None:
+        for number, line in enumerate(lines):
+            for placed in line:
+                image.draw_word(canvas, placed, top + image.PITCH * number)
+
+    return _Part(image.PITCH * len(lines), draw)

@@ -1,0 +1,71 @@
+"""How each kind of record is shown: one line of a table a kind, which the writer and the files go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from lightning_interpret.evidence import EvidenceRow, InfluenceRow, NeighborsRow
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.report import evidence_markdown, evidence_pages, evidence_picture, image, markdown, pages
+from lightning_interpret.report.pages import Fits, Record
+
+Row = AttributionRow | EvidenceRow
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """How the rows of one kind are shown; the Interpret tab draws them by ``static/kinds/<kind>.js``.
+
+    Attributes:
+        record: The class of the rows, with ``to_dict`` and ``from_dict``.
+        picture: A row as a picture, for the Images tab.
+        markdown: A row as Markdown, for the Text tab.
+        records: A row as JSON records that each fit on a page of the Interpret tab.
+        description: Markdown that TensorBoard shows beside the tag.
+    """
+
+    record: type[Any]
+    picture: Callable[[Any], Image.Image]
+    markdown: Callable[[Any], str]
+    records: Callable[[Any, Fits], list[Record]]
+    description: str = ""
+
+
+PRESENTERS: dict[str, Presenter] = {
+    AttributionRow.kind: Presenter(AttributionRow, image.render, markdown.render, pages.records),
+    **{
+        row.kind: Presenter(row, evidence_picture.render, evidence_markdown.render, evidence_pages.records, said)
+        for row, said in (
+            (
+                InfluenceRow,
+                "Training examples that made the model say this. Positive: removing it would raise the loss.",
+            ),
+            (NeighborsRow, "The training examples nearest in feature space."),
+        )
+    },
+}
+
+
+def presenter_of(kind: Any) -> Presenter:
+    """Return how rows of a kind are shown.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+    if kind not in PRESENTERS:
+        raise ValueError(f"No record is of kind {kind!r}; there are {', '.join(map(repr, sorted(PRESENTERS)))}.")
+    return PRESENTERS[kind]
+
+
+def row_of(record: Mapping[str, Any]) -> Row:
+    """Return the row that a record holds, as ``to_dict`` of any kind wrote it: a line of a file, or a payload's record.
+
+    Raises:
+        ValueError: If there is no such kind, or the record is of a later schema.
+    """
+    row: Row = presenter_of(record.get("kind")).record.from_dict(record)
+    return row
