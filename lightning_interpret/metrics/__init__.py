@@ -2,5 +2,6 @@
 
 from lightning_interpret.metrics.attribution_error import AttributionError
 from lightning_interpret.metrics.explanation_drift import ExplanationDrift
+from lightning_interpret.metrics.linear_datamodeling_score import LinearDatamodelingScore
 
-__all__ = ["AttributionError", "ExplanationDrift"]
+__all__ = ["AttributionError", "ExplanationDrift", "LinearDatamodelingScore"]
