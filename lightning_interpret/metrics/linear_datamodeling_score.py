@@ -42,8 +42,8 @@ class LinearDatamodelingScore(Metric):
         """
         if predicted.shape != actual.shape or predicted.dim() not in (1, 2):
             raise ValueError(
-                f"Expected predicted and actual outcomes of one shape, (M,) or (S, M), but got {tuple(predicted.shape)} "
-                f"and {tuple(actual.shape)}."
+                f"Expected predicted and actual outcomes of one shape, (M,) or (S, M), but got "
+                f"{tuple(predicted.shape)} and {tuple(actual.shape)}."
             )
         assert isinstance(self.predicted, list)
         assert isinstance(self.actual, list)
