@@ -31,14 +31,3 @@ class Averager:
 def outcome(model):
     """The number, its negative, and what is no outcome."""
     return torch.tensor([model.value, -model.value, torch.inf], dtype=torch.float64)
-
-
-def highest(queries, model):
-    """The highest class score of each query."""
-    return model(queries).amax(dim=1)
-
-
-def perceptron(seed):
-    """A network of digits; what else a worker imported for one would take longer than training it."""
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 10))

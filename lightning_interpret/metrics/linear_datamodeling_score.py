@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_interpret.functional.influence.datamodels import spearman
+from lightning_interpret.functional.ranks import spearman
 
 
 class LinearDatamodelingScore(Metric):

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_interpret.functional.ranks import spearman
+
 
 def subsets(n: int, fraction: float, count: int, seed: int = 0) -> Tensor:
     """Return ``count`` random subsets of n examples, all of one size, as masks ``(count, n)``.
@@ -80,27 +82,6 @@ def linear_datamodeling_score(scores: Tensor, masks: Tensor, outcomes: Tensor) -
 def predicted_outcomes(scores: Tensor, masks: Tensor) -> Tensor:
     """Return the sum of the scores of each subset's examples at each query, ``(S, M)`` in double precision."""
     return masks.to(scores.device, torch.float64) @ scores.double().T
-
-
-def spearman(predicted: Tensor, actual: Tensor) -> Tensor:
-    """Return the rank correlation of each column of two ``(S, M)``, ties at the mean of their ranks, ``(M,)``.
-
-    NaN where ``actual`` is constant or a number is not finite; 0 where ``predicted`` alone is constant.
-    """
-    ranks = [_ranks(values) for values in (predicted, actual.to(predicted.device))]
-    first, second = (each - each.mean(dim=0) for each in ranks)
-    sizes = first.square().sum(dim=0), second.square().sum(dim=0)
-    found = (first * second).sum(dim=0) / (sizes[0] * sizes[1]).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
-    known = predicted.isfinite().all(dim=0) & actual.to(predicted.device).isfinite().all(dim=0) & (sizes[1] > 0)
-    return found.where(known, torch.nan)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Return the rank of each value in its column: half of those that are less or the same, counted twice over."""
-    rows = values.T.contiguous()
-    ordered = rows.sort(dim=1).values
-    below, up_to = (torch.searchsorted(ordered, rows, right=right) for right in (False, True))
-    return (below + up_to).T.double() / 2
 
 
 def _over_seeds(outcomes: Tensor) -> Tensor:

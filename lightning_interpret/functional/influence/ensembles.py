@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +65,17 @@ class SubsetTrainer:
             found.update(zip(rows.tolist(), trained, strict=True))
         return [found[i] for i in range(len(masks))]
 
+    def course(self, mask: Tensor, seed: int = 0) -> Iterator[tuple[nn.Module, float]]:
+        """Yield after each epoch the network as far as it is trained, and the learning rate of the next step."""
+        for networks, rate in self._courses(mask[None], [seed]):
+            yield networks()[0], rate
+
     def _trained(self, masks: Tensor, seeds: Sequence[int]) -> list[nn.Module]:
+        for networks, _ in self._courses(masks, seeds):  # noqa: B007
+            pass
+        return networks()
+
+    def _courses(self, masks: Tensor, seeds: Sequence[int]) -> Iterator[tuple[Callable[[], list[nn.Module]], float]]:
         with torch.random.fork_rng(()):
             networks = [self.make(seed) for seed in seeds]
         weights, buffers = stack_module_state(networks)
@@ -79,21 +90,49 @@ class SubsetTrainer:
         parameters = list(weights.values())
         optimizer = self.optimizer(parameters)
         schedule = LinearLR(optimizer, 1.0, 0.0, total_iters=self.epochs * -(-size // self.batch_size))
-        with torch.inference_mode(False), torch.enable_grad():
-            for _ in range(self.epochs):
-                order = torch.stack([torch.randperm(size, generator=each) for each in orders]).to(members.device)
+        for _ in range(self.epochs):
+            order = torch.stack([torch.randperm(size, generator=each) for each in orders]).to(members.device)
+            with torch.inference_mode(False), torch.enable_grad():
                 for rows in members.gather(1, order).split(self.batch_size, dim=1):
-                    logits = call(weights, self.inputs[rows])
                     gold = self.labels[rows].flatten()
-                    summed = nn.functional.cross_entropy(logits.flatten(0, 1), gold, reduction="sum")
-                    grads = torch.autograd.grad(summed / rows.shape[1], parameters)
-                    for parameter, grad in zip(parameters, grads, strict=True):
+                    logits = call(weights, self.inputs[rows]).flatten(0, 1)
+                    loss = nn.functional.cross_entropy(logits, gold, reduction="sum") / rows.shape[1]
+                    for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                         parameter.grad = grad
                     optimizer.step()
                     schedule.step()
-        return [_filled(network, weights, i) for i, network in enumerate(networks)]
+            yield partial(_filled, networks, weights), float(schedule.get_last_lr()[0])
 
 
-def _filled(network: nn.Module, weights: dict[str, Any], place: int) -> nn.Module:
-    network.load_state_dict({name: values[place].detach() for name, values in weights.items()})
-    return network.eval()
+def _filled(networks: list[nn.Module], weights: dict[str, Any]) -> list[nn.Module]:
+    """Return the networks, in eval mode, with the weights that are stacked."""
+    for place, network in enumerate(networks):
+        network.load_state_dict({name: values[place].detach() for name, values in weights.items()})
+    return [network.eval() for network in networks]
+
+
+# What small networks are and how well they do, for workers too: what is imported here is torch alone
+
+
+def perceptron(features: int, hidden: int, classes: int, seed: int) -> nn.Module:
+    """Return a network of one hidden layer with tanh, its first weights drawn with a seed."""
+    with torch.random.fork_rng(()):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, classes))
+
+
+@dataclass(frozen=True)
+class MinusLoss:
+    """Measures a network at queries: minus its cross-entropy, ``(M,)``.
+
+    Args:
+        inputs: What it reads, ``(M, ...)``.
+        labels: Long ``(M,)``.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """Return the outcome at each query."""
+        return -nn.functional.cross_entropy(network(self.inputs), self.labels, reduction="none")

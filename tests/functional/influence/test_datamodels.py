@@ -9,7 +9,6 @@ from lightning_interpret.functional.influence.datamodels import (
     leave_one_out,
     linear_datamodeling_score,
     removal_effects,
-    spearman,
     subsets,
 )
 
@@ -63,18 +62,6 @@ def test_scores_of_many_queries_are_those_of_each_by_scipy(seeds):
     assert torch.allclose(found, by_scipy(scores, masks, sums + 3 * noise), atol=1e-12)
     assert found.min() > 0.2  # what helps has positive scores
     assert len(sums[:, ..., 0].unique()) < 20
-
-
-def test_what_is_the_same_for_all_subsets_has_no_rank_correlation():
-    outcomes = torch.rand(5, 4, dtype=torch.float64)
-    predicted = outcomes.clone()
-    outcomes[:, 1] = 2.0  # nothing to order
-    predicted[:, 2] = 1.0  # orders nothing
-    outcomes[3, 3] = torch.inf
-    found = spearman(predicted, outcomes)
-    assert found[0] == pytest.approx(1)
-    assert found[2] == 0
-    assert found[[1, 3]].isnan().all()
 
 
 def test_removal_effects_are_positive_where_an_example_helped_and_order_as_masks_without_it():

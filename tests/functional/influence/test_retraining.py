@@ -7,11 +7,11 @@ import pytest
 import torch
 from digits import digits, network, train
 from purity import assert_same, state_of
-from retrained import Averager, Mean, highest, outcome, perceptron
+from retrained import Averager, Mean, outcome
 from torch import nn
 
 from lightning_interpret.functional.influence.datamodels import leave_one_out, subsets
-from lightning_interpret.functional.influence.ensembles import SubsetTrainer
+from lightning_interpret.functional.influence.ensembles import MinusLoss, SubsetTrainer, perceptron
 from lightning_interpret.functional.influence.retraining import retrain
 
 MASKS = subsets(30, 0.5, 4, seed=0)
@@ -46,6 +46,15 @@ def test_networks_trained_at_once_are_those_trained_alone():
         for a, b in zip(one.parameters(), alone.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-4)
         assert_same(state_of(one)["tensors"], state_of(first_digits()(mask, seed))["tensors"])
+
+
+def test_the_course_of_a_training_ends_where_the_training_ends():
+    mask, trainer = torch.ones(120, dtype=torch.bool), first_digits()
+    seen = [([p.clone() for p in one.parameters()], rate) for one, rate in trainer.course(mask, 3)]
+    assert [rate for _, rate in seen] == pytest.approx([0.1 * 2 / 3, 0.1 / 3, 0])
+    assert not torch.equal(seen[0][0][0], seen[1][0][0])
+    for a, b in zip(seen[-1][0], trainer(mask, 3).parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def plain(batch, seed):
@@ -104,8 +113,8 @@ def test_outcomes_are_in_the_order_of_subsets_and_seeds(tmp_path):
 
 def test_workers_find_what_one_process_finds(tmp_path):
     batch, queries = digits()
-    trainer = SubsetTrainer(perceptron, batch["pixels"][:60], batch["labels"][:60], epochs=2)
-    masks, measure = subsets(60, 0.5, 3, seed=0), partial(highest, queries["pixels"][:5])
+    trainer = SubsetTrainer(partial(perceptron, 64, 6, 10), batch["pixels"][:60], batch["labels"][:60], epochs=2)
+    masks, measure = subsets(60, 0.5, 3, seed=0), MinusLoss(queries["pixels"][:5], queries["labels"][:5])
     run = partial(retrain, trainer, masks, measure, seeds=[2, 0], together=2)
     found = run(workers=2, folder=tmp_path)
     assert torch.allclose(found.outcomes, run().outcomes, atol=1e-6)
