@@ -20,3 +20,8 @@ def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
 def fast_dev_run(trainer: Trainer) -> bool:
     """Return whether the trainer only tries the code: an attribute that Lightning sets and does not declare."""
     return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def own_sampler(sampler: Any) -> Any:
+    """Return the user's sampler, taken out of what Lightning puts around it in distributed training."""
+    return getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
