@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         explain,
     )
     from lightning_interpret.methods.influence import GradientSimilarity
+    from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.tasks import ImageClassification, ObjectDetection, SequenceClassification, Targets, Task
@@ -54,6 +55,7 @@ _ROOMS = {
     "LayerCam": "methods",
     "LayerwiseRelevance": "methods",
     "Lime": "methods",
+    "NearestNeighbors": "methods.neighbors",
     "Neighbors": "evidence",
     "NeighborsRow": "evidence",
     "ObjectDetection": "tasks",
@@ -91,6 +93,7 @@ __all__ = [
     "LayerCam",
     "LayerwiseRelevance",
     "Lime",
+    "NearestNeighbors",
     "Neighbors",
     "NeighborsRow",
     "ObjectDetection",

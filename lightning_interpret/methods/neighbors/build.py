@@ -1,0 +1,104 @@
+"""Filling a datastore: one pass over the training data, or none where its file is of the same weights and data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.functional.fingerprint import Digest, weights_hash
+from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.neighbors.features import Reader
+from lightning_interpret.methods.neighbors.store import Datastore, Header, Writer, features_name, load
+from lightning_interpret.tasks import Task, batches
+
+
+def build(
+    module: nn.Module, examples: Examples, task: Task, reader: Reader, folder: Path | None, in_memory_bytes: int
+) -> tuple[Datastore, list[str]]:
+    """Return the datastore of the training examples, and notes; called inside the explaining scope.
+
+    Args:
+        module: The module.
+        examples: The training data.
+        task: How module and batches are read.
+        reader: Reads the features.
+        folder: Where they are kept, or ``None``.
+        in_memory_bytes: Most bytes that are held in memory.
+
+    Raises:
+        OSError: If the features cannot be written.
+    """
+    header, notes = Header(reader.layer, reader.pooling, weights_hash(module)), list[str]()
+    before = None if folder is None else load(folder, header)
+    if before is not None:
+        if before.header.data == data_hash(examples):
+            return before, notes
+        notes.append("the training data changed since the datastore was made: it was made anew")
+    writer = Writer(folder, in_memory_bytes)
+    try:
+        return _filled(module, examples, task, reader, writer, folder, header), notes
+    finally:
+        writer.abandon()
+
+
+def data_hash(examples: Examples) -> str:
+    """Return a digest of training examples, in the batches and the order that they come in."""
+    digest = Digest()
+    for ids, batch in examples.batches():
+        digest.add(ids, *batches.leaves(batch))
+    return str(digest)
+
+
+def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
+    """Return the class of each example, long ``(B,)``; −1 for one without a label, or with one that is no class."""
+    labels, size = task.labels(batch), batches.batch_size(batch)
+    if labels is None or labels.is_floating_point() or labels.shape != (size,):
+        return torch.full((size,), -1)
+    return labels.long().masked_fill((labels < 0) | (labels >= classes), -1)
+
+
+def class_names(task: Task, logits: Tensor) -> tuple[str, ...]:
+    """Return the name of each class, in the order of the logits; none where there are no classes."""
+    known = task.log_probabilities(logits)
+    return () if known is None or known.dim() != 2 else tuple(task.names(torch.eye(known.shape[1])))
+
+
+def _filled(
+    module: nn.Module,
+    examples: Examples,
+    task: Task,
+    reader: Reader,
+    writer: Writer,
+    folder: Path | None,
+    header: Header,
+) -> Datastore:
+    digest, seen, skipped, zero = Digest(), set[int](), 0, 0
+    ids_of, labels, classes = list[Tensor](), list[Tensor](), None
+    for ids, batch in examples.batches():
+        digest.add(ids, *batches.leaves(batch))
+        batch = batches.clone(batch)
+        logits, features = reader.read(batch)
+        classes = class_names(task, logits) if classes is None else classes
+        new = torch.tensor([i not in seen and not seen.add(i) for i in ids.tolist()])  # type: ignore[func-returns-value]
+        finite = features.isfinite().all(dim=1).cpu()
+        skipped += int((new & ~finite).sum())
+        rows = (new & finite).nonzero().flatten()
+        kept = features[rows.to(features.device)]
+        zero += int((kept == 0).all(dim=1).sum())
+        writer.add(kept)
+        ids_of.append(ids[rows])
+        labels.append(labels_of(task, batch, len(classes)).cpu()[rows])
+    header = replace(header, data=str(digest))
+    features, path = writer.close(features_name(header))
+    store = Datastore(
+        features, torch.cat(ids_of), torch.cat(labels), classes or (), header, skipped, zero, path, holds=writer.holds
+    )
+    if folder is not None:
+        store.saved(folder)
+    if not len(store):
+        raise ValueError(f"The features of all {skipped} training examples are not finite: there are no neighbours.")
+    return store
