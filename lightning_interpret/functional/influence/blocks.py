@@ -15,8 +15,19 @@ from lightning_interpret.functional.scope import trains
 from lightning_interpret.names import choose, unknown
 
 __all__ = [
-    *("Block", "Convolution", "Gradient", "Grouped", "Lookup", "Outer", "Rows", "Scale", "Table"),
-    *("block_of", "coverage", "find_blocks", "uncovered"),
+    "Block",
+    "Convolution",
+    "Gradient",
+    "Grouped",
+    "Lookup",
+    "Outer",
+    "Rows",
+    "Scale",
+    "Table",
+    "block_of",
+    "coverage",
+    "find_blocks",
+    "uncovered",
 ]
 
 

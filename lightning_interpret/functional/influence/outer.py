@@ -15,9 +15,7 @@ _HELD = 2**24  # numbers that the products of queries and places may take at a t
 class Outer(Block):
     """A linear map of the last dimension: its gradient is a sum of outer products, out × (in, 1)."""
 
-    def __init__(
-        self, name: str, module: nn.Module, features: int, out: int, keys: Collection[str] = KEYS
-    ) -> None:
+    def __init__(self, name: str, module: nn.Module, features: int, out: int, keys: Collection[str] = KEYS) -> None:
         super().__init__(name, module, keys)
         self.shape = (out, features * self.weight + self.bias)
 

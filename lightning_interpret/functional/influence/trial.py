@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +22,8 @@ from lightning_interpret.functional.influence.gradients import recording
 
 Losses = Callable[[int], Tensor]
 """Runs the module on so many examples, and returns their losses ``(n,)``."""
+
+_Key = tuple[Block, Block]  # a block, and one of its parts
 
 _ELSEWHERE = "its gradient is not made of what it reads and returns: its weight is used elsewhere, or examples meet"
 _UNCLEAR = "where the examples are in what it reads is not clear, {}"
@@ -36,13 +41,23 @@ def settle(blocks: Sequence[Block], losses: Losses) -> tuple[list[Block], dict[s
         losses: What runs the module on 2, and on 3 examples.
     """
     left: dict[str, str] = {}
-    first, second = _watch(blocks, losses, 2), _watch(blocks, losses, 3)
-    order = list(dict.fromkeys(block for block, *_ in [*second, *first]))
-    for block in order:
-        for part in block.parts:
-            calls = [[call for _, own, *call in each if own is part] for each in (first, second)]
-            if reason := _placed(part, *calls):
-                left[block.name] = reason
+    spread: list[Block] = []  # parts that read something once for all examples, given to each of them from then on
+    tried: list[Block] = []
+    plain = None
+    while True:
+        calls, found = _watch(blocks, losses, spread)
+        plain = found if plain is None else plain
+        fresh = [key for key, own in calls.items() if key[1] not in tried and own.once() and not _placed(key[1], own)]
+        if not fresh:
+            break
+        block, part = fresh[0]
+        tried.append(part)
+        if not _adds(part, blocks, losses, spread, plain):
+            left[block.name] = _ALONE
+    for (block, part), seen in calls.items():
+        if part not in tried and (reason := _placed(part, seen)):
+            left[block.name] = reason
+    order = dict.fromkeys(block for block, _ in calls)
     return [block for block in order if block.name not in left], left
 
 
@@ -60,10 +75,7 @@ def check(blocks: Sequence[Block], losses: Losses) -> dict[str, str]:
         ValueError: If the module cannot be recorded at all.
     """
     left: dict[str, str] = {}
-    if not _same(blocks, losses):  # something that was read once for all examples is used in another way
-        left = {block.name: _ALONE for block in blocks if not _same([block], losses)}
-    rest = [block for block in blocks if block.name not in left]
-    with _unfrozen(rest), recording(rest, 3) as record:
+    with _unfrozen(blocks), recording(blocks, 3) as record:
         values = losses(3)
         picked = int(values.detach().nan_to_num().argmax())
         uses = record.gradients(values[picked], retain_graph=True)
@@ -80,38 +92,85 @@ def check(blocks: Sequence[Block], losses: Losses) -> dict[str, str]:
     return left
 
 
-def _watch(blocks: Sequence[Block], losses: Losses, count: int) -> list[tuple[Any, ...]]:
-    """Return each call: block, part, shapes read and returned, whether in place changed later, and with gradients."""
-    calls: list[tuple[Block, Block, Tensor, int, torch.Size, bool]] = []
+@dataclass
+class _Calls:
+    """What a part read and returned in its calls, of two and of three examples; both lists are of shapes."""
 
-    def watching(block: Block, part: Block) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-            read = args[0] if args else next(iter(kwargs.values()))
-            calls.append((block, part, read, read._version, output.shape, torch.is_grad_enabled()))
+    read: list[list[torch.Size]] = field(default_factory=lambda: [[], []])
+    returned: list[list[torch.Size]] = field(default_factory=lambda: [[], []])
+    changed: bool = False
+    gradients: bool = True
 
-        return hook
+    def layouts(self) -> set[Layout | None]:
+        """Return where the examples are in what was read, for each call; None for one where that is not clear."""
+        pairs = zip(zip(*self.read, strict=False), zip(*self.returned, strict=False), strict=False)
+        found = [(_layout(*read), _layout(*returned)) for read, returned in pairs]
+        return {read if read == returned else None for read, returned in found}
 
-    with ExitStack() as stack:
-        for block in blocks:
-            for part in block.parts:
-                handle = part.module.register_forward_hook(watching(block, part), with_kwargs=True)
-                stack.callback(handle.remove)
-        losses(count)
-    return [(block, part, r.shape, returned, r._version != v, on) for block, part, r, v, returned, on in calls]
+    def once(self) -> bool:
+        """Return whether something was read that does not grow with the examples."""
+        return any(shape == more for shape, more in zip(*self.read, strict=False))
 
 
-def _placed(part: Block, first: list[Any], second: list[Any]) -> str | None:
+def _watch(blocks: Sequence[Block], losses: Losses, spread: Sequence[Block]) -> tuple[dict[_Key, _Calls], Tensor]:
+    """Return the calls of each part of each block, in order, and the losses of the larger run."""
+    calls: dict[_Key, _Calls] = {}
+    for run, count in enumerate((2, 3)):
+        seen: list[tuple[_Calls, Tensor, int]] = []
+
+        with recording(spread, count), ExitStack() as stack:
+            for block in blocks:
+                for part in block.parts:
+                    hook = partial(_seeing, calls, (block, part), run, seen)
+                    stack.callback(part.module.register_forward_hook(hook, with_kwargs=True).remove)
+            values = losses(count).detach()
+        for own, read, version in seen:
+            own.changed |= read._version != version
+    return calls, values
+
+
+def _seeing(
+    calls: dict[_Key, _Calls],
+    key: _Key,
+    run: int,
+    seen: list[Any],
+    module: nn.Module,
+    args: Any,
+    kwargs: dict[str, Any],
+    output: Tensor,
+) -> None:
+    read = args[0] if args else next(iter(kwargs.values()))
+    own = calls.setdefault(key, _Calls())
+    own.read[run].append(read.shape)
+    own.returned[run].append(output.shape)
+    own.gradients &= torch.is_grad_enabled()
+    seen.append((own, read, read._version))
+
+
+def _adds(part: Block, blocks: Sequence[Block], losses: Losses, spread: list[Block], plain: Tensor) -> bool:
+    """Return whether all is the same when what a part returns once is given to each example; if so, let it be."""
+    alone = copy(part)
+    alone.parts = (alone,)
+    try:
+        _, found = _watch(blocks, losses, [*spread, alone])
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    if found.shape != plain.shape or not torch.allclose(found, plain, rtol=1e-3, atol=1e-4, equal_nan=True):
+        return False
+    spread.append(alone)
+    return True
+
+
+def _placed(part: Block, calls: _Calls) -> str | None:
     """Set where the examples are in what a part reads; return why it cannot be said."""
-    if not all(with_gradients for *_, with_gradients in [*first, *second]):
+    if not calls.gradients:
         return _NO_GRADIENTS
-    part.copied = any(changed for *_, changed, _ in [*first, *second])
-    layouts = set()
-    for (read, returned, *_), (more, returned_more, *_) in zip(first, second, strict=False):
-        layouts.add(_layout(read, more) if _layout(read, more) == _layout(returned, returned_more) else None)
+    part.copied = calls.changed
+    layouts = calls.layouts()
     if len(layouts) > 1 or None in layouts:
-        return _UNCLEAR.format(f"{tuple(second[0][0])} of 3 examples, {tuple(first[0][0])} of 2")
-    if layouts:
-        part.layout = layouts.pop()
+        two, three = (tuple(found[0]) if found else () for found in calls.read)
+        return _UNCLEAR.format(f"{three} of 3 examples, {two} of 2")
+    part.layout = layouts.pop() if layouts else "batch"  # type: ignore[assignment]
     return None
 
 
@@ -126,18 +185,6 @@ def _layout(two: torch.Size, three: torch.Size) -> Layout | None:
     if two[0] == three[0] and (*two[1:2], *three[1:2]) == (2, 3):
         return "second"
     return "flat" if 3 * two[0] == 2 * three[0] and two[1:] == three[1:] else None
-
-
-def _same(blocks: Sequence[Block], losses: Losses) -> bool:
-    """Return whether a module says the same with blocks recorded as without."""
-    with torch.no_grad():
-        plain = losses(3)
-        try:
-            with recording(blocks, 3):
-                found = losses(3)
-        except (IndexError, RuntimeError, TypeError, ValueError):
-            return False
-    return found.shape == plain.shape and torch.allclose(found, plain, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def _agrees(uses: Any, true: Tensor, picked: int) -> bool:

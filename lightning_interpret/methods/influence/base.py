@@ -7,6 +7,7 @@ with the sign of a removal), H the Hessian of the mean training loss.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
-from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks
+from lightning_interpret.functional.influence import trial
+from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks, uncovered
 from lightning_interpret.functional.influence.gradients import Uses, recording
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
@@ -208,19 +210,31 @@ class Fitted(ABC):
 def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | Sequence[str]) -> list[Block]:
     """Return the blocks that ``layers`` names and that a forward of one batch uses, in the order of their first call.
 
+    Blocks whose gradients by hooks would not be right are left out of ``"all"`` with a warning that says why.
+
     Raises:
-        ValueError: If there are none, or no training example.
+        ValueError: If there are none, if one that was named would not be right, or if there is no training example.
     """
     blocks = find_blocks(module, "all" if layers == "last" else layers)
     batch = next((batch for _, batch in examples.batches()), None)
     if batch is None:
         raise ValueError("The training data have no examples.")
-    one = task.take(batches.clone(batch), torch.tensor([0]))
-    with torch.no_grad(), recording(blocks, 1) as record:
-        task.logits(module, one)
-    used = record.called()
+    size = batches.batch_size(batch)
+
+    def losses(count: int) -> Tensor:
+        return task.losses(module, task.take(batches.clone(batch), torch.arange(count) % size))
+
+    used, left = trial.settle(blocks, losses)
     if layers == "last":
-        used = [block for block in used if isinstance(block.module, nn.Linear)][-1:]
+        linear = [block for block in used if any(isinstance(part.module, nn.Linear) for part in block.parts)]
+        used, left = linear[-1:], {}
+    left |= trial.check(used, losses) if used else {}
+    if left and layers != "all":
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left.items())
+        raise ValueError(f"`layers={layers!r}`: influence cannot cover {reasons}. Name other layers.")
+    if left:
+        warnings.warn(f"Influence leaves out {'; '.join(f'{n!r}: {why}' for n, why in left.items())}.", stacklevel=2)
+    used = [block for block in used if block.name not in left]
     if not used:
         raise ValueError(f"`layers={layers!r}`: none of these layers is used when the model is called: name others.")
     return used
@@ -230,7 +244,10 @@ def stated(
     method: InfluenceMethod, module: nn.Module, blocks: Sequence[Block], unit: str, **facts: Any
 ) -> Approximation:
     """Return what a record has to say of a method's scores."""
-    layers, share = tuple(block.name for block in blocks), coverage(module, blocks)
+    layers, share, missing = tuple(block.name for block in blocks), coverage(module, blocks), uncovered(module, blocks)
+    if missing and method.layers == "all":
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        facts["notes"] = (*facts.get("notes", ()), f"not covered: {', '.join(missing[:5])}{more}")
     return Approximation(method.name, unit, layers=layers, coverage=share, **facts)
 
 
