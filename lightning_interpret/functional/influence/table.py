@@ -108,4 +108,6 @@ class Table(Block):
 
 
 def _kept(module: nn.Embedding, ids: Tensor, back: Tensor) -> Tensor:
-    return back if module.padding_idx is None else back * (ids != module.padding_idx)[:, :, None]
+    """Return the gradient at rows of the weight: none of the padding's, and scaled where the embedding scales them."""
+    scaled = back * module.embed_scale if hasattr(module, "embed_scale") else back
+    return scaled if module.padding_idx is None else scaled * (ids != module.padding_idx)[:, :, None]

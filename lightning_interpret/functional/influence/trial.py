@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.influence.block import Block, Layout, Rows
+from lightning_interpret.functional.influence.block import Block, Rows
 from lightning_interpret.functional.influence.gradients import recording
 
 Losses = Callable[[int], Tensor]
@@ -26,7 +26,7 @@ Losses = Callable[[int], Tensor]
 _Key = tuple[Block, Block]  # a block, and one of its parts
 
 _ELSEWHERE = "its gradient is not made of what it reads and returns: its weight is used elsewhere, or examples meet"
-_UNCLEAR = "where the examples are in what it reads is not clear, {}"
+_UNCLEAR = "where the examples are in what it reads and returns is not clear"
 _ALONE = "what it returns once for all examples is not just added to each of them"
 _NO_GRADIENTS = "it runs without gradients: `torch.no_grad`, or a checkpoint of activations with `use_reentrant=True`"
 
@@ -101,7 +101,7 @@ class _Calls:
     changed: bool = False
     gradients: bool = True
 
-    def layouts(self) -> set[Layout | None]:
+    def layouts(self) -> set[str | None]:
         """Return where the examples are in what was read, for each call; None for one where that is not clear."""
         pairs = zip(zip(*self.read, strict=False), zip(*self.returned, strict=False), strict=False)
         found = [(_layout(*read), _layout(*returned)) for read, returned in pairs]
@@ -166,22 +166,21 @@ def _placed(part: Block, calls: _Calls) -> str | None:
     if not calls.gradients:
         return _NO_GRADIENTS
     part.copied = calls.changed
-    layouts = calls.layouts()
+    layouts = {"batch" if each == "single" else each for each in calls.layouts()}
     if len(layouts) > 1 or None in layouts:
-        two, three = (tuple(found[0]) if found else () for found in calls.read)
-        return _UNCLEAR.format(f"{three} of 3 examples, {two} of 2")
+        return _UNCLEAR
     part.layout = layouts.pop() if layouts else "batch"  # type: ignore[assignment]
     return None
 
 
-def _layout(two: torch.Size, three: torch.Size) -> Layout | None:
-    """Return where the examples are in a tensor that has these shapes of two and of three examples."""
+def _layout(two: torch.Size, three: torch.Size) -> str | None:
+    """Return the layout of a tensor with these shapes of two and of three examples; ``single`` is one row of all."""
     if not two or len(two) != len(three):
         return None
     if (two[0], three[0]) == (2, 3):
         return "batch"
     if two == three:
-        return "batch" if two[0] == 1 else "shared"
+        return "single" if two[0] == 1 else "shared"
     if two[0] == three[0] and (*two[1:2], *three[1:2]) == (2, 3):
         return "second"
     return "flat" if 3 * two[0] == 2 * three[0] and two[1:] == three[1:] else None
