@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Taylor,
         explain,
     )
-    from lightning_interpret.methods.influence import GradientSimilarity
+    from lightning_interpret.methods.influence import ExactInfluence, GradientSimilarity
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
@@ -43,6 +43,7 @@ _ROOMS = {
     "Baseline": "functional.baselines",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
+    "ExactInfluence": "methods.influence",
     "ExpectedGradients": "methods",
     "Gradient": "methods",
     "GradientSimilarity": "methods.influence",
@@ -81,6 +82,7 @@ __all__ = [
     "Baseline",
     "DeepLift",
     "DifferenceMap",
+    "ExactInfluence",
     "ExpectedGradients",
     "Gradient",
     "GradientSimilarity",

@@ -136,7 +136,7 @@ class Fitted(ABC):
                     found = [_joined(a, b, aggregate) for a, b in zip(gradients, found, strict=True)]
                 gradients = found
                 rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
-            for ids, scores in self.stream(gradients, source.batches()):
+            for ids, scores in self.stream(gradients, self.read(source)):
                 top.update(ids, scores / self.total)
             told = self._told(top, source) if details else {}
         if aggregate:
@@ -169,7 +169,7 @@ class Fitted(ABC):
         """
         with explaining(self.module):
             source = self.examples if examples is None else examples_of(examples, self.task)
-            found = list(self.stream(self.gradients(batches.clone(queries), measure), source.batches()))
+            found = list(self.stream(self.gradients(batches.clone(queries), measure), self.read(source)))
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found], dim=1) / self.total
 
     def self_influence(self, examples: Any = None) -> tuple[Tensor, Tensor]:
@@ -180,8 +180,12 @@ class Fitted(ABC):
         """
         with explaining(self.module):
             source = self.examples if examples is None else examples_of(examples, self.task)
-            found = [(ids, self.own(batches.clone(batch))) for ids, batch in source.batches()]
+            found = [(ids, self.own(batches.clone(batch))) for ids, batch in self.read(source)]
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found]) / self.total
+
+    def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
+        """Yield examples as :meth:`stream` and :meth:`own` take them; a method may have kept those of the fit."""
+        return source.batches()
 
     @abstractmethod
     def own(self, batch: Any) -> Tensor:
