@@ -31,7 +31,12 @@ if TYPE_CHECKING:
         Taylor,
         explain,
     )
-    from lightning_interpret.methods.influence import ExactInfluence, GradientSimilarity
+    from lightning_interpret.methods.influence import (
+        ConjugateGradientInfluence,
+        ExactInfluence,
+        GradientSimilarity,
+        LissaInfluence,
+    )
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
@@ -41,6 +46,7 @@ _ROOMS = {
     "Attribution": "explanations",
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
+    "ConjugateGradientInfluence": "methods.influence",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
     "ExactInfluence": "methods.influence",
@@ -56,6 +62,7 @@ _ROOMS = {
     "LayerCam": "methods",
     "LayerwiseRelevance": "methods",
     "Lime": "methods",
+    "LissaInfluence": "methods.influence",
     "NearestNeighbors": "methods.neighbors",
     "Neighbors": "evidence",
     "NeighborsRow": "evidence",
@@ -80,6 +87,7 @@ __all__ = [
     "Attribution",
     "AttributionRow",
     "Baseline",
+    "ConjugateGradientInfluence",
     "DeepLift",
     "DifferenceMap",
     "ExactInfluence",
@@ -95,6 +103,7 @@ __all__ = [
     "LayerCam",
     "LayerwiseRelevance",
     "Lime",
+    "LissaInfluence",
     "NearestNeighbors",
     "Neighbors",
     "NeighborsRow",

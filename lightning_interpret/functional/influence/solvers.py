@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,19 @@ def check_damping(damping: float | None) -> None:
     """Raise a ``ValueError`` for a damping that is no number of at least 0, nor None."""
     if damping is not None and not (math.isfinite(damping) and damping >= 0):
         raise ValueError(f"`damping={damping!r}` must be a number of at least 0, or None to have it chosen.")
+
+
+def check_counts(**counts: int) -> None:
+    """Raise a ``ValueError`` for what is no whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}={value!r}` must be a whole number of at least 1.")
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise a ``ValueError`` for a relative residual that is not between 0 and 1."""
+    if not 0 < tolerance < 1:
+        raise ValueError(f"`tolerance={tolerance!r}` must lie between 0 and 1.")
 
 
 def chosen_damping(damping: float | None, weight_decay: float, mean_eigenvalue: float) -> float:
@@ -122,37 +135,48 @@ def conjugate_gradient(product: Product, targets: Tensor, *, tolerance: float, m
         relative = residual.norm(dim=1) / sizes
         worst = float(relative.max())
         if worst <= tolerance or steps >= max_steps or not worst < before:
-            return Solution(values, relative, steps, torch.zeros(len(targets), dtype=torch.bool))
+            return Solution(values, relative, steps, torch.zeros_like(sizes, dtype=torch.bool))
         before = worst
 
 
 def stochastic_recursion(
-    products: Iterable[Product], full: Product, targets: Tensor, *, scale: float, bound: float
+    draw: Callable[[], Product],
+    full: Product,
+    targets: Tensor,
+    *,
+    scale: float,
+    depth: int,
+    bound: float,
+    repeats: int = 1,
 ) -> Solution:
     """Solve H x = b by x ← b + x − H_t x / s, with H_t of some examples: LiSSA (Agarwal et al., 2017).
 
     It converges while no H_t has an eigenvalue of 2 s or more; a right-hand side that does not is given up.
 
     Args:
-        products: One for each step.
+        draw: Returns the product with the H_t of a step.
         full: The product with H itself, for the residual.
         targets: b, ``(M, P)``.
         scale: s.
+        depth: Steps of each recursion.
         bound: What ‖x‖ / ‖b‖ cannot pass, were it to converge.
+        repeats: Recursions whose mean is taken.
     """
     sizes = targets.norm(dim=1)
-    values, diverged, steps = targets.clone(), torch.zeros_like(sizes, dtype=torch.bool), 0
-    for product in products:
-        values = targets + values - product(values) / scale
-        grown = values.norm(dim=1)
-        diverged |= ~(grown <= bound * scale * sizes)  # a NaN is not below
-        values = values.masked_fill(diverged[:, None], 0.0)
-        steps += 1
-        if bool(diverged.all()):
-            break
-    values = (values / scale).masked_fill(diverged[:, None], 0.0)
-    residual = (full(values) - targets).norm(dim=1) / sizes.clamp(min=torch.finfo(targets.dtype).tiny)
-    return Solution(values, residual, steps, diverged)
+    diverged, mean, steps = torch.zeros_like(sizes, dtype=torch.bool), torch.zeros_like(targets), 0
+    for _ in range(repeats):
+        values = targets
+        for _ in range(depth):
+            if bool(diverged.all()):
+                break
+            values = targets + values - draw()(values) / scale
+            diverged |= ~(values.norm(dim=1) <= bound * scale * sizes)  # a NaN is not below
+            values = values.masked_fill(diverged[:, None], 0.0)
+            steps += 1
+        mean = mean + values / (scale * repeats)
+    mean = mean.masked_fill(diverged[:, None], 0.0)
+    residual = (full(mean) - targets).norm(dim=1) / sizes.clamp(min=torch.finfo(targets.dtype).tiny)
+    return Solution(mean, residual, steps, diverged)
 
 
 def largest_eigenvalue(product: Product, like: Tensor, generator: torch.Generator, steps: int = 20) -> float:

@@ -1,7 +1,18 @@
 """Influence methods: which training examples made the model say this."""
 
 from lightning_interpret.methods.influence.base import INFLUENCE, Fitted, InfluenceMethod, influence_named
+from lightning_interpret.methods.influence.conjugate_gradient import ConjugateGradientInfluence
 from lightning_interpret.methods.influence.exact import ExactInfluence
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
+from lightning_interpret.methods.influence.lissa import LissaInfluence
 
-__all__ = ["INFLUENCE", "ExactInfluence", "Fitted", "GradientSimilarity", "InfluenceMethod", "influence_named"]
+__all__ = [
+    "INFLUENCE",
+    "ConjugateGradientInfluence",
+    "ExactInfluence",
+    "Fitted",
+    "GradientSimilarity",
+    "InfluenceMethod",
+    "LissaInfluence",
+    "influence_named",
+]

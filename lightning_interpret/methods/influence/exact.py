@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.curvature import add_ggn, hessian, without_example
-from lightning_interpret.functional.influence.solvers import Inverse, check_damping, chosen_damping
+from lightning_interpret.functional.influence.solvers import Inverse, check_counts, check_damping, chosen_damping
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import (
@@ -61,6 +61,7 @@ class ExactInfluence(InfluenceMethod):
         """Refuse options that do not exist, or not together."""
         choose("curvature", self.curvature, ("ggn", "hessian"))
         check_damping(self.damping)
+        check_counts(max_parameters=self.max_parameters)
         if self.leverage_correction and self.curvature != "ggn":
             raise ValueError("`leverage_correction=True` takes away roots of the curvature: use `curvature='ggn'`.")
 
@@ -77,8 +78,9 @@ class ExactInfluence(InfluenceMethod):
         if size > self.max_parameters:
             raise ValueError(
                 f"`layers={self.layers!r}` covers {size:,} parameters, more than "
-                f"`max_parameters={self.max_parameters:,}`: their curvature would take {2 * size**2 * 8 / 2**30:,.1f} GiB. Cover fewer (`layers='last'`), use "
-                "EkfacInfluence or ConjugateGradientInfluence, or raise `max_parameters`."
+                f"`max_parameters={self.max_parameters:,}`: their curvature would take {2 * size**2 * 8 / 2**30:,.1f} "
+                "GiB. Cover fewer (`layers='last'`), use EkfacInfluence or ConjugateGradientInfluence, or raise "
+                "`max_parameters`."
             )
         found.corrected = self.leverage_correction
         matrix, skipped = found.measure() if self.curvature == "ggn" else found.measure_hessian()

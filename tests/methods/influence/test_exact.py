@@ -64,7 +64,7 @@ def test_a1_removal_of_an_example_from_a_ridge_regression_is_exact_with_leverage
     assert torch.allclose(corrected_own, own / (1 - h), rtol=1e-10)
 
 
-@pytest.mark.parametrize("dtype, error", [(torch.float64, 1e-6), (torch.float32, 1e-3)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-6), (torch.float32, 1e-3)])
 def test_a2_the_influence_matrix_of_a_linear_regression_is_its_closed_form(dtype, error):
     x, y, (qx, qy), _, _, _ = diabetes()
     x, y, qx, qy = (each.to(dtype) for each in (x, y, qx, qy))

@@ -1,0 +1,127 @@
+"""Influence by conjugate gradients: the same curvature, only ever multiplied with vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.functional.influence.blocks import Block
+from lightning_interpret.functional.influence.curvature import ggn_product, ggn_trace
+from lightning_interpret.functional.influence.solvers import (
+    check_counts,
+    check_damping,
+    check_tolerance,
+    chosen_damping,
+    conjugate_gradient,
+)
+from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
+from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.influence.roots import RootGradients
+from lightning_interpret.methods.influence.solved import UNIT, Solved
+from lightning_interpret.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradientInfluence(InfluenceMethod):
+    """Influence with the Gauss-Newton matrix of all covered parameters, never formed (Koh and Liang, 2017, section 3).
+
+    Scores are those of :class:`ExactInfluence`, to the tolerance. A step is a product of the curvature with all queries'
+    directions: a pass over the training data, with a backward pass of each root of the loss (a class each, one for
+    two classes), unless these gradients take 256 MiB at most and are kept. Self-influence is a solve for each
+    example: use another method for it where there are many.
+
+    Args:
+        layers: ``"all"``, ``"last"``, or names of modules.
+        damping: Added to the curvature's diagonal; ``None`` for 0 where there is a weight decay, else for a tenth of
+            the mean eigenvalue.
+        tolerance: Relative residual at which a query is solved.
+        max_steps: Products at most; what is not solved by then says so in its record.
+        curvature_examples: Training examples that the curvature is measured on, spread evenly over their ids; ``None``
+            for all.
+        seed: Not used: nothing is drawn.
+    """
+
+    name: ClassVar[str] = "conjugate_gradient"
+    damping: float | None = None
+    tolerance: float = 1e-5
+    max_steps: int = 200
+    curvature_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be."""
+        check_damping(self.damping)
+        check_tolerance(self.tolerance)
+        check_counts(max_steps=self.max_steps)
+        if self.curvature_examples is not None:
+            check_counts(curvature_examples=self.curvature_examples)
+
+    def fitted(
+        self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
+    ) -> Fitted:
+        """Return what scores queries, after a pass that measures the mean eigenvalue."""
+        found = _ConjugateGradient(module, examples, task, blocks)
+        found.measure(self, self.damping, weight_decay, self.curvature_examples)
+        found.tolerance, found.max_steps = self.tolerance, self.max_steps
+        return found
+
+
+class MatrixFree(Solved):
+    """A curvature that is known by its products with vectors.
+
+    Attributes:
+        roots: The root-gradients of the training data.
+        diagonal: Weight decay and damping, which every product contains.
+    """
+
+    roots: RootGradients
+    diagonal: float
+
+    def measure(
+        self, method: InfluenceMethod, damping: float | None, weight_decay: float, limit: int | None = None
+    ) -> None:
+        """Measure the mean eigenvalue of the curvature, choose the damping by it, and say so.
+
+        Raises:
+            ValueError: If no example has finite gradients.
+        """
+        self.roots = RootGradients(self.module, self.examples, self.task, self.blocks, limit)
+        trace = float(sum(ggn_trace(self.parameters, batch).double() for batch in self.roots))
+        examples, skipped = self.roots.examples, self.roots.skipped
+        if not examples:
+            raise ValueError(f"The curvature is not finite: none of {skipped} training examples has finite gradients.")
+        self.total = len(self.roots.ids) - skipped
+        damping = chosen_damping(damping, weight_decay, trace / examples / self.parameters.size)
+        self.diagonal = weight_decay + damping
+        notes = (f"{skipped} training examples were left out of the curvature, as theirs is not finite.",)
+        self.approximation = stated(
+            method,
+            self.module,
+            self.blocks,
+            UNIT,
+            damping=damping,
+            weight_decay=weight_decay,
+            curvature="ggn",
+            examples=examples,
+            notes=notes if skipped else (),
+        )
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """Return the damped curvature of the mean training loss times each vector ``(M, P)``."""
+        total = torch.zeros_like(vectors)
+        for batch in self.roots:
+            total += ggn_product(self.parameters, batch, vectors)
+        return total / self.roots.examples + self.diagonal * vectors
+
+
+class _ConjugateGradient(MatrixFree):
+    tolerance: float
+    max_steps: int
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        found = conjugate_gradient(self.product, vectors, tolerance=self.tolerance, max_steps=self.max_steps)
+        residual = float(found.residual.max())
+        self.approximation = replace(self.approximation, converged=residual <= self.tolerance, residual=residual)
+        return found.values
