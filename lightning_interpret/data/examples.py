@@ -67,7 +67,7 @@ class TrainingExamples:
             next(self._batches(spread(size, min(size, 10)), 1), None)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self._ids)
 
     @property
     def ids(self) -> Tensor:

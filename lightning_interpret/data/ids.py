@@ -35,7 +35,8 @@ class WithIds(Dataset["Identified"]):
         dataset: A sequence, or a data set with ``__getitem__`` and ``__len__``.
         collate_fn: How its examples become a batch; by default as ``DataLoader`` does it.
         id_column: Column of Hugging Face data, or key or field of each example, that holds an integer id.
-        append: Whether tuples and lists get the ids as one more part, and a tensor becomes ``(tensor, ids)``.
+        append: Whether tuples and lists get ``{"example_id": ids}`` as one more part, and a tensor becomes a tuple with
+            it: a mapping, as a vector at the end of a tuple is read as labels.
 
     Raises:
         ValueError: If ``dataset`` is not indexed, or ids are no integers or come more than once.
@@ -126,7 +127,7 @@ class CollateWithIds:
 
     Attributes:
         collate_fn: The user's own.
-        append: Whether tuples, lists and tensors get the ids as one more part.
+        append: Whether tuples, lists and tensors get the ids as one more part, a mapping.
     """
 
     collate_fn: Callable[[list[Any]], Any]
@@ -163,9 +164,10 @@ class CollateWithIds:
             return batch._replace(example_id=ids)
         if is_dataclass(batch) and any(each.name == "example_id" for each in fields(batch)):
             return replace(batch, example_id=ids)  # type: ignore[type-var]
+        more = {"example_id": ids}
         if self.append and isinstance(batch, tuple | list):
-            return (*batch, ids) if isinstance(batch, tuple) else [*batch, ids]
-        return (batch, ids) if self.append and isinstance(batch, Tensor) else batch
+            return (*batch, more) if isinstance(batch, tuple) else [*batch, more]
+        return (batch, more) if self.append and isinstance(batch, Tensor) else batch
 
 
 def collate_of(dataset: Any) -> CollateWithIds | None:

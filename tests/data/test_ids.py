@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset as Table
 from datasets import DatasetDict, Image
+from digits import DigitsTask
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -113,12 +114,17 @@ def test_batches_without_a_place_stay_as_they_are_unless_ids_are_to_be_appended(
         (x, y), plain = loaded(WithIds(data, collate))[1], (collate or default_collate)([data[i] for i in range(4, 8)])
         assert torch.equal(x, plain[0])
         assert torch.equal(y, plain[1])
-        x, y, ids = loaded(WithIds(data, collate, append=True))[1]
+        x, y, more = batch = loaded(WithIds(data, collate, append=True))[1]
         assert torch.equal(x, plain[0])
-        assert ids.tolist() == [4, 5, 6, 7]
+        assert more["example_id"].tolist() == [4, 5, 6, 7]
+        task = DigitsTask()
+        assert task.example_ids(batch) == (4, 5, 6, 7)
+        assert torch.equal(task.labels(batch), y)  # the ids are not taken for them
+        assert task.example_ids(task.take(batch, torch.tensor([2]))) == (6,)
     assert torch.equal(loaded(WithIds(mappings(), as_tensor))[0], X[:4])
-    x, ids = loaded(WithIds(mappings(), as_tensor, append=True))[2]
-    assert (x.tolist(), ids.tolist()) == ([80.0, 90.0], [8, 9])
+    x, more = loaded(WithIds(mappings(), as_tensor, append=True))[2]
+    assert (x.tolist(), more["example_id"].tolist()) == ([80.0, 90.0], [8, 9])
+    assert DigitsTask().example_ids(x) is None
 
 
 def test_a_mapping_that_cannot_be_changed_becomes_a_dict():
