@@ -88,7 +88,7 @@ class ModuleExamples:
 
     def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
         """Return an iterator over the batches of the examples with these ids, whatever the shard."""
-        return map(self._moved, self.examples.take(ids))
+        return map(self._moved, self.examples.take(ids, self._options["batch_size"]))
 
     def _moved(self, part: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
         ids, batch = part

@@ -126,16 +126,15 @@ class TrainingExamples:
         if not 0 <= rank < world:
             raise ValueError(f"`shard={shard}` must be (rank, number of processes), the rank from 0.")
         count = len(self) if limit is None else min(_positive("limit", limit), len(self))
-        size = self.batch_size if batch_size is None else _positive("batch_size", batch_size)
-        return self._batches(spread(len(self), count)[rank::world], size, by_length)
+        return self._batches(spread(len(self), count)[rank::world], self._size(batch_size), by_length)
 
-    def take(self, ids: Sequence[int] | Tensor) -> Iterator[tuple[Tensor, Any]]:
+    def take(self, ids: Sequence[int] | Tensor, batch_size: int | None = None) -> Iterator[tuple[Tensor, Any]]:
         """Return an iterator over the batches of the examples with these ids, in their order.
 
         Raises:
             ValueError: If there is no such example.
         """
-        return self._batches(self.index_of(ids), self.batch_size, required=False)
+        return self._batches(self.index_of(ids), self._size(batch_size), required=False)
 
     def index_of(self, ids: Sequence[int] | Tensor) -> Tensor:
         """Return where examples stand in the data set, long ``(m,)``, by their ids ``(m,)``.
@@ -152,6 +151,9 @@ class TrainingExamples:
             missing = ", ".join(map(str, wanted[rows < 0][:3].tolist()))
             raise ValueError(f"`ids`: there is no {missing} among the ids of the {len(self)} training examples.")
         return rows
+
+    def _size(self, batch_size: int | None) -> int:
+        return self.batch_size if batch_size is None else _positive("batch_size", batch_size)
 
     def _find(self, wanted: Tensor) -> Tensor:
         """Return the rows of ids, −1 where one is not known."""

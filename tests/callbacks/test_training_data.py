@@ -275,7 +275,7 @@ def test_processes_share_the_examples_and_take_any(tmp_path):
     first, second = (validate(tmp_path, Texts(9), shard=(rank, 2), batch_size=2) for rank in (0, 1))
     assert first.ids == [0, 2, 4, 6, 8]
     assert second.ids == [1, 3, 5, 7]
-    assert [ids.tolist() for ids, _ in second.data.take([8, 0])] == [[8, 0]]
+    assert [ids.tolist() for ids, _ in second.data.take([8, 0, 3])] == [[8, 0], [3]]
     assert validate(tmp_path, Texts(9), limit=3).ids == [0, 3, 6]
 
 
