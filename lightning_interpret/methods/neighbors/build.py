@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def _filled(
     header: Header,
 ) -> Datastore:
     digest, seen, skipped, zero = Digest(), set[int](), 0, 0
-    ids_of, labels, classes = list[Tensor](), list[Tensor](), None
+    # not lists of tensors: small ones that stay keep the memory between them from being used again
+    ids_of, labels, classes = array("q"), array("q"), None
     for ids, batch in examples.batches():
         digest.add(ids, *batches.leaves(batch))
         batch = batches.clone(batch)
@@ -90,13 +92,12 @@ def _filled(
         kept = features[rows.to(features.device)]
         zero += int((kept == 0).all(dim=1).sum())
         writer.add(kept)
-        ids_of.append(ids[rows])
-        labels.append(labels_of(task, batch, len(classes)).cpu()[rows])
+        ids_of.extend(ids[rows].tolist())
+        labels.extend(labels_of(task, batch, len(classes)).cpu()[rows].tolist())
     header = replace(header, data=str(digest))
     features, path = writer.close(features_name(header))
-    store = Datastore(
-        features, torch.cat(ids_of), torch.cat(labels), classes or (), header, skipped, zero, path, holds=writer.holds
-    )
+    found, classed = torch.tensor(ids_of, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
+    store = Datastore(features, found, classed, classes or (), header, skipped, zero, path, holds=writer.holds)
     if folder is not None:
         store.saved(folder)
     if not len(store):

@@ -78,7 +78,9 @@ class Reader:
             return self._along(values, self._places(batch, values))
         if values.dim() > 3:
             if self._fixed and self.pooling != "mean":
-                raise ValueError(f"`pooling={self.pooling!r}` is of sequences; {name!r} gives feature maps: use 'mean'.")
+                raise ValueError(
+                    f"`pooling={self.pooling!r}` is of sequences; {name!r} gives feature maps: use 'mean'."
+                )
             return values.flatten(2).mean(dim=2)
         return values
 

@@ -57,9 +57,7 @@ class FittedNeighbors:
         told += [f"{store.skipped} training examples left out: features not finite"] if store.skipped else []
         self.notes = (*notes, *([index.note] if index.note else []), *told)
 
-    def find(
-        self, queries: Any, k: int | None = None, *, show: int | None = None, saliency: bool = False
-    ) -> Neighbors:
+    def find(self, queries: Any, k: int | None = None, *, show: int | None = None, saliency: bool = False) -> Neighbors:
         """Return the nearest training examples of each query, and what they say of it.
 
         Args:
@@ -83,7 +81,9 @@ class FittedNeighbors:
                 rows += found
                 listed += [
                     [(int(place), distance) for place, distance in zip(*pair, strict=True) if distance < torch.inf]
-                    for pair in zip(answers.places[:, :show].tolist(), answers.distances[:, :show].tolist(), strict=True)
+                    for pair in zip(
+                        answers.places[:, :show].tolist(), answers.distances[:, :show].tolist(), strict=True
+                    )
                 ]
             told = self._told({place for each in listed for place, _ in each})
         return Neighbors(
@@ -126,8 +126,14 @@ class FittedNeighbors:
         k = max((self.method.k, *ks))
         with explaining(self.module):
             found = [self.answers(batches.clone(batch), k) for batch in _parts(queries)]
-        told = {"temperature": self.method.temperature, "weights": weights, "ks": ks}
-        self.calibration = calibrate(Answers.joined(found), self.method.k, self.method.metric, **told)
+        self.calibration = calibrate(
+            Answers.joined(found),
+            self.method.k,
+            self.method.metric,
+            temperature=self.method.temperature,
+            weights=weights,
+            ks=ks,
+        )
         return self.calibration
 
     def knn(self, answers: Answers) -> Tensor:
@@ -165,9 +171,8 @@ class FittedNeighbors:
         """
         store = self.store
         rows = None if ids is None else torch.isin(store.ids, torch.tensor(list(ids))).nonzero().flatten()
-        options = {"metric": self.method.metric, "rows": rows}
-        k = self.method.k if k is None else k
-        found = list(says.disagreement(store.features, store.ids, store.labels, k, **options))
+        k, metric = self.method.k if k is None else k, self.method.metric
+        found = list(says.disagreement(store.features, store.ids, store.labels, k, metric=metric, rows=rows))
         return (
             torch.cat([each for each, _ in found]) if found else torch.zeros(0, dtype=torch.long),
             torch.cat([shares for _, shares in found]) if found else torch.zeros(0, dtype=torch.double),
@@ -184,7 +189,10 @@ class FittedNeighbors:
             return told
         labelled = (answers.labels >= 0).any(dim=1).tolist()
         knn, back_off = self.knn(answers), None if self.calibration is None else self.calibration.back_off
-        shares, conforming = says.shares(answers.labels, len(classes)), says.conformity(answers.labels, answers.predicted)
+        shares, conforming = (
+            says.shares(answers.labels, len(classes)),
+            says.conformity(answers.labels, answers.predicted),
+        )
         credible, mixture = self.credibility(answers), None
         if back_off is not None:
             mixture = [classes[i] for i in back_off.mixture(answers.probabilities, knn).argmax(dim=1).tolist()]

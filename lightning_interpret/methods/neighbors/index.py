@@ -58,7 +58,9 @@ class FaissIndex:
                 self._index.add(self._direction(part).numpy())
         except RuntimeError as error:
             last = str(error).strip().splitlines()[-1]
-            raise ValueError(f"`index={index!r}` cannot be made of {n} features of width {d} by FAISS: {last}") from error
+            raise ValueError(
+                f"`index={index!r}` cannot be made of {n} features of width {d} by FAISS: {last}"
+            ) from error
         exact = factory.strip() == "Flat"
         self.note = None if exact else f"approximate index {index!r}: some of the nearest may be missed"
 

@@ -94,4 +94,6 @@ class NearestNeighbors:
             reader = Reader(module, task, layers, self.pooling, batches.clone(first))
             folder = None if self.folder is None else Path(self.folder)
             store, notes = build(module, source, task, reader, folder, self.in_memory_bytes)
-            return FittedNeighbors(self, module, source, task, reader, store, index_of(store, self.metric, self.index), notes)
+            return FittedNeighbors(
+                self, module, source, task, reader, store, index_of(store, self.metric, self.index), notes
+            )

@@ -42,7 +42,7 @@ def leave_one_out(
     pairs = (~(units.special | units.padding) & several[:, None]).nonzero()
     width = units.padding.shape[1]
     a_pass = TOKENS_A_PASS.get(answers.labels.device.type, TOKENS_A_PASS["cuda"])
-    for part in pairs.split(max(1, a_pass // width)):
+    for part in pairs.split(max(1, a_pass // width)) if len(pairs) else ():
         rows, columns = part.T
         absent = torch.zeros(len(part), width, dtype=torch.bool)
         absent[torch.arange(len(part)), columns] = True

@@ -83,7 +83,7 @@ class Datastore:
 
 
 def load(folder: Path, header: Header) -> Datastore | None:
-    """Return the datastore in a folder if it is of the same layer, weights and data; else, or where there is none, None.
+    """Return the datastore in a folder if it is of the same layer, weights and data; else None.
 
     An empty ``header.data`` asks for the weights alone.
     """
