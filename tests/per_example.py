@@ -1,11 +1,46 @@
 """Per-example gradients held to one-at-a-time autograd: the oracle, and what runs a model for a trial."""
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from lightning_interpret.functional.influence.blocks import find_blocks
 from lightning_interpret.functional.influence.gradients import recording
 from lightning_interpret.functional.influence.trial import check, settle
 from lightning_interpret.functional.scope import explaining
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def runs(model, inputs, labels=None):
+    """What runs a model on the first n of some examples, again and again."""
+
+    def losses(n):
+        rows = torch.arange(n) % len(inputs)
+        logits = model(inputs[rows])
+        return F.cross_entropy(logits, (rows % logits.shape[1]) if labels is None else labels[rows], reduction="none")
+
+    return losses
+
+
+class Tied(nn.Module):
+    """An embedding that is its own decoder, and two layers that share a weight, each with a bias of its own."""
+
+    def __init__(self, *, bias=True, padding=None, both=True):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 6, padding_idx=padding)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.norm, self.again = nn.LayerNorm(6), nn.LayerNorm(6)
+        self.second.weight, self.again.weight, self.again.bias = self.first.weight, self.norm.weight, self.norm.bias
+        self.decoder = nn.Linear(6, 9, bias=bias)
+        if both:
+            self.decoder.weight = self.embedding.weight
+
+    def forward(self, ids):
+        hidden = self.norm(torch.tanh(self.first(self.embedding(ids))))
+        return self.decoder(self.again(torch.tanh(self.second(hidden)))).mean(dim=1)
 
 
 def settled(model, losses, layers="all"):

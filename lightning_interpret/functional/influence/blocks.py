@@ -61,13 +61,12 @@ def find_blocks(module: nn.Module, layers: str | Sequence[str] = "all") -> list[
     """
     blocks = _every(module)
     if layers != "all":
-        names = [layers] if isinstance(layers, str) else list(layers)
-        every = dict(module.named_modules())
-        of = {id(part): name for name, part in every.items()}
+        names = [_plain(name) for name in ([layers] if isinstance(layers, str) else layers)]
+        of = {id(part): _plain(name) for name, part in module.named_modules()}
         places = [(block, {of[id(part.module)] for part in block.parts}) for block in blocks]
         blocks = []
         for name in names:
-            choose("layers", name, every)
+            choose("layers", name, list(of.values()))
             inside = [block for block, at in places if any(f"{each}.".startswith(f"{name}.") for each in at)]
             if not inside:
                 raise ValueError(unknown("layers", name, sorted({each for _, at in places for each in at})))
@@ -88,6 +87,11 @@ def uncovered(module: nn.Module, blocks: Sequence[Block]) -> list[str]:
     """Return the names of the module's trainable parameters that no block covers."""
     covered = _covered(blocks)
     return [name for name, p in module.named_parameters() if trains(p) and id(p) not in covered]
+
+
+def _plain(name: str) -> str:
+    """Return a module's name without what `torch.compile` puts into it."""
+    return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
 
 
 def _covered(blocks: Sequence[Block]) -> set[int]:

@@ -38,6 +38,10 @@ class Uses:
         """Return the gradient of each example."""
         return self.block.gradient(self.inputs, self.outputs)
 
+    def summed(self) -> Gradient:
+        """Return the gradient of the sum of all examples, ``(1, *shape)``, without those of each."""
+        return self.block.gradient(self.inputs.flatten(0, 1)[None], self.outputs.flatten(0, 1)[None])
+
     def scores(self, queries: Gradient) -> Tensor:
         """Return the products of queries and examples, ``(M, B)``."""
         return self.block.scores(queries, self.inputs, self.outputs)
@@ -68,6 +72,8 @@ class Recording:
                 its activations in the way that hides them.
         """
         calls = [(i, call) for i, several in enumerate(self._calls) for call in several]
+        if not calls:
+            return []
         found = self._backwards(summed, [output for _, (_, _, _, output) in calls], retain_graph)
         uses: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         for (i, (part, read, version, output)), grad in zip(calls, found, strict=True):

@@ -41,15 +41,15 @@ class Lookup(Block):
         return Rows(index, values)
 
     def scores(self, queries: Gradient, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """Return ``(M, B)``: each id that was read meets the query's row of it."""
+        """Return ``(M, B)``: each id that was read meets the query's row of it, where it has one."""
+        if isinstance(queries, Rows):  # of what was read, only rows that a query has read too
+            place = torch.searchsorted(queries.index, inputs).clamp(max=len(queries.index) - 1)
+            met = queries.index[place] == inputs
+            inputs, outputs, queries = place * met, outputs * met[:, :, None], queries.values
+        if len(queries) == 1:
+            return (queries[0][inputs] * outputs).sum(dim=(1, 2))[None]
         own = self.gradient(inputs, outputs)
-        if isinstance(queries, Rows):
-            place = torch.searchsorted(queries.index, own.index).clamp(max=len(queries.index) - 1)
-            met = queries.index[place] == own.index
-            picked, values = queries.values[:, place[met]], own.values[:, met]
-        else:
-            picked, values = queries[:, own.index], own.values
-        return picked.flatten(1) @ values.flatten(1).T
+        return queries[:, own.index].flatten(1) @ own.values.flatten(1).T
 
     def stacked(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return ``(V, d)``."""

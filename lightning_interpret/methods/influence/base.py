@@ -67,7 +67,7 @@ class InfluenceMethod(ABC):
         Raises:
             ValueError: If a layer does not exist, or the data carry no ids.
         """
-        with explaining(module):
+        with explaining(module, full_precision=True):
             source = examples_of(examples, task)
             return self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
 
@@ -126,14 +126,14 @@ class Fitted(ABC):
         """
         top = TopK(k)
         source = self.examples if examples is None else examples_of(examples, self.task)
-        with explaining(self.module):
+        with explaining(self.module, full_precision=True):
             rows: list[dict[str, Any]] = []
             gradients: list[Gradient | None] = []
             parts = queries if isinstance(queries, Iterator | DataLoader) else [queries]
             for batch in map(batches.clone, parts):
                 found = self.gradients(batch, measure, summed=aggregate)
                 if gradients:
-                    found = [_joined(a, b, aggregate) for a, b in zip(gradients, found, strict=True)]
+                    found = _joined(gradients, found, aggregate)
                 gradients = found
                 rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
             for ids, scores in self.stream(gradients, self.read(source)):
@@ -167,7 +167,7 @@ class Fitted(ABC):
             measure: What is measured at a query; by default its loss.
             examples: Training examples; by default those of the fit.
         """
-        with explaining(self.module):
+        with explaining(self.module, full_precision=True):
             source = self.examples if examples is None else examples_of(examples, self.task)
             found = list(self.stream(self.gradients(batches.clone(queries), measure), self.read(source)))
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found], dim=1) / self.total
@@ -178,7 +178,7 @@ class Fitted(ABC):
         Args:
             examples: Training examples; by default those of the fit.
         """
-        with explaining(self.module):
+        with explaining(self.module, full_precision=True):
             source = self.examples if examples is None else examples_of(examples, self.task)
             found = [(ids, self.own(batches.clone(batch))) for ids, batch in self.read(source)]
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found]) / self.total
@@ -193,12 +193,12 @@ class Fitted(ABC):
 
     def gradients(self, batch: Any, measure: Measure | None = None, *, summed: bool = False) -> list[Gradient | None]:
         """Return the gradients of a batch in each block: one for each example, or one of their sum; None of no use."""
-        uses = {id(each.block): each for each in self.uses(batch, measure)}
-        found = [uses[id(block)].gradient() if id(block) in uses else None for block in self.blocks]
-        return [_summed(each) for each in found] if summed else found
+        found = {id(each.block): each.summed() if summed else each.gradient() for each in self.uses(batch, measure)}
+        return [found.get(id(block)) for block in self.blocks]
 
     def uses(self, batch: Any, measure: Measure | None = None) -> list[Uses]:
         """Return what each block read and the gradients at what it returned, of what is measured at each example."""
+        batch = batches.to_full_precision(batch)
         with recording(self.blocks, batches.batch_size(batch)) as record:
             values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)
         return record.gradients(values.sum())
@@ -223,6 +223,7 @@ def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | S
     batch = next((batch for _, batch in examples.batches()), None)
     if batch is None:
         raise ValueError("The training data have no examples.")
+    batch = batches.to_full_precision(batch)
     size = batches.batch_size(batch)
 
     def losses(count: int) -> Tensor:
@@ -269,24 +270,27 @@ def _examples(found: list[tuple[int, float]], told: dict[int, dict[str, Any]]) -
     )
 
 
-def _summed(gradient: Gradient | None) -> Gradient | None:
-    if isinstance(gradient, Rows):
-        return Rows(gradient.index, gradient.values.sum(dim=0, keepdim=True))
-    return None if gradient is None else gradient.sum(dim=0, keepdim=True)
+def _joined(before: list[Gradient | None], after: list[Gradient | None], add: bool) -> list[Gradient | None]:
+    """Return the gradients of two batches as those of one: one after the other, or added; None is nothing but zeros."""
+    counts = [next(len(each) for each in gradients if each is not None) for gradients in (before, after)]
+    joined = []
+    for pair in zip(before, after, strict=True):
+        known = next((each for each in pair if each is not None), None)
+        joined.append(None if known is None else _both(known, pair, counts, add))
+    return joined
 
 
-def _joined(a: Gradient | None, b: Gradient | None, add: bool) -> Gradient | None:
-    """Return the gradients of two batches as those of one: one after the other, or added."""
-    if isinstance(a, Rows) and isinstance(b, Rows):
-        index = torch.cat([a.index, b.index]).unique()
-        parts = []
-        for each in (a, b):
-            whole = each.values.new_zeros(len(each), len(index), each.values.shape[2])
-            whole[:, torch.searchsorted(index, each.index)] = each.values
-            parts.append(whole)
+def _both(known: Gradient, pair: tuple[Gradient | None, ...], counts: list[int], add: bool) -> Gradient:
+    if isinstance(known, Rows):
+        rows = [each for each in pair if isinstance(each, Rows)]
+        index = torch.cat([each.index for each in rows]).unique()
+        parts = [known.values.new_zeros(count, len(index), known.values.shape[2]) for count in counts]
+        for whole, each in zip(parts, pair, strict=True):
+            if isinstance(each, Rows):
+                whole[:, torch.searchsorted(index, each.index)] = each.values
         return Rows(index, parts[0] + parts[1] if add else torch.cat(parts))
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a + b if add else torch.cat([a, b])
-    if a is None and b is None:
-        return None
-    raise ValueError("A layer is used for some queries and not for others: score them in one batch each.")
+    parts = [
+        each if isinstance(each, Tensor) else known.new_zeros(count, *known.shape[1:])
+        for each, count in zip(pair, counts, strict=True)
+    ]
+    return parts[0] + parts[1] if add else torch.cat(parts)

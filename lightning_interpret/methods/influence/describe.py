@@ -15,6 +15,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
 
     Called inside the explaining scope; costs two forward passes. What does not apply is ``None``.
     """
+    batch = batches.to_full_precision(batch)
     with torch.no_grad():
         logits = task.logits(module, batch)
         known = task.log_probabilities(logits)

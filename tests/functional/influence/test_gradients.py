@@ -1,23 +1,9 @@
 import pytest
 import torch
-from per_example import assert_right
+from per_example import Tied, assert_right, drawn, runs
 from torch import nn
-from torch.nn import functional as F
 
-
-def runs(model, inputs, labels=None):
-    """What runs a model on the first n of some examples, again and again."""
-
-    def losses(n):
-        rows = torch.arange(n) % len(inputs)
-        logits = model(inputs[rows])
-        return F.cross_entropy(logits, (rows % logits.shape[1]) if labels is None else labels[rows], reduction="none")
-
-    return losses
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+from lightning_interpret.functional.influence.blocks import coverage, uncovered
 
 
 def built(*layers):
@@ -128,28 +114,8 @@ def test_uses_of_a_layer_add_up():
     assert [block.name for block in blocks] == ["layer", "head"]
 
 
-class Tied(nn.Module):
-    """An embedding that is its own decoder, and two layers that share a weight, each with a bias of its own."""
-
-    def __init__(self, *, bias=True, padding=None, both=True):
-        super().__init__()
-        self.embedding = nn.Embedding(9, 6, padding_idx=padding)
-        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
-        self.norm, self.again = nn.LayerNorm(6), nn.LayerNorm(6)
-        self.second.weight, self.again.weight, self.again.bias = self.first.weight, self.norm.weight, self.norm.bias
-        self.decoder = nn.Linear(6, 9, bias=bias)
-        if both:
-            self.decoder.weight = self.embedding.weight
-
-    def forward(self, ids):
-        hidden = self.norm(torch.tanh(self.first(self.embedding(ids))))
-        return self.decoder(self.again(torch.tanh(self.second(hidden)))).mean(dim=1)
-
-
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"padding": 2}, {"both": False}])
 def test_a_tied_weight_is_one_block_with_the_sum_of_its_uses(options):
-    from lightning_interpret.functional.influence.blocks import coverage, uncovered
-
     model = Tied(**options).double()
     ids = torch.randint(0, 9, (4, 7), generator=torch.Generator().manual_seed(0))
     blocks = assert_right(model, runs(model, ids), 4)

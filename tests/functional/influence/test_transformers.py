@@ -110,9 +110,7 @@ def test_a_picture_models_patches_are_covered_and_what_is_a_bare_parameter_is_no
     [("bert", "right", False), ("roberta", "right", False), ("bert", "left", True), ("gpt2", "left", False)],
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_gradients_are_the_same_alone_and_in_a_padded_batch(
-    name, side, pooled, attention, dtype, tolerance
-):
+def test_gradients_are_the_same_alone_and_in_a_padded_batch(name, side, pooled, attention, dtype, tolerance):
     model = MeanPooled(name, dtype) if pooled else of(name, dtype)
     (model.encoder if pooled else model).set_attn_implementation(attention)
     ids, mask = given(name, side, extra=3)
