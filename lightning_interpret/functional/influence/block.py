@@ -47,6 +47,7 @@ class Block(ABC):
 
     Attributes:
         name: Name of the module; of the parameter, where the module's parameters are in several blocks.
+        path: Name of the module.
         module: The module.
         shape: Shape of one example's gradient; of a weight with its bias, ``(out, in + 1)``.
         weight: Whether the weight trains and belongs to this block.
@@ -60,7 +61,7 @@ class Block(ABC):
     shape: tuple[int, ...]
 
     def __init__(self, name: str, module: nn.Module, keys: Collection[str] = KEYS) -> None:
-        self.name, self.module = name, module
+        self.name, self.path, self.module = name, name, module
         self.weight, self.bias = (key in keys and trains(module._parameters.get(key)) for key in KEYS)
         self.parts: tuple[Block, ...] = (self,)
         self.layout: Layout = "batch"

@@ -117,11 +117,13 @@ def _together(bundle: list[list[tuple[str, nn.Module, str]]]) -> Block | None:
     for uses in zip(*bundle, strict=True):
         name, module, _ = uses[0]
         keys = {key for _, _, key in uses}
-        whole = keys >= {key for key, p in module._parameters.items() if trains(p)} or "weight" in keys
-        parts.append(block_of(name if whole else f"{name}.bias", module, keys & {*KEYS}))
+        part = block_of(name, module, keys & {*KEYS})
+        if part is not None and keys == {"bias"} and trains(module._parameters.get("weight")):
+            part.name = f"{name}.bias"  # its weight is in another block
+        parts.append(part)
     kinds = {type(part) for part in parts}
     if kinds == {Lookup, Outer} and all(isinstance(part.module, nn.Embedding | nn.Linear) for part in parts if part):
-        parts = [Table(part.name, part.module) for part in parts if part is not None]
+        parts = [Table(part.path, part.module) for part in parts if part is not None]
     elif len(kinds) > 1 or len({part and (part.shape, isinstance(part.module, nn.Linear)) for part in parts}) > 1:
         return None
     found = [part for part in parts if part is not None]

@@ -89,7 +89,7 @@ class Recording:
                 strict=True,
             ):
                 kept.append(value)
-        return [Uses(self._blocks[i], torch.cat(a, dim=1), torch.cat(g, dim=1)) for i, (a, g) in uses.items()]
+        return [Uses(self._blocks[i], _along(inputs), _along(outputs)) for i, (inputs, outputs) in uses.items()]
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -144,6 +144,8 @@ class Recording:
         return output.clone()  # what is kept is not what the module goes on to change in place
 
     def _by_example(self, part: Block, values: Tensor) -> Tensor:
+        if values.dtype in (torch.float16, torch.bfloat16):
+            values = values.float()  # autocast reads in one precision and returns in another
         if part.layout == "second":
             return values.transpose(0, 1)
         return values.unflatten(0, (self._examples, -1)) if part.layout == "flat" else values
@@ -185,6 +187,10 @@ def recording(blocks: Sequence[Block], examples: int) -> Iterator[Recording]:
     record = Recording(blocks, examples)
     with record.hooks():
         yield record
+
+
+def _along(places: list[Tensor]) -> Tensor:
+    return torch.cat(places, dim=1) if len(places) > 1 else places[0]
 
 
 def _watched(record: Recording, module: nn.Module) -> bool:

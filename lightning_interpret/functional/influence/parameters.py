@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.influence.blocks import Block, Gradient, Outer, Scale
+from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.gradients import Uses
 
 
@@ -37,9 +37,9 @@ class Parameters:
                     assert tensor is not None
                     if id(tensor) not in first:
                         first[id(tensor)], count = count, count + tensor.numel()
-                        self._names[f"{block.name}.{kind}".lstrip(".")] = (first[id(tensor)], tensor.shape)
+                        self._names[f"{block.path}.{kind}".lstrip(".")] = (first[id(tensor)], tensor.shape)
                     parts[kind] = first[id(tensor)] + torch.arange(tensor.numel()).reshape(tensor.shape)
-            numbers.append(_laid_out(block, parts).flatten())
+            numbers.append(block.stacked(parts).flatten())
         index = torch.cat(numbers)
         self.size, self.tied = count, count < len(index)
         self._sizes = [len(each) for each in numbers]
@@ -87,7 +87,7 @@ class Parameters:
         for block in self.blocks:
             for kind in ("weight", "bias"):
                 if getattr(block, kind):
-                    tensors[f"{block.name}.{kind}".lstrip(".")] = block.module._parameters[kind]
+                    tensors[f"{block.path}.{kind}".lstrip(".")] = block.module._parameters[kind]
         flat = torch.cat([tensors[name].detach().flatten() for name in self._names])  # type: ignore[union-attr]
         return torch.empty_like(flat).index_copy_(0, self._place.to(flat.device), flat)
 
@@ -95,16 +95,3 @@ class Parameters:
 def scores(uses: Sequence[Uses], parts: dict[int, Gradient]) -> Tensor:
     """Return ⟨vector m, gradient of example b⟩ ``(M, B)``, for vectors as :meth:`Parameters.split` returns them."""
     return torch.stack([each.scores(parts[id(each.block)]) for each in uses]).sum(dim=0)
-
-
-def _laid_out(block: Block, parts: dict[str, Tensor]) -> Tensor:
-    """Return a block's parameters in the order of its gradients."""
-    if isinstance(block, Outer):
-        weight = [parts["weight"]] if "weight" in parts else []
-        if type(block.module).__name__ == "Conv1D":  # of `transformers`: its weight is transposed
-            weight = [each.T for each in weight]
-        bias = [parts["bias"][:, None]] if "bias" in parts else []
-        return torch.cat([*(each.flatten(1) for each in weight), *bias], dim=1)
-    if isinstance(block, Scale):
-        return torch.stack([part.flatten() for part in parts.values()])
-    return parts["weight"]

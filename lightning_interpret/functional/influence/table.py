@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Lookup(Block):
     def scores(self, queries: Gradient, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Return ``(M, B)``: each id that was read meets the query's row of it, where it has one."""
         if isinstance(queries, Rows):  # of what was read, only rows that a query has read too
-            place = torch.searchsorted(queries.index, inputs).clamp(max=len(queries.index) - 1)
+            place = torch.searchsorted(queries.index, inputs.contiguous()).clamp(max=len(queries.index) - 1)
             met = queries.index[place] == inputs
             inputs, outputs, queries = place * met, outputs * met[:, :, None], queries.values
         if len(queries) == 1:
@@ -109,5 +110,6 @@ class Table(Block):
 
 def _kept(module: nn.Embedding, ids: Tensor, back: Tensor) -> Tensor:
     """Return the gradient at rows of the weight: none of the padding's, and scaled where the embedding scales them."""
-    scaled = back * module.embed_scale if hasattr(module, "embed_scale") else back
+    scale: Any = getattr(module, "embed_scale", None)
+    scaled = back if scale is None else back * scale
     return scaled if module.padding_idx is None else scaled * (ids != module.padding_idx)[:, :, None]

@@ -137,14 +137,15 @@ def _seeing(
     module: nn.Module,
     args: Any,
     kwargs: dict[str, Any],
-    output: Tensor,
+    output: Any,
 ) -> None:
-    read = args[0] if args else next(iter(kwargs.values()))
+    read = args[0] if args else next(iter(kwargs.values()), None)
     own = calls.setdefault(key, _Calls())
-    own.read[run].append(read.shape)
-    own.returned[run].append(output.shape)
     own.gradients &= torch.is_grad_enabled()
-    seen.append((own, read, read._version))
+    for shapes, value in ((own.read, read), (own.returned, output)):  # of what is no tensor nothing is known
+        shapes[run].append(value.shape if isinstance(value, Tensor) else torch.Size())
+    if isinstance(read, Tensor):
+        seen.append((own, read, read._version))
 
 
 def _adds(part: Block, blocks: Sequence[Block], losses: Losses, spread: list[Block], plain: Tensor) -> bool:
@@ -197,7 +198,8 @@ def _agrees(uses: Any, true: Tensor, picked: int) -> bool:
     else:
         rest = true - gradient[picked]
     others = torch.cat([gradient[:picked], gradient[picked + 1 :]])
-    limit = (0.05 if true.dtype in (torch.float16, torch.bfloat16) else 1e-3) * terms.norm()
+    half = true.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(true.device.type)
+    limit = (0.05 if half else 1e-3) * terms.norm()
     return not bool(rest.norm() + others.norm() > limit + torch.finfo(true.dtype).tiny)
 
 
@@ -211,3 +213,4 @@ def _unfrozen(blocks: Sequence[Block]) -> Iterator[None]:
     finally:
         for p in parameters:
             p.requires_grad_(False)
+        torch.clear_autocast_cache()  # of copies that do

@@ -121,10 +121,10 @@ def test_products_with_outer_products_are_the_same_by_places_and_by_gradients(
 ):
     q, inputs, outputs = drawn(queries, out, features), drawn(4, places, features), drawn(4, places, out)
     true = torch.einsum("moi,bsi,bso->mb", q, inputs, outputs)
-    for small in (False, True):
-        if small:
-            monkeypatch.setattr("lightning_interpret.functional.influence.outer._HELD", 20)
-            monkeypatch.setattr("lightning_interpret.functional.influence.outer._MOVED", 20)
+    assert torch.allclose(outer_scores(q, inputs, outputs), true, rtol=1e-10, atol=1e-12)
+    monkeypatch.setattr("lightning_interpret.functional.influence.outer._MOVED", 20)
+    for writing in (-1000, 1000):  # by gradients, by places
+        monkeypatch.setattr("lightning_interpret.functional.influence.outer._WRITING", writing)
         assert torch.allclose(outer_scores(q, inputs, outputs), true, rtol=1e-10, atol=1e-12)
 
 

@@ -230,3 +230,36 @@ def test_weights_in_half_precision_are_recorded_in_single(dtype):
     assert not left
     assert {each.dtype for each in found.values()} == {torch.float32}
     near(found, by_autograd(model.float(), losses, 4, blocks), 1e-5)
+
+
+def test_under_autocast_gradients_are_in_single_precision():
+    model = Tied()
+    losses = runs(model, ids())
+    with explaining(model), torch.autocast("cpu", torch.bfloat16):
+        blocks, left = settled(model, losses)
+        with recording(blocks, 4) as record:
+            values = losses(4)
+        found = {each.block.name: each.block.flat(each.gradient()) for each in record.gradients(values.sum())}
+    assert not left
+    assert {each.dtype for each in found.values()} == {torch.float32}
+    near(found, by_autograd(model, losses, 4, blocks), 0.05)
+
+
+class Pair(nn.Linear):
+    """A linear layer of another kind: returns two."""
+
+    def forward(self, x):
+        return super().forward(x), None
+
+
+def test_a_layer_that_returns_no_tensor_is_left_out_by_name():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair, self.head = Pair(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.head(self.pair(x)[0])
+
+    model = Model().double()
+    assert_right(model, runs(model, drawn(4, 6)), 4, left={"pair"})
