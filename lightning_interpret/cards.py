@@ -13,6 +13,10 @@ from lightning_interpret.evidence import Approximation, EvidenceRow, InfluenceRo
 from lightning_interpret.texts import shortened, signed
 
 QUERY, EXAMPLE, NAME = 600, 240, 80  # characters that are shown of a query, a training example, a label
+_BASELINES = (
+    "Beside each training example stand the baselines of its score: the model's loss on it, and the share of its own "
+    "nearest neighbours that have another label (kNN disagree)."
+)
 _LABELS = 10  # of a distribution, the largest; the others are summed up
 _TOKENS = 200
 
@@ -45,7 +49,7 @@ class Line:
     def label(self) -> str:
         """The label, marked where the model says otherwise."""
         gold = "–" if self.gold is None else self.gold
-        return gold if self.prediction is None else f"{gold} ✗ model: {self.prediction}"
+        return gold if self.prediction is None else f"{gold} (model: {self.prediction})"
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ def card_of(row: EvidenceRow) -> Card:
         notes += () if near is row else near.notes
         reasons = {**near.reasons, **reasons}
     notes += [f"{name} is not given: {why}" for name, why in reasons.items()]
+    if any(line.loss or line.disagreement for table in tables for line in table.lines):
+        stated.append(_BASELINES)
     return Card(
         origin=_origin(row),
         title=_title(row),
@@ -158,10 +164,10 @@ def _title(row: EvidenceRow) -> str:
         return f"Sum over {queries:,} queries"
     if row.prediction is None:
         return "Nothing predicted" if row.gold is None else f"Gold {shortened(row.gold, NAME)}"
-    said = f"predicted {shortened(row.prediction, NAME)}"
+    said = shortened(row.prediction, NAME)
     if row.gold is None:
-        return said.capitalize() if said.islower() else said[0].upper() + said[1:]
-    return f"✗ Wrong: {said}, gold {shortened(row.gold, NAME)}" if row.wrong else f"✓ Right: {said}"
+        return f"Predicted {said}"
+    return f"Wrong: predicted {said}, gold {shortened(row.gold, NAME)}" if row.wrong else f"Right: predicted {said}"
 
 
 def _instead(row: EvidenceRow) -> str:

@@ -114,16 +114,15 @@ class _Row:
                 f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
                 f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
             )
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
+        values = _known(cls, data)
         for name in ("helpful", "harmful", "neighbors"):
-            if isinstance(values.get(name), list):
-                values[name] = tuple(TrainingExample(**each) for each in values[name])
+            if isinstance(values.get(name), tuple):
+                values[name] = tuple(TrainingExample(**_known(TrainingExample, each)) for each in values[name])
         if isinstance(values.get("neighbors"), Mapping):
             values["neighbors"] = NeighborsRow.from_dict(values["neighbors"] | {"kind": "neighbors", "schema": SCHEMA})
         if isinstance(values.get("approximation"), Mapping):
-            values["approximation"] = Approximation(**_tuples(values["approximation"]))
-        return cls(**_tuples(values))
+            values["approximation"] = Approximation(**_known(Approximation, values["approximation"]))
+        return cls(**values)
 
     def headline(self) -> str:
         """Return one line on the query: what was predicted, what is right, how sure the model was."""
@@ -278,8 +277,10 @@ class Neighbors(Sequence[NeighborsRow]):
         return "\n\n".join(map(str, self.rows))
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record has fields for, lists as tuples: a later version may have written more."""
+    names = {f.name for f in fields(record)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
 
 
 def _line(example: TrainingExample) -> str:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lightning_interpret.evidence import EvidenceRow
+from lightning_interpret.evidence import EvidenceRow, NeighborsRow, TrainingExample
 from lightning_interpret.report.pages import Fits, Record
+from lightning_interpret.tensorboard.payload import FACT
 from lightning_interpret.texts import shortened
 
+_LISTED = 5  # examples of each sign whose ids are followed from step to step
 _BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10))
 
 
 def records(row: EvidenceRow, fits: Fits) -> list[Record]:
     """Return the one record of a row: a reader sees no more than a page, and the file of records keeps all.
+
+    Beside the row's own fields stands what the tab follows from step to step: the ``gold_share`` among the neighbours,
+    the ids ``listed``, the scores ``most_helpful`` and ``most_harmful``, and whether the solver ``converged``.
 
     Args:
         row: The row to write.
@@ -23,7 +28,7 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
     Raises:
         ValueError: If not even the record with the shortest texts fits.
     """
-    record = row.to_dict()
+    record = row.to_dict() | _followed(row)
     if fits(record, 1):
         return [record]
     for longest, most in _BOUNDS:
@@ -33,6 +38,33 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
         if fits(short, 1):
             return [short]
     raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
+
+
+def _followed(row: EvidenceRow) -> dict[str, Any]:
+    if isinstance(row, NeighborsRow):
+        return {"listed": _ids(row.neighbors)} | _gold_share(row, row.gold)
+    followed = {
+        "listed": _ids([*row.helpful[:_LISTED], *row.harmful[:_LISTED]]),
+        "converged": row.approximation.converged,
+        "most_helpful": _score(row.helpful),
+        "most_harmful": _score(row.harmful),
+    }
+    return followed if row.neighbors is None else followed | _gold_share(row.neighbors, row.gold)
+
+
+def _ids(examples: Iterable[TrainingExample]) -> str:
+    """Return ids in one short text, none of them cut."""
+    known = " ".join(str(each.example_id) for each in examples)
+    return known if len(known) <= FACT else known[: known.rindex(" ", 0, FACT)]
+
+
+def _gold_share(row: NeighborsRow, gold: str | None) -> dict[str, float | None]:
+    return {"gold_share": row.shares.get(gold, 0.0)} if row.shares and gold is not None else {}
+
+
+def _score(examples: Sequence[TrainingExample]) -> float | None:
+    score = examples[0].score if examples else None
+    return score if score is not None and math.isfinite(score) else None
 
 
 def _bounded(value: Any, longest: int, most: int) -> Any:

@@ -21,7 +21,10 @@ SCHEMA = 1
 PER_TOKEN = ("tokens", "scores", "unit_errors", "word_ids", "special", "offsets", "segment")
 _PAGE = re.compile(r"(?P<first>.*/probe_\d+)/page_(?P<number>\d{1,9})")
 _PROBE = re.compile(r"interpret/(?P<monitor>.*)/probe_(?P<probe>\d{1,9})")
-_SNIPPET, _FACT = 160, 200
+#: Characters of a fact: a longer text is cut.
+FACT = 200
+_SNIPPET = 160
+_EXACT = 2**53  # the largest integer that a browser is sure to read as it is
 #: What the tab itself says of a step, and a picture: a record's own fields of these names are no facts.
 _NO_FACTS = ("problem", "drift", "largest", "image")
 
@@ -40,6 +43,8 @@ def probe_of(tag: str) -> tuple[str, int | None]:
 
 def parse(text: str) -> dict[str, Any]:
     """Return one page; numbers that a float cannot hold, or that are not finite, are ``None``.
+
+    Integers that a browser would round, such as ids that are hashes, are texts.
 
     Raises:
         ValueError: If the text is not JSON, or not an object with a list of records.
@@ -90,7 +95,7 @@ def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
     plain = {
         name: value for name, value in record.items() if name not in _NO_FACTS and isinstance(value, str | int | float)
     }
-    found = {name: _short(value, _FACT) for name, value in plain.items()}
+    found = {name: _short(value, FACT) for name, value in plain.items()}
     words = record.get("words") or record.get("tokens")
     if record.get("units") == "location":
         found.setdefault("text", "Image")
@@ -165,5 +170,8 @@ def _float(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _int(text: str) -> int | None:
-    return int(text) if len(text) < 300 else None
+def _int(text: str) -> int | str | None:
+    if len(text) >= 300:
+        return None
+    number = int(text)
+    return number if abs(number) <= _EXACT else text

@@ -75,7 +75,7 @@ function content(entry) {
   const missed = wrong(facts);
   const label = facts.prediction ?? facts.target_name;
   return [
-    h("span", { class: "text", dir: "auto" }, facts.problem ? "Cannot be read" : facts.text ? printable(facts.text) : name),
+    h("span", { class: "text", dir: "auto" }, facts.problem ? "Cannot be read" : facts.text ? printable(facts.text) : facts.queries > 1 ? `Sum of ${facts.queries} queries` : name),
     h("span", { class: "mark" },
       h("small", {}, facts.example_id === undefined ? name : `${name} · example ${facts.example_id}`),
       facts.problem ? h("small", { class: "bad" }, "⚠ broken") : null,

@@ -144,9 +144,15 @@ export function filtered(entries, { query = "", hidden = [], onlyWrong = false }
     if (hidden.includes(entry.run)) return false;
     if (onlyWrong && !wrong(entry.facts)) return false;
     const facts = entry.facts ?? {};
-    const text = [entry.tag, facts.text, facts.prediction, facts.gold, facts.example_id].join(" ").toLowerCase();
+    const text = [entry.tag, facts.text, facts.prediction, facts.gold, facts.example_id, facts.listed].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   });
+}
+
+/** The share of the training examples that a step lists which the step before it listed too. */
+export function kept(steps) {
+  const listed = steps.map((step) => String(step.listed ?? "").split(" ").filter(Boolean));
+  return listed.map((ids, i) => (i && ids.length ? ids.filter((id) => listed[i - 1].includes(id)).length / ids.length : null));
 }
 
 /** What tells an entry from all others, as text. */

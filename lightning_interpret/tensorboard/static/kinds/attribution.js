@@ -2,10 +2,10 @@
 
 import { overlay } from "../overlay.js";
 import { check, choice, fact, h } from "../parts.js";
-import { direction, locations, percent, plain, printable, scaleOf, signed, strength, units, wrong } from "../model.js";
+import { locations, percent, plain, printable, scaleOf, signed, strength, units, wrong } from "../model.js";
+import { legend, strip } from "../strip.js";
 
 const ROWS = 50; // of the table, until the reader asks for all
-const PART = 300; // words in one block: browsers lay out a paragraph of thousands of isolated words in minutes
 
 /** Lines over the steps of a probe. */
 export function lines(steps) {
@@ -30,7 +30,7 @@ function one(record, context, charts) {
   const shown = options.special ? found : found.filter((unit) => !unit.special);
   const scale = scaleFor(found, context);
   const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
-  return [facts(record), strip(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
+  return [facts(record), words(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
 }
 
 function ofImage(record, context, charts) {
@@ -38,7 +38,7 @@ function ofImage(record, context, charts) {
   const scale = scaleFor(found.cells, context);
   const whole = (record.scores ?? []).reduce((sum, score) => sum + Math.abs(score ?? 0), 0) || 1;
   const list = found.cells.length ? table(found.cells, scale, whole, "location", context, "order") : null;
-  return [facts(record, found), overlay(record, found, scale, whole, context, legend(record, scale)), charts, list, about(record)];
+  return [facts(record, found), overlay(record, found, scale, whole, context, legendOf(record, scale)), charts, list, about(record)];
 }
 
 /** What colours are divided by: the largest of this step, or of all steps. */
@@ -89,86 +89,18 @@ function partial(record) {
   return Number.isFinite(record.partial_error) ? `of parts of the path ${percent(record.partial_error)}` : null;
 }
 
-function strip(record, shown, scale, whole, noun, { options, set }) {
-  const tip = h("div", { class: "tip", role: "status", hidden: true });
-  const list = h("div", { class: "strip", "data-scroll": "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
-  let segment = 0, part = null;
-  shown.forEach((unit, i) => {
-    const turns = unit.segment !== segment && !unit.special;
-    if (turns) segment = unit.segment;
-    if (turns || i % PART === 0) list.append((part = h("div", { class: "part", role: "presentation" })));
-    if (turns) part.append(h("span", { class: "break", role: "separator" }, `text ${segment + 1}`));
-    part.append(unit.space && i ? " " : "", token(unit, scale, i));
-  });
-  const show = (element) => {
-    const unit = shown[Number(element.dataset.index)];
-    const more = unit.parts.length > 1;
-    tip.replaceChildren(
-      h("bdi", { class: "word" }, printable(unit.text)), h("b", { class: "number" }, signed(unit.score)),
-      h("span", {}, `${percent(Math.abs(unit.score ?? 0) / whole)} of all`),
-      ...(more ? [h("span", { class: "parts" }, unit.parts.map((part) => h("span", {}, h("bdi", {}, printable(part.text)), " ", signed(part.score))))] : []),
-    );
-    tip.hidden = false;
-    const box = element.getBoundingClientRect(), around = tip.parentElement.getBoundingClientRect();
-    const room = Math.max(0, around.width - tip.offsetWidth - 8);
-    tip.style.left = `${Math.max(8, Math.min(room, box.left - around.left))}px`;
-    tip.style.top = `${box.bottom - around.top + 6}px`;
-  };
-  const over = (event) => event.target.closest?.(".unit");
-  list.addEventListener("pointerover", (event) => (over(event) ? show(over(event)) : (tip.hidden = true)));
-  list.addEventListener("focusin", (event) => over(event) && show(over(event)));
-  list.addEventListener("pointerleave", () => (tip.hidden = true));
-  list.addEventListener("focusout", () => (tip.hidden = true));
-  list.addEventListener("keydown", (event) => walk(event, list, tip));
-  return h(
-    "section",
-    { class: "card words", "aria-label": "Words and their scores" },
-    h(
-      "div",
-      { class: "tools" },
-      noun === "feature" ? null : choice("Units", [["word", "Words"], ["token", "Tokens"]], options.unit, (value) => set("unit", value)),
-      choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
-      noun === "feature" ? null : check("Special tokens", options.special, (value) => set("special", value)),
-      legend(record, scale),
-    ),
-    shown.length ? list : h("p", { class: "muted" }, "The record has no tokens."),
-    tip,
-  );
+function words(record, shown, scale, whole, noun, { options, set }) {
+  return strip(shown, scale, whole, [
+    noun === "feature" ? null : choice("Units", [["word", "Words"], ["token", "Tokens"]], options.unit, (value) => set("unit", value)),
+    choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
+    noun === "feature" ? null : check("Special tokens", options.special, (value) => set("special", value)),
+    legendOf(record, scale),
+  ]);
 }
 
-function token(unit, scale, index) {
-  const share = strength(unit.score, scale);
-  const sign = share > 0 ? "for" : share < 0 ? "against" : "none";
-  return h(
-    "bdi",
-    {
-      class: `unit ${sign} ${unit.special ? "special" : ""}`, role: "listitem", tabindex: index ? "-1" : "0", "data-index": index, "data-key": `unit/${index}`,
-      "data-score": unit.score, "--s": Math.abs(share).toFixed(3), "aria-label": `${printable(unit.text)}: ${signed(unit.score)}`,
-    },
-    printable(unit.text),
-  );
-}
-
-function walk(event, list, tip) {
-  const all = [...list.querySelectorAll(".unit")];
-  const at = all.indexOf(document.activeElement);
-  const right = getComputedStyle(list).direction === "rtl" ? -1 : 1;
-  const to = { ArrowRight: at + right, ArrowLeft: at - right, Home: 0, End: all.length - 1 }[event.key];
-  if (event.key === "Escape") tip.hidden = true;
-  if (to === undefined || !all[to]) return;
-  event.preventDefault();
-  all[at]?.setAttribute("tabindex", "-1");
-  all[to].setAttribute("tabindex", "0");
-  all[to].focus();
-}
-
-function legend(record, scale) {
+function legendOf(record, scale) {
   const what = record.target_name ? ` ${printable(record.target_name)}` : "";
-  return h(
-    "div",
-    { class: "legend", role: "img", "aria-label": `Colours: orange and dashed is against${what}, down to ${signed(-scale)}; blue is for${what}, up to ${signed(scale)}` },
-    h("span", {}, `${signed(-scale)} `, h("em", { title: what }, "against", h("bdi", {}, what))), h("i", { class: "ramp" }), h("span", {}, h("em", { title: what }, "for", h("bdi", {}, what)), ` ${signed(scale)}`),
-  );
+  return legend(scale, ["against", what], ["for", what]);
 }
 
 /** `sort` is the option that says by what: words are read in their order, locations by their size. */

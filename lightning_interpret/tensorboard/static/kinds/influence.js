@@ -1,0 +1,48 @@
+// Influence: a query with the training examples that helped and harmed, beside what stands nearest, and how it was done.
+
+import { about, bar, examples, nearest, query, searched, verdict } from "../evidence.js";
+import { h, notice } from "../parts.js";
+import { kept, percent, printable, signed } from "../model.js";
+
+/** Lines over the steps of a probe. */
+export function lines(steps) {
+  const of = (name) => steps.map((step) => (typeof step[name] === "number" ? step[name] : null));
+  return [
+    { label: "Loss", values: of("loss"), zero: true },
+    { label: "Confidence", note: "of the prediction", values: of("confidence"), zero: true, format: percent },
+    { label: "Most helpful score", values: of("most_helpful"), zero: true, format: signed },
+    { label: "Most harmful score", values: of("most_harmful"), zero: true, format: signed },
+    { label: "Same examples", note: "share of those listed that the step before listed too", values: kept(steps), zero: true, format: percent },
+    { label: "Gold among neighbours", note: "their share with the gold label", values: of("gold_share"), zero: true, format: percent },
+  ];
+}
+
+/** The records of one step. */
+export function render(payload, context) {
+  return h("div", { class: "record" }, payload.records.map((record, i) => one(record, context, i ? null : context.charts)));
+}
+
+function one(record, context, charts) {
+  const stated = record.approximation ?? {}, near = record.neighbors;
+  const listed = [...(record.helpful ?? []), ...(record.harmful ?? [])];
+  const scale = Math.max(0, ...listed.map(({ score }) => Math.abs(score ?? 0))) || 1;
+  const number = ({ score }) => bar(score, scale);
+  return [
+    stated.converged === false ? notice("warn", "The solver did not converge", h("p", {}, `The scores are not what they are said to be${Number.isFinite(stated.residual) ? `: the largest residual is ${percent(stated.residual)}` : ""}.`)) : null,
+    query(record, verdict(near)),
+    h("p", { class: "muted" }, `Score: ${printable(stated.unit ?? "influence")}. Positive is helpful: removing the example would raise the loss. Negative is harmful: removing it would lower it.`),
+    h("div", { class: "sides" },
+      examples({ title: "Helpful", meaning: "Removing one of these would raise the loss.", found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
+      examples({ title: "Harmful", meaning: "Removing one of these would lower the loss.", found: record.harmful ?? [], column: "Score", number, none: "No example has a negative score.", hue: "against" })),
+    nearest(near, context),
+    charts,
+    about(record, [
+      ["Method", stated.method], ["Curvature", stated.curvature], ["Measured on", stated.examples], ["Labels drawn", stated.samples], ["Seed", stated.seed],
+      ["Damping", stated.damping], ["Weight decay", stated.weight_decay], ["Parameters covered", Number.isFinite(stated.coverage) ? percent(stated.coverage) : null],
+      ["Layers", layers(stated.layers)], ["Converged", { true: "yes", false: "NO" }[String(stated.converged)]], ["Residual", stated.residual],
+      ["Examples scored", record.examples], ["Skipped (gradients not finite)", record.skipped || null], ...searched(near),
+    ], [...(stated.notes ?? []), ...(near?.notes ?? [])]),
+  ];
+}
+
+const layers = (names = []) => (names.length > 4 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ") || null);
