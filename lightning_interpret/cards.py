@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_interpret.evidence import Approximation, EvidenceRow, InfluenceRow, NeighborsRow, TrainingExample
-from lightning_interpret.texts import shortened, signed
+from lightning_interpret.texts import printable, shortened, signed
 
 QUERY, EXAMPLE, NAME = 600, 240, 80  # characters that are shown of a query, a training example, a label
 _BASELINES = (
@@ -50,6 +50,13 @@ class Line:
         """The label, marked where the model says otherwise."""
         gold = "–" if self.gold is None else self.gold
         return gold if self.prediction is None else f"{gold} (model: {self.prediction})"
+
+    @property
+    def said(self) -> str:
+        """The baselines in brackets, or nothing."""
+        known = [("loss", self.loss), ("kNN disagree", self.disagreement)]
+        said = ", ".join(f"{name} {value}" for name, value in known if value is not None)
+        return f"  ({said})" if said else ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,25 @@ class Card:
     def strength(self) -> float:
         """The largest size of a token's score."""
         return max((abs(score) for _, score in self.tokens if math.isfinite(score)), default=0.0)
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        yield " | ".join([self.title, *(f"{name} {value}" for name, value in self.facts)])
+        yield f"query: {self.text}"
+        for table in self.tables:
+            yield f"{table.title} ({table.meaning}):" + ("" if table.lines else " none")
+            wide = max((len(line.number) for line in table.lines), default=0)
+            for line in table.lines:
+                yield (
+                    f"  {line.number:>{wide}}  #{line.example_id} [{line.label}] {line.text or ''}".rstrip() + line.said
+                )
+        if self.labels:
+            yield "labels of the neighbours: " + ", ".join(f"{each.name} {percent(each.share)}" for each in self.labels)
+        if self.tokens:
+            yield "drop of conformity: " + "  ".join(f"{token} {signed(score)}" for token, score in self.tokens)
+        yield from (*self.stated, *(f"- {note}" for note in self.notes))
 
 
 def card_of(row: EvidenceRow) -> Card:

@@ -124,12 +124,15 @@ class _Row:
             values["approximation"] = Approximation(**_known(Approximation, values["approximation"]))
         return cls(**values)
 
-    def headline(self) -> str:
-        """Return one line on the query: what was predicted, what is right, how sure the model was."""
-        parts = [f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}")]
-        parts += [] if self.confidence is None else [f"confidence {self.confidence:.0%}"]
-        parts += [] if self.loss is None else [f"loss {self.loss:.3g}"]
-        return " | ".join(parts)
+    def __str__(self) -> str:
+        from lightning_interpret.cards import card_of  # which reads the rows: the import runs the other way
+
+        return str(card_of(self))  # type: ignore[arg-type]
+
+    def _repr_html_(self) -> str:
+        from lightning_interpret.notebook import card
+
+        return card(self)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +175,6 @@ class NeighborsRow(_Row):
     tokens: tuple[str, ...] | None = None
     scores: tuple[float, ...] | None = None
 
-    def __str__(self) -> str:
-        lines = [self.headline(), f"query: {self.text}"] if self.text else [self.headline()]
-        lines += [f"  {each.distance:.3g}  {_line(each)}" for each in self.neighbors if each.distance is not None]
-        if self.shares:
-            lines.append("labels of the neighbours: " + ", ".join(f"{name} {p:.0%}" for name, p in self.shares.items()))
-        return "\n".join([*lines, *self.notes])
-
 
 @dataclass(frozen=True, kw_only=True)
 class InfluenceRow(_Row):
@@ -215,18 +211,6 @@ class InfluenceRow(_Row):
             skipped=sum(row.skipped for row in rows),
         )
 
-    def __str__(self) -> str:
-        stated = self.approximation
-        lines = [self.headline()] + ([f"query: {self.text}"] if self.text else [])
-        for title, found in (("helpful", self.helpful), ("harmful", self.harmful)):
-            lines += [f"{title}:", *(f"  {each.score:+.3g}  {_line(each)}" for each in found if each.score is not None)]
-        facts = [f"{stated.method} ({stated.unit})"]
-        facts += [] if stated.coverage is None else [f"{stated.coverage:.1%} of the trainable parameters"]
-        facts += [] if stated.damping is None else [f"damping {stated.damping:.3g}"]
-        facts += ["NOT converged"] if stated.converged is False else []
-        facts += [f"{self.skipped} skipped"] if self.skipped else []
-        return "\n".join([*lines, " | ".join(facts), *stated.notes, *self.notes])
-
 
 EvidenceRow = InfluenceRow | NeighborsRow
 
@@ -253,6 +237,9 @@ class Influence(Sequence[InfluenceRow]):
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.rows))
 
+    def _repr_html_(self) -> str:
+        return "<hr>".join(row._repr_html_() for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Neighbors(Sequence[NeighborsRow]):
@@ -276,16 +263,14 @@ class Neighbors(Sequence[NeighborsRow]):
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.rows))
 
+    def _repr_html_(self) -> str:
+        return "<hr>".join(row._repr_html_() for row in self.rows)
+
 
 def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a record has fields for, lists as tuples: a later version may have written more."""
     names = {f.name for f in fields(record)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
-
-
-def _line(example: TrainingExample) -> str:
-    labels = "" if example.gold is None else f" [{example.gold}]"
-    return f"#{example.example_id}{labels} {example.text or ''}".rstrip()
 
 
 def _top(examples: Iterable[TrainingExample], k: int, sign: int) -> tuple[TrainingExample, ...]:

@@ -1,13 +1,21 @@
-"""A row as HTML, for notebooks: words in their colours, or an image under the colours of its locations."""
+"""A row as HTML, for notebooks: words in their colours, an image under those of its locations, or a card of evidence.
+
+Every text is escaped and isolated (``bdi``): what was logged is never markup.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from lightning_interpret.cards import Card, Label, Line, card_of, percent
 from lightning_interpret.palette import AGAINST, FOR, background, foreground, scale_of
+from lightning_interpret.texts import printable
 
 if TYPE_CHECKING:
+    from lightning_interpret.evidence import EvidenceRow
     from lightning_interpret.explanations import AttributionRow
 
 _SIDE = 224  # pixels of an image's longer side
@@ -20,15 +28,84 @@ def html(row: AttributionRow) -> str:
     return f"<p>{escape(row.summary())}</p>{shown}"
 
 
+def card(row: EvidenceRow) -> str:
+    """Return the card of a record of evidence: the query, its training examples, labels, and how they were found."""
+    shown = card_of(row)
+    parts = [
+        f"<p><b>{_text(shown.title)}</b></p>",
+        f"<p>{_facts(shown)}</p>",
+        f"<blockquote>{_text(shown.text)}</blockquote>",
+    ]
+    for each in shown.tables:
+        parts.append(f"<p><b>{each.title}</b>: {_text(each.meaning)}</p>")
+        heads = (each.column, "", "id", "label", "text", "loss", "kNN disagree")
+        parts.append(_table(heads, map(_line, each.lines)) if each.lines else "<p>none</p>")
+    if shown.labels:
+        columns = ("label", "among neighbours", "", "p of kNN", "p of model")
+        parts.append(_table(columns, map(_label, shown.labels)))
+    if shown.tokens:
+        parts.append(
+            f"<p>Blue: without it fewer neighbours have the predicted label. Orange: more. {_tokens(shown)}</p>"
+        )
+    parts += [f"<p><small>{_text(line)}</small></p>" for line in shown.stated]
+    notes = "".join(f"<li>{_text(note)}</li>" for note in shown.notes)
+    return "".join(parts) + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _text(text: str) -> str:
+    return f"<bdi>{escape(printable(text))}</bdi>"
+
+
+def _facts(shown: Card) -> str:
+    return " · ".join(f"{name} <b>{_text(value)}</b>" for name, value in shown.facts)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th scope='col'>{name}</th>" for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _line(line: Line) -> Sequence[str]:
+    label = _text(line.label)
+    marked = label if line.prediction is None else f"<b>{label}</b>"
+    beside = (_text(value or "–") for value in (line.text, line.loss, line.disagreement))
+    return (_text(line.number), _bar(line.strength), str(line.example_id), marked, *beside)
+
+
+def _label(label: Label) -> Sequence[str]:
+    return (
+        *(_text(label.name), percent(label.share), _bar(label.share or 0.0)),
+        *(percent(label.neighbors), percent(label.model)),
+    )
+
+
+def _bar(strength: float) -> str:
+    colour = FOR if strength >= 0 else AGAINST
+    size = f"width:{6 * min(1.0, abs(strength)):.2f}em;height:.6em"
+    return f'<span style="display:inline-block;{size};background:rgb{colour}"></span>'
+
+
+def _tokens(shown: Card) -> str:
+    scale = shown.strength or 1.0
+    return " ".join(_span(printable(token), score, score / scale) for token, score in shown.tokens)
+
+
+def _span(text: str, score: float, share: float) -> str:
+    share = share if math.isfinite(share) else 0.0
+    return (
+        f'<span title="{score:+.4g}" style="background:rgb{background(share)};'
+        f'color:rgb{foreground(share)};padding:0 .2em">{escape(text)}</span>'
+    )
+
+
 def _words(row: AttributionRow) -> str:
     words = row.merged()
     # special tokens are left out, as in every picture: a large score on one would pale every word
     scale = scale_of([word.score for word in words if not word.special])
-    return " ".join(
-        f'<span title="{word.score:+.4g}" style="background:rgb{background(word.score / scale)};'
-        f'color:rgb{foreground(word.score / scale)};padding:0 .2em">{escape(word.text)}</span>'
-        for word in words
-    )
+    return " ".join(_span(word.text, word.score, word.score / scale) for word in words)
 
 
 def _image(row: AttributionRow) -> str:

@@ -17,10 +17,10 @@ ROOMS = {
     "units": set(),
     "locations": set(),
     "texts": set(),
-    "cards": {"evidence", "texts"},  # the record it is of, as a type
+    "cards": {"evidence", "texts"},
     "notebook": {"cards", "evidence", "explanations", "palette", "texts"},  # the records it shows, as types
     "explanations": {"locations", "notebook", "units"},
-    "evidence": {"notebook"},
+    "evidence": {"cards", "notebook"},  # as text and in a notebook
     "functional": {"names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},

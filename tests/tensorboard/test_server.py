@@ -287,7 +287,10 @@ def test_more_steps_are_kept_than_by_default_unless_the_reader_says_how_many(man
 @pytest.mark.parametrize("reader", READERS)
 def test_an_empty_folder_has_no_tags_and_the_tab_is_there_but_not_active(tmp_path, reader):
     board = boards.backend(tmp_path, reader)
-    assert board.get("tags") == (200, {"schema": 1, "kinds": ["attribution", "influence", "neighbors", "plain"], "samples": SAMPLES, "tags": []})
+    assert board.get("tags") == (
+        200,
+        {"schema": 1, "kinds": ["attribution", "influence", "neighbors", "plain"], "samples": SAMPLES, "tags": []},
+    )
     assert board.get("/data/plugins_listing")[1]["interpret"]["enabled"] is False
 
 
