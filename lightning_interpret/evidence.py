@@ -43,6 +43,29 @@ class TrainingExample:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A training example whose label may be wrong, with what speaks for that: of each number the larger, the more.
+
+    Attributes:
+        example_id: Its stable id in the training data.
+        gold: Its label.
+        prediction: What the model says of it.
+        self_influence: Influence of the example on its own loss.
+        loss: The model's loss on it, in nats.
+        disagreement: Share of its own nearest training neighbours that have another label.
+        text: Its text.
+    """
+
+    example_id: int
+    gold: str | None = None
+    prediction: str | None = None
+    self_influence: float | None = None
+    loss: float | None = None
+    disagreement: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class Approximation:
     """How influence was approximated, as each score's record has to say.
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.report import image, interpret_summary, layers, stages
+from lightning_interpret.report import image, interpret_summary, layers, stages, suspects
 from lightning_interpret.report.presenters import Row, presenter_of
+from lightning_interpret.report.suspects import Ranked
 
 
 def can_show(logger: Any) -> bool:
@@ -64,6 +65,19 @@ def write_layers(logger: Any, rows: Sequence[AttributionRow], *, name: str, prob
     picture = image.summary(layers.render(rows), tag)
     logger.experiment.add_text(tag, stages.as_markdown(rows), step)
     logger.experiment._get_file_writer().add_summary(picture, step)
+
+
+def write_suspects(logger: Any, found: Sequence[Ranked], *, name: str, step: int, by: str = "self_influence") -> None:
+    """Write suspected label errors as a table, under ``interpret/<name>/suspects``.
+
+    Args:
+        logger: A logger that :func:`can_show`.
+        found: What :func:`.suspects.ranked` returned.
+        name: Name of the monitor.
+        step: Step of the training run.
+        by: The score that they are sorted by.
+    """
+    logger.experiment.add_text(f"interpret/{name}/suspects", suspects.render(found, by=by), step)
 
 
 def flush(logger: Any) -> None:
