@@ -121,20 +121,39 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print target, sum and error of methods with different baselines, and what each of them dropped; write a page "
-        "with pictures. Without a model, on a small ResNet and a small DETR, trained on generated shapes first."
+        "Put methods side by side on one model; print a table and write a page. Baselines: target, sum and error of "
+        "methods with different baselines, and what each of them dropped; without a model, on a small ResNet and a "
+        "small DETR, trained on generated shapes first. Influence: how well each method foresees what becomes of a "
+        "small text classifier that is trained anew on random halves of its data, and which wrong labels it finds; "
+        "without files, on generated reviews. An interrupted comparison of influence goes on where it stopped."
     )
-    parser.add_argument("--what", required=True, help="baselines")
-    parser.add_argument("--output-dir", required=True, help="where the page, its pictures and baselines.json go")
-    parser.add_argument("--model", help="a transformers directory or hub name of a classifier or detector")
-    parser.add_argument("--input", help="for --model: a folder of pictures, a picture, or a file of texts")
-    parser.add_argument("--text-column", default="text", help="column of the text (default: %(default)s)")
-    parser.add_argument("--examples", type=_positive, default=8, help="how many to explain (default: %(default)s)")
-    parser.add_argument("--layer", help="layer of the feature maps (default: the last whose locations reach the score)")
-    parser.add_argument("--which", default="predicted", help="predicted, a label, or A-B (default: %(default)s)")
-    parser.add_argument("--score", default="logit", help="logit, log_prob or prob of it (default: %(default)s)")
-    parser.add_argument("--baseline", default="default", help="the input-determined baseline (default: the task's)")
+    parser.add_argument("--what", required=True, help="baselines or influence")
+    parser.add_argument("--output-dir", required=True, help="where the page and its numbers go")
+    parser.add_argument("--text-column", help="column of the text (default: text)")
+    parser.add_argument("--examples", type=_positive, help="how many to explain (8), or to train on (2000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    baselines = parser.add_argument_group("--what baselines")
+    baselines.add_argument("--model", help="a transformers directory or hub name of a classifier or detector")
+    baselines.add_argument("--input", help="for --model: a folder of pictures, a picture, or a file of texts")
+    baselines.add_argument("--layer", help="layer of the feature maps (default: the last that reaches the score)")
+    baselines.add_argument("--which", help="predicted, a label, or A-B (default: predicted)")
+    baselines.add_argument("--score", help="logit, log_prob or prob of it (default: logit)")
+    baselines.add_argument("--baseline", help="the input-determined baseline (default: the task's)")
+    influence = parser.add_argument_group("--what influence")
+    influence.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
+    influence.add_argument("--val-file", help="rows to ask about; by default the training rows after the first ones")
+    influence.add_argument("--label-column", help="column of the label (default: label)")
+    influence.add_argument("--queries", type=_positive, help="how many validation rows to ask about (default: 200)")
+    influence.add_argument("--flipped", type=float, help="share of labels made wrong (default: 0.1; of files 0)")
+    influence.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME[:OPTION=VALUE]",
+        help="influence methods, with options, e.g. ekfac:damping=0.01 (default: all there are)",
+    )
+    influence.add_argument("--subsets", type=_positive, help="halves of the data to train on (default: 100)")
+    influence.add_argument("--seeds", type=_positive, help="trainings of each half, averaged (default: 1)")
+    influence.add_argument("--workers", type=_positive, help="processes that train (default: 1)")
 
 
 def _add_columns(parser: argparse.ArgumentParser, label: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from hashlib import blake2b
 from itertools import chain, islice
@@ -70,12 +70,21 @@ def method_from(name: str, settings: list[str]) -> Method:
         ValueError: If the method or an option does not exist, or a value is refused by it.
     """
     cls = METHODS[choose("--method", name, METHODS)]
+    return cls(**options_from(cls, settings))
+
+
+def options_from(cls: type[Any], settings: Sequence[str], flag: str = "--set") -> dict[str, Any]:
+    """Return options of a method that are given as ``OPTION=VALUE``; values are JSON, or else text.
+
+    Raises:
+        ValueError: If an option does not exist, or a value is not of its type.
+    """
     known = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
     given = {}
     for setting in settings:
         option, equals, text = setting.partition("=")
         if not equals or option not in known:
-            raise ValueError(unknown("--set", setting, [f"{option}=..." for option in known]))
+            raise ValueError(unknown(flag, setting, [f"{option}=..." for option in known]))
         try:
             read = json.loads(text)
         except json.JSONDecodeError:
@@ -83,9 +92,9 @@ def method_from(name: str, settings: list[str]) -> Method:
         value = tuple(read) if isinstance(read, list) else read  # JSON has no tuples, and options are no lists
         if not _fits(value, known[option]):
             expected = getattr(known[option], "__name__", known[option])
-            raise ValueError(f"`--set {setting}`: expected {expected}, but got {type(read).__name__}.")
+            raise ValueError(f"`{flag} {setting}`: expected {expected}, but got {type(read).__name__}.")
         given[option] = value
-    return cls(**given)
+    return given
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`compare`: on models made here, on a user's own, and on what cannot be compared."""
+"""`compare --what baselines`: on models made here, on a user's own, and on what cannot be compared."""
 
 import json
 
@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_images import model_of
 from transformers import DetrImageProcessorPil, ViTImageProcessorPil
 
-from lightning_interpret.commands import compare
+from lightning_interpret.commands import compare_baselines
 from lightning_interpret.data import ShapesDataset
 from lightning_interpret.modules.shape_models import detection_loss
 
@@ -33,7 +33,7 @@ def checked(folder, model, explanations):
 
 def test_without_a_model_a_classifier_and_a_detector_are_made(command, tmp_path, monkeypatch):
     for name, value in {"_CLASSIFIER_STEPS": 2, "_DETECTOR_STEPS": 2, "_UNSEEN": 8, "_THRESHOLD": 1e-6}.items():
-        monkeypatch.setattr(compare, name, value)
+        monkeypatch.setattr(compare_baselines, name, value)
     found = command("compare", "--what", "baselines", "--output-dir", tmp_path / "out", "--examples", 2)
     assert found.status == 0, found.err
     assert "ResNetForImageClassification" in found.out
@@ -101,6 +101,7 @@ def test_a_model_of_texts_by_its_directory(command, saved, tmp_path):
     ("words", "message"),
     [
         (["--what", "baseline"], "`--what='baseline'` does not exist. Did you mean 'baselines'"),
+        (["--what", "baselines", "--seeds", "2"], "`--seeds` is an option of `--what influence`"),
         (["--what", "baselines", "--score", "logits"], "Did you mean 'logit'"),
         (["--what", "baselines", "--baseline", "blurr"], "Did you mean 'blur'"),
         (["--what", "baselines", "--model", "x"], "`--model` and `--input` go together"),

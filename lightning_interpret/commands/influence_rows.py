@@ -1,0 +1,149 @@
+"""What each influence method is worth on one subject, beside controls that know less: a row each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_interpret.commands.explain import options_from
+from lightning_interpret.commands.influence_subject import WEIGHT_DECAY, Subject
+from lightning_interpret.functional.fingerprint import Digest
+from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score
+from lightning_interpret.functional.neighbors.labels import disagreement
+from lightning_interpret.functional.ranks import area_under_curve, recall_at
+from lightning_interpret.methods.influence import INFLUENCE, InfluenceMethod
+from lightning_interpret.names import choose
+
+CONTROLS = LOSS, NEIGHBOURS, CHANCE = ("training loss", "disagreement of neighbours", "chance")
+_ALSO = ("gradient_similarity:similarity=dot",)  # what has no curvature, to see what curvature is worth
+_K = 10  # neighbours of an example
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A subject, and what became of it when it was trained on parts of its data.
+
+    Attributes:
+        subject: The model and its data.
+        masks: Which examples each training saw, ``(S, n)``.
+        outcomes: What came of it, ``(S, R, M)``.
+        folder: Where checkpoints are written.
+    """
+
+    subject: Subject
+    masks: Tensor
+    outcomes: Tensor
+    folder: Path
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of all that a row depends on, beside the method."""
+        digest = Digest()
+        digest.add(self.subject.key, self.masks, self.outcomes)
+        return str(digest)
+
+    @cached_property
+    def checkpoints(self) -> list[str]:
+        """Files of some states that training went through."""
+        return self.subject.checkpoints(self.folder / "checkpoints")
+
+    def row(self, name: str, scores: Tensor | None, suspicion: Tensor | None, **facts: Any) -> dict[str, Any]:
+        """Return what scores ``(M, n)`` foresee of the outcomes, and which wrong labels a suspicion ``(n,)`` finds."""
+        found: dict[str, Any] = {"name": name, **facts}
+        if scores is not None:
+            each = linear_datamodeling_score(scores, self.masks, self.outcomes)
+            known = each[each.isfinite()]
+            found |= {"lds": _number(known.mean()), "queries": len(known)}
+            found["lds_error"] = _number(known.std() / max(1, len(known)) ** 0.5)
+        wrong = self.subject.wrong
+        if suspicion is not None and wrong.any() and bool(suspicion.isfinite().all()):
+            found["auc"] = area_under_curve(suspicion, wrong)
+            found |= {f"recall_{share}": recall_at(suspicion, wrong, share / 100) for share in (10, 20)}
+        return found
+
+    def method(self, name: str) -> dict[str, Any]:
+        """Return the row of a method ``NAME[:OPTION=VALUE]``; one that cannot be used here says why."""
+        subject = self.subject
+        try:
+            method, given = self._made(name), {}
+            if "optimizer" in signature(method.fit).parameters:
+                given["optimizer"] = subject.trainer.optimizer(list(subject.module.parameters()))
+            start = time.perf_counter()
+            fitted = method.fit(subject.module, subject.loader, subject.task, weight_decay=WEIGHT_DECAY, **given)
+            between = time.perf_counter()
+            ids, scores = fitted.matrix(subject.queries)
+            end = time.perf_counter()
+            table = scores.new_zeros(len(scores), len(subject.wrong)).index_copy_(1, ids, scores)
+            ids, own = fitted.self_influence()
+        except Exception as error:  # whatever one method lacks here, the others are compared
+            return {"name": name, "left_out": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        suspicion = own.new_zeros(len(subject.wrong)).index_copy_(0, ids, own)
+        stated = fitted.approximation
+        facts = {key: getattr(stated, key) for key in ("unit", "coverage", "damping", "curvature", "converged")}
+        seconds = {"fit_seconds": round(between - start, 3), "score_seconds": round(end - between, 3)}
+        return self.row(name, table, suspicion, **facts, **seconds)
+
+    def control(self, name: str) -> dict[str, Any]:
+        """Return the row of one of ``CONTROLS``.
+
+        What judges an example by itself foresees the same for every query: that the example harms by as much.
+        """
+        queries, count = len(self.subject.outcome.labels), len(self.subject.wrong)
+        start = time.perf_counter()
+        if name == CHANCE:
+            drawn = torch.randn(queries + 1, count, generator=torch.Generator().manual_seed(self.subject.seed))
+            return self.row(name, drawn[1:], drawn[0])
+        found = self._losses() if name == LOSS else self._disagreement()
+        seconds = round(time.perf_counter() - start, 3)
+        return self.row(name, -found.expand(queries, -1), found, score_seconds=seconds)
+
+    def _made(self, name: str) -> InfluenceMethod:
+        cls, given = parsed(name)
+        if "checkpoints" in {each.name for each in fields(cls)} and "checkpoints" not in given:
+            given["checkpoints"] = tuple(self.checkpoints)
+        return cls(**given)
+
+    @torch.no_grad()
+    def _losses(self) -> Tensor:
+        train = self.subject.train
+        logits = self.subject.module(train["vectors"])
+        return torch.nn.functional.cross_entropy(logits, train["labels"], reduction="none")
+
+    @torch.no_grad()
+    def _disagreement(self) -> Tensor:
+        network, train = self.subject.module, self.subject.train
+        assert isinstance(network, torch.nn.Sequential)
+        hidden = network[:-1](train["vectors"])
+        parts = disagreement(hidden, train["example_id"], train["labels"], _K)
+        return torch.cat([share for _, share in parts])
+
+
+def chosen(names: Sequence[str] | None) -> list[str]:
+    """Return the methods to compare, each ``NAME[:OPTION=VALUE]``: those asked for, or all that there are.
+
+    Raises:
+        ValueError: If a name or an option does not exist.
+    """
+    found = list(dict.fromkeys(names)) if names else [*sorted(INFLUENCE), *_ALSO]
+    for name in found:
+        parsed(name)
+    return found
+
+
+def parsed(name: str) -> tuple[type[InfluenceMethod], dict[str, Any]]:
+    """Return the class and the options of ``NAME[:OPTION=VALUE]``."""
+    first, *settings = name.split(":")
+    cls = INFLUENCE[choose("--methods", first, INFLUENCE)]
+    return cls, options_from(cls, settings, "--methods")
+
+
+def _number(value: Tensor) -> float | None:
+    return float(value) if value.isfinite() else None
