@@ -1,4 +1,4 @@
-"""`lightning-interpret compare --what influence`: influence beside what does become of training on parts of the data."""
+"""`lightning-interpret compare --what influence`: influence beside training on parts of the data."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def run(options: argparse.Namespace) -> int:
     subject = find_subject(options)
     masks = subsets(len(subject.wrong), 0.5, options.subsets, options.seed)
     truth = _retrained(subject, masks, options, folder)
+    facts = _facts(subject, truth)
     bench = Bench(subject, masks, truth.outcomes, folder)
     makes: dict[str, Callable[[str], dict[str, Any]]] = dict.fromkeys(CONTROLS, bench.control)
     makes |= dict.fromkeys(names, bench.method)
     rows = [_row(name, make, bench.key, folder) for name, make in makes.items()]
     rows.sort(key=lambda row: -row["lds"] if row.get("lds") is not None else 2.0)
-    facts = _facts(subject, truth)
     headers, lines = summary(rows)
     left_out = [f"{row['name']}: {row['left_out']}" for row in rows if "left_out" in row]
     page = ["# Influence beside retraining\n", facts, markdown.table(headers, lines), _MEANING, *_listed(left_out)]
@@ -89,12 +89,12 @@ def _facts(subject: Subject, truth: Retraining) -> str:
     size = sum(p.numel() for p in subject.module.parameters())
     return (
         f"{subject.title}. A network of {size:,} parameters on words and word pairs, right in {right[0]:.1%} of the "
-        f"training labels and {right[1]:.1%} of the queries; trained anew on {halves} halves, {seeds} seeds each."
+        f"training labels and {right[1]:.1%} of the queries; trained anew on {halves} halves, {_seeds(seeds)}."
     )
 
 
 def _retrained(subject: Subject, masks: torch.Tensor, options: argparse.Namespace, folder: Path) -> Retraining:
-    print(f"{subject.title}\nTraining {len(masks)} halves, {options.seeds} seeds each ...", flush=True)
+    print(f"{subject.title}\nTraining {len(masks)} halves, {_seeds(options.seeds)} ...", flush=True)
 
     def progress(done: int, of: int) -> None:
         print(f"  {done} of {of} trainings", file=sys.stderr, flush=True)
@@ -126,6 +126,10 @@ def _row(name: str, make: Callable[[str], dict[str, Any]], key: str, folder: Pat
     if "left_out" not in row:  # what was left out may be served next time
         jsonl.append(path, [{"key": key, **row}])
     return row
+
+
+def _seeds(count: int) -> str:
+    return "once each" if count == 1 else f"{count} times each"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ class Subject:
         folder.mkdir(parents=True, exist_ok=True)
         every, files = max(1, _EPOCHS // _CHECKPOINTS), []
         for epoch, (network, rate) in enumerate(self.trainer.course(torch.ones_like(self.wrong), self.seed), 1):
-            if epoch % every and epoch != _EPOCHS - 1 or not rate:  # the last state has no step left to take
+            if (epoch % every and epoch != _EPOCHS - 1) or not rate:  # the last state has no step left to take
                 continue
             names = list(range(len(list(network.parameters()))))
             state = {"state": {}, "param_groups": [{"lr": rate, "params": names}]}

@@ -1,4 +1,4 @@
-"""Texts as bags of words and word pairs, and how influence methods read them: for models small enough to be trained again and again."""
+"""Texts as bags of words and word pairs, read by models that are small enough to be trained again and again."""
 
 from __future__ import annotations
 
