@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_interpret.callbacks.influence import InfluenceMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Neighbors, NeighborsRow
@@ -56,6 +57,7 @@ _ROOMS = {
     "GradientTimesInput": "methods",
     "ImageClassification": "tasks",
     "Influence": "evidence",
+    "InfluenceMonitor": "callbacks.influence",
     "InfluenceRow": "evidence",
     "IntegratedGradients": "methods",
     "KernelShap": "methods",
@@ -97,6 +99,7 @@ __all__ = [
     "GradientTimesInput",
     "ImageClassification",
     "Influence",
+    "InfluenceMonitor",
     "InfluenceRow",
     "IntegratedGradients",
     "KernelShap",

@@ -18,7 +18,7 @@ from tiny import wordpiece
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_interpret import IntegratedGradients, SaliencyMonitor, SequenceClassification
+from lightning_interpret import InfluenceMonitor, IntegratedGradients, SaliencyMonitor, SequenceClassification
 
 # What is watched: a small model, and batches of texts
 
@@ -135,7 +135,12 @@ def saliency(method=None, **options):
     return SaliencyMonitor(method, **({"references": 5} if drawn else {}), **options)
 
 
-MONITORS: dict[str, Callable[..., Any]] = {"SaliencyMonitor": saliency}
+def influence(**options):
+    """Given its training data, as not every entry point has a loader of them."""
+    return InfluenceMonitor(**{"train_data": Texts(), "queries": "fixed", "track": 2, "suspects": 3} | options)
+
+
+MONITORS: dict[str, Callable[..., Any]] = {"InfluenceMonitor": influence, "SaliencyMonitor": saliency}
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
 
 

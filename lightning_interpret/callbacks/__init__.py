@@ -1,6 +1,8 @@
 """One Monitor a post-hoc family, and the context in which they run."""
 
+from lightning_interpret.callbacks.evidence import EvidenceMonitor
+from lightning_interpret.callbacks.influence import InfluenceMonitor
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.saliency import SaliencyMonitor
 
-__all__ = ["Monitor", "SaliencyMonitor"]
+__all__ = ["EvidenceMonitor", "InfluenceMonitor", "Monitor", "SaliencyMonitor"]

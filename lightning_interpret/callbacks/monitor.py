@@ -200,11 +200,20 @@ class Monitor(Callback):
         self._metrics = {"seconds": MaxMetric(), "failures": SumMetric(), **self.metrics()}
 
     def _compute(self, trainer: Trainer, module: LightningModule, current: Any) -> None:
-        """Explain this process's probes once a run, in growing groups while there is time."""
+        """Explain what is due, once a run."""
         if self._waiting is None:
             return
         (task, probes), self._waiting = self._waiting, None
-        begin, failures, done = _now(module), 0, 0
+        begin = _now(module)
+        failures = self._explain_all(trainer, module, task, probes, current, begin)
+        self._metrics["failures"].update(failures)
+        self._metrics["seconds"].update(_now(module) - begin)
+
+    def _explain_all(
+        self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, current: Any, begin: float
+    ) -> int:
+        """Explain this process's probes, in growing groups while there is time, and return how many failed."""
+        failures, done = 0, 0
         waiting = [k for k in probes.owned(trainer.global_rank, trainer.world_size) if k < probes.within(current)]
         group = 1
         while waiting:
@@ -229,8 +238,7 @@ class Monitor(Callback):
                 once="longer than max_seconds",
                 rank_zero=False,
             )
-        self._metrics["failures"].update(failures)
-        self._metrics["seconds"].update(spent)
+        return failures
 
     def _explain(
         self,
@@ -278,24 +286,36 @@ class Monitor(Callback):
     def _log(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._metrics:
             return
-        stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
-        name = self.name if stage == "fit" else f"{self.name}_{stage}"
+        name = self._logged_as(trainer)
+        rows = self._gathered(trainer)
         scalars = {f"interpret/{name}/{what}": value for what, value in self._computed(module).items()}
-        if stage == "predict":  # which `self.log` does not serve
+        if name == f"{self.name}_predict":  # which `self.log` does not serve
             for logger in trainer.loggers:
                 logger.log_metrics({tag: value.item() for tag, value in scalars.items()}, step=logging_step(trainer))
         else:
             for tag, value in scalars.items():
                 module.log(tag, value, sync_dist=trainer.world_size > 1)  # the same on every process already
-        rows = output.gathered(self._rows, trainer.world_size)
         self._rows, self._metrics = [], {}
         if trainer.is_global_zero and not fast_dev_run(trainer):
             try:
-                output.write(trainer, rows, name=name, step=logging_step(trainer), save_jsonl=self.save_jsonl)
+                self._write(trainer, rows, name, logging_step(trainer))
             except Exception as error:
                 if self.on_error == "raise":
                     raise
                 self._say(f"explanations could not be written ({type(error).__name__}: {error}); training goes on.")
+
+    def _logged_as(self, trainer: Trainer) -> str:
+        """Return the name under which this run is logged: of other entry points than ``fit`` with the stage."""
+        stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
+        return self.name if stage == "fit" else f"{self.name}_{stage}"
+
+    def _write(self, trainer: Trainer, rows: output.Rows, name: str, step: int) -> None:
+        """Write the records of a run; on the first process alone."""
+        output.write(trainer, rows, name=name, step=step, save_jsonl=self.save_jsonl)
+
+    def _gathered(self, trainer: Trainer) -> output.Rows:
+        """Return the records of all processes, by probe; collective."""
+        return output.gathered(self._rows, trainer.world_size)
 
     def _computed(self, module: LightningModule) -> dict[str, torch.Tensor]:
         """Return every metric reduced over all processes, NaN where there was nothing to reduce (−∞ of a maximum)."""

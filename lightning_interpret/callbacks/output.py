@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_interpret.callbacks._compat import fast_dev_run
+from lightning_interpret.evidence import Suspect
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.report import jsonl, writer
+from lightning_interpret.report import jsonl, suspects, writer
 from lightning_interpret.report.presenters import Row
 
 Rows = list[tuple[int, Row]]
@@ -73,6 +74,21 @@ def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: boo
     if save_jsonl and rows:
         lines = [{"monitor": name, "step": step, "probe": probe, **row.to_dict()} for probe, row in rows]
         jsonl.append(jsonl_path(trainer, save_jsonl, name), lines)
+
+
+def write_suspects(trainer: Trainer, found: Sequence[Suspect], *, name: str, step: int) -> None:
+    """Write suspected label errors to every logger that can show a text, and as a file beside the records."""
+    ranked = suspects.ranked(found)
+    for logger in filter(writer.can_show, trainer.loggers):
+        writer.write_suspects(logger, ranked, name=name, step=step)
+    suspects.write_tsv(beside(trainer, f"{name}_suspects.tsv"), ranked)
+
+
+def beside(trainer: Trainer, file: str) -> Path:
+    """Return the path of a file in the directory of the records, which is made if it is not there."""
+    path = jsonl_path(trainer, True, "_").with_name(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _log_dirs(trainer: Trainer) -> Iterator[str]:

@@ -28,6 +28,7 @@ class Probes:
     """
 
     def __init__(self, loaders: Any, wanted: int | Sequence[int]) -> None:
+        self._loaders = loaders
         found = [] if loaders is None else CombinedLoader(loaders, "sequential").flattened
         loader = found[0] if found else None
         self._dataset, self._collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
@@ -43,6 +44,10 @@ class Probes:
             if outside:
                 raise ValueError(f"`probes`: {outside} are outside the data set, which has {size} examples.")
             self.indices = [range(size)[i] for i in wanted]
+
+    def spread(self, wanted: int) -> Probes:
+        """Return other examples of the same data: so many, spread evenly."""
+        return Probes(self._loaders, wanted)
 
     def owned(self, rank: int, world: int) -> list[int]:
         """Return the numbers of the probes that a process explains: ``k mod world``; without indices, rank 0 all."""

@@ -112,10 +112,11 @@ def test_every_probe_is_explained_once_and_gathered_in_one_record(runs):
 
 
 def test_what_fails_on_one_process_is_counted_on_all_and_nothing_waits(runs):
-    _, folder, _ = runs
+    name, folder, _ = runs
+    failed = 5 if getattr(MONITORS[name](), "sharded", False) else 2  # each lacks a share of the evidence, or two all
     for rank in (0, 1):
         _, scalars = torch.load(folder / f"fails on one-{rank}.pt", weights_only=False)
-        assert [value for tag, value in scalars.items() if tag.endswith("/failures")] == [2]
+        assert [value for tag, value in scalars.items() if tag.endswith("/failures")] == [failed]
 
 
 def test_on_error_raise_on_one_process_ends_all(runs):

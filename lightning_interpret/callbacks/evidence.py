@@ -1,0 +1,236 @@
+"""What Monitors of evidence in the training data share: which queries, which training data, one card a query."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from math import inf
+from operator import itemgetter
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_interpret.callbacks import output
+from lightning_interpret.callbacks.context import attribution_mode
+from lightning_interpret.callbacks.monitor import Monitor
+from lightning_interpret.callbacks.probes import Probes
+from lightning_interpret.callbacks.queries import QUERIES, pick
+from lightning_interpret.callbacks.training_data import ModuleExamples, find_training_data
+from lightning_interpret.data import TrainingExamples
+from lightning_interpret.evidence import EvidenceRow, InfluenceRow
+from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import Task
+
+
+class EvidenceMonitor(Monitor):
+    """A Monitor that asks the training data about bad cases of the validation data.
+
+    It picks queries, reads the training data by index and never through the trainer's loader, and shows a card for each
+    query. The training examples must carry ids: see ``WithIds``.
+
+    Args:
+        queries: ``"worst"`` for the examples of highest loss, ``"unsure"`` for those the model is least sure of,
+            ``"fixed"`` for the same ones each time.
+        k: Training examples shown of each kind.
+        scan: Validation examples that are looked through for the worst, spread evenly.
+        train_data: A loader, a data set or a data module of the training examples; by default the trainer's.
+        id_column: Column of the training data that holds an integer id; by default ``example_id``.
+        train_examples: How many training examples are asked, spread evenly; ``None`` for all.
+        train_batch_size: How many are read at once.
+        name: Part of every tag; by default the class name without "Monitor".
+        task: How module and batch are read; by default the module's own or one inferred from its model.
+        tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
+        probes: How many queries, or the indices of fixed ones.
+        every_n_validations: Validation runs from one explanation to the next.
+        max_seconds: Seconds a validation run may spend here: when half of them are gone, no more examples are read for
+            what is fitted, and at the end none are scored; the record says how many were. ``None`` for no bound.
+        precision: ``"32"`` to compute in single precision, ``"model"`` in the trainer's own.
+        on_error: ``"warn"`` to count and go on, ``"raise"`` to stop the run.
+        save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
+    """
+
+    #: Whether every process asks its share of the training data about all queries, and what they found is merged; else
+    #: each process asks all of the data about its share of the queries.
+    sharded: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        queries: Literal["worst", "unsure", "fixed"] = "worst",
+        k: int = 5,
+        scan: int = 1000,
+        train_data: Any = None,
+        id_column: str | None = None,
+        train_examples: int | None = None,
+        train_batch_size: int = 64,
+        name: str | None = None,
+        task: Task | None = None,
+        tokenizer: Any = None,
+        probes: int | list[int] = 3,
+        every_n_validations: int = 1,
+        max_seconds: float | None = 60.0,
+        precision: Literal["32", "model"] = "32",
+        on_error: Literal["warn", "raise"] = "warn",
+        save_jsonl: bool | str = False,
+    ) -> None:
+        super().__init__(
+            name=name,
+            task=task,
+            tokenizer=tokenizer,
+            probes=probes,
+            every_n_validations=every_n_validations,
+            max_seconds=max_seconds,
+            precision=precision,
+            on_error=on_error,
+            save_jsonl=save_jsonl,
+        )
+        self.queries = "fixed" if isinstance(probes, list) else choose("queries", queries, QUERIES)
+        counts = {"k": k, "scan": scan, "train_batch_size": train_batch_size, "train_examples": train_examples}
+        for option, value in counts.items():
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and not (option == "train_examples" and value is None):
+                raise ValueError(f"`{option}={value!r}` must be a whole number of at least 1.")
+        self.k, self.scan = k, scan
+        self.train_data, self.id_column = train_data, id_column
+        self.train_examples, self.train_batch_size = train_examples, train_batch_size
+        self._training: TrainingExamples | None = None
+        self._begin = 0.0
+
+    @abstractmethod
+    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[EvidenceRow]:
+        """Return one record for each query of a batch, and others after them; called in the attribution context."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot work; forget the training data of another entry point."""
+        super().setup(trainer, pl_module, stage)
+        self._training = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse training data without ids, before the first step."""
+        self._training = find_training_data(trainer, self.train_data, self.id_column)
+
+    def examples(self, module: LightningModule, *, share: float = 1.0, shard: bool = False) -> Examples:
+        """Return the training examples, as batches on the module's device, for use in the attribution context.
+
+        Args:
+            module: The module.
+            share: Share of ``max_seconds`` after which no more batches are read.
+            shard: Whether to read this process's share only, where :attr:`sharded`.
+        """
+        assert self._training is not None
+        trainer = module.trainer
+        found = ModuleExamples(
+            self._training,
+            trainer,
+            module,
+            precision=self.precision,
+            batch_size=self.train_batch_size,
+            shard=(trainer.global_rank, trainer.world_size) if shard and self.sharded else (0, 1),
+            limit=self.train_examples,
+        )
+        end = inf if self.max_seconds is None else self._begin + share * self.max_seconds
+        return UntilLate(found, end, self._late)
+
+    def _late(self) -> None:
+        self._say(
+            f"`max_seconds={self.max_seconds}` is spent: not all training examples are read. Ask for fewer "
+            "`train_examples`, spread evenly, or a cheaper `method`.",
+            once="max_seconds",
+            rank_zero=False,
+        )
+
+    def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:
+        if self._training is None:
+            self._training = find_training_data(trainer, self.train_data, self.id_column)
+        super()._start(trainer, module, loaders)
+
+    def _explain_all(
+        self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, current: Any, begin: float
+    ) -> int:
+        self._begin = time.perf_counter()
+        try:
+            with attribution_mode(trainer, module, self.precision):
+                queries = pick(
+                    self.queries,
+                    probes,
+                    self.scan,
+                    trainer=trainer,
+                    module=module,
+                    task=task,
+                    current=current,
+                    precision=self.precision,
+                )
+                asked = len(queries.why)
+                owned = range(asked) if self.sharded else probes.owned(trainer.global_rank, trainer.world_size)
+                numbers = [k for k in owned if k < asked]
+                if numbers:
+                    batch = task.take(queries.batch, torch.tensor(numbers))
+                    rows = list(self.explain(module, batch, task))
+                    rows[: len(numbers)] = [
+                        replace(row, why=queries.why[k]) for k, row in zip(numbers, rows, strict=False)
+                    ]
+                    more = range(asked, asked + len(rows) - len(numbers))
+                    self._rows += zip([*numbers, *more], rows, strict=True)
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            why = f"{type(error).__name__}: {error}"
+            self._say(f"the training data could not be asked ({why}); training goes on.", once=why, rank_zero=False)
+            return len(probes.indices)
+        return 0
+
+    def _gathered(self, trainer: Trainer) -> output.Rows:
+        """Return each query's record over all of the training data, after adding it to the metrics; collective."""
+        found: output.Rows = []
+        for probe, pairs in groupby(output.gathered(self._rows, trainer.world_size), key=itemgetter(0)):
+            first, *others = [row for _, row in pairs]
+            shares = [row for row in others if isinstance(row, InfluenceRow)]
+            row = first.merged(shares, self.k) if isinstance(first, InfluenceRow) and shares else first
+            self._update(trainer, probe, row)
+            found.append((probe, row))
+        return found
+
+    def _update(self, trainer: Trainer, probe: int, row: Any) -> None:
+        """Add a record to the metrics: on every process the same ones, so that sums over processes are not taken."""
+        try:
+            self.update(self._metrics, probe, row)
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            self._metrics["failures"].update(self._failed(probe, error) if trainer.is_global_zero else 0)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the metrics of one validation run; means and extremes, never sums."""
+        return {}
+
+
+class UntilLate:
+    """Training examples that are read until it is late: at least one batch of them.
+
+    Args:
+        examples: The training examples.
+        end: When it is late, by ``time.perf_counter()``.
+        late: Called when batches are left out.
+    """
+
+    def __init__(self, examples: Examples, end: float, late: Callable[[], None]) -> None:
+        self._examples, self._end, self._late = examples, end, late
+
+    def batches(self) -> Iterator[tuple[Tensor, Any]]:
+        """Yield ids and batches while there is time."""
+        for number, part in enumerate(self._examples.batches()):
+            if number and time.perf_counter() > self._end:
+                self._late()
+                return
+            yield part
+
+    def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
+        """Yield the batches of the examples with these ids."""
+        return self._examples.take(ids)

@@ -1,0 +1,24 @@
+"""What the run's own optimiser says of the training objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch.optim import Optimizer
+
+_DECOUPLED = ("AdamW", "NAdamW", "RAdamW", "Lion", "Muon", "Adafactor")
+
+
+def objective_weight_decay(optimizers: Iterable[Optimizer]) -> float:
+    """Return the coefficient λ of λ/2 ‖θ‖² in the objective that is minimised: the mean over the parameters.
+
+    Decoupled weight decay (AdamW) shrinks the weights beside the objective and is not part of it: it counts as 0.
+    """
+    decay, size = 0.0, 0
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            count = sum(parameter.numel() for parameter in group["params"])
+            decoupled = type(optimizer).__name__ in _DECOUPLED or group.get("decoupled_weight_decay", False)
+            decay += 0.0 if decoupled else float(group.get("weight_decay", 0.0)) * count
+            size += count
+    return decay / size if size else 0.0
