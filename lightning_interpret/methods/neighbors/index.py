@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from lightning_interpret.functional.neighbors.search import CHUNK, MARGIN, check_search, nearest, rank
 from lightning_interpret.methods.neighbors.store import Datastore
 
-TRAINED_ON = 100_000  # vectors that an index is trained on, at most
+TRAINED_ON = 64  # vectors for each centroid, at most: FAISS warns below 39
+RERANKED = 10  # times k: candidates of an approximate index that are measured
 
 
 class ExactIndex:
@@ -50,7 +51,9 @@ class FaissIndex:
             kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
             self._index = faiss.index_factory(d, factory, kind)
             if not self._index.is_trained:
-                rows = torch.arange(0, n, max(1, -(-n // TRAINED_ON)))
+                lists = faiss.try_extract_index_ivf(self._index)
+                wanted = TRAINED_ON * max(256, lists.nlist if lists is not None else 0)
+                rows = torch.arange(0, n, max(1, n // wanted))
                 self._index.train(self._direction(store.features[rows]).numpy())
             if parameters:
                 faiss.ParameterSpace().set_index_parameters(self._index, parameters)
@@ -61,8 +64,8 @@ class FaissIndex:
             raise ValueError(
                 f"`index={index!r}` cannot be made of {n} features of width {d} by FAISS: {last}"
             ) from error
-        exact = factory.strip() == "Flat"
-        self.note = None if exact else f"approximate index {index!r}: some of the nearest may be missed"
+        self._exact = factory.strip() == "Flat"
+        self.note = None if self._exact else f"approximate index {index!r}: some of the nearest may be missed"
 
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return distances and positions ``(N, k)``, the nearest first; −1 at an infinite distance where none came."""
@@ -72,7 +75,8 @@ class FaissIndex:
             none = queries.new_zeros(len(queries), k)
             return none, none.long()
         asked = self._direction(queries.float().cpu()).numpy()
-        places = torch.from_numpy(self._index.search(asked, min(k + MARGIN, len(self._store)))[1])
+        count = min((1 if self._exact else RERANKED) * k + MARGIN, len(self._store))
+        places = torch.from_numpy(self._index.search(asked, count)[1])
         return rank(queries, self._store.features, self._store.ids, places.to(queries.device), k, metric=self._metric)
 
     def _direction(self, features: Tensor) -> Tensor:
