@@ -80,7 +80,7 @@ def measured(a: Tensor, b: Tensor, metric: str) -> Tensor:
     """Return the distance between vectors along the last dimension."""
     if metric == "cosine":
         return 1 - (F.normalize(a, dim=-1) * F.normalize(b, dim=-1)).sum(dim=-1)
-    return (a - b).square().sum(dim=-1).sqrt()
+    return torch.linalg.vector_norm(a - b, dim=-1)
 
 
 def check_search(queries: Tensor, features: Tensor, k: int, metric: str) -> None:
@@ -136,10 +136,10 @@ def _product(queries: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
 def _smallest(values: Tensor, count: int) -> Tensor:
     """Return the columns ``(N, count)`` of the smallest values of each row, of equal ones the first, in any order."""
     count = min(count, values.shape[1])
-    found = values.topk(count, dim=1, largest=False)
-    last = found.values[:, -1:]
-    if bool(((values <= last).sum(dim=1) == count).all()):
-        return found.indices
+    found = values.topk(min(count + 1, values.shape[1]), dim=1, largest=False)
+    last = found.values[:, count - 1 : count]
+    if bool((found.values[:, count:] > last).all()):
+        return found.indices[:, :count]
     below, tied = values < last, values == last  # `topk` picks of these as it likes
     room = count - below.sum(dim=1, keepdim=True)
     chosen = below | (tied & (tied.cumsum(dim=1, dtype=torch.int32) <= room))
