@@ -130,7 +130,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--what", required=True, help="baselines or influence")
     parser.add_argument("--output-dir", required=True, help="where the page and its numbers go")
     parser.add_argument("--text-column", help="column of the text (default: text)")
-    parser.add_argument("--examples", type=_positive, help="how many to explain (8), or to train on (2000)")
+    parser.add_argument("--examples", type=_positive, help="how many to explain (8), or to train on (1500)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     baselines = parser.add_argument_group("--what baselines")
     baselines.add_argument("--model", help="a transformers directory or hub name of a classifier or detector")
@@ -143,7 +143,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     influence.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
     influence.add_argument("--val-file", help="rows to ask about; by default the training rows after the first ones")
     influence.add_argument("--label-column", help="column of the label (default: label)")
-    influence.add_argument("--queries", type=_positive, help="how many validation rows to ask about (default: 200)")
+    influence.add_argument("--queries", type=_positive, help="how many validation rows to ask about (default: 100)")
     influence.add_argument("--flipped", type=float, help="share of labels made wrong (default: 0.1; of files 0)")
     influence.add_argument(
         "--methods",
@@ -154,6 +154,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     influence.add_argument("--subsets", type=_positive, help="halves of the data to train on (default: 100)")
     influence.add_argument("--seeds", type=_positive, help="trainings of each half, averaged (default: 1)")
     influence.add_argument("--workers", type=_positive, help="processes that train (default: 1)")
+    influence.add_argument(
+        "--max-seconds", type=_positive, help="what the self-influence of all examples may take a method (default: 60)"
+    )
 
 
 def _add_columns(parser: argparse.ArgumentParser, label: str) -> None:

@@ -24,13 +24,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "val_file": None,
         "text_column": "text",
         "label_column": "label",
-        "examples": 2000,
-        "queries": 200,
+        "examples": 1500,
+        "queries": 100,
         "flipped": None,
         "methods": None,
         "subsets": 100,
         "seeds": 1,
         "workers": 1,
+        "max_seconds": 60,
     },
 }
 """What is compared, and which options that takes; their defaults are filled in when it runs."""

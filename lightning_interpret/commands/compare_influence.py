@@ -33,19 +33,20 @@ def run(options: argparse.Namespace) -> int:
     masks = subsets(len(subject.wrong), 0.5, options.subsets, options.seed)
     truth = _retrained(subject, masks, options, folder)
     facts = _facts(subject, truth)
-    bench = Bench(subject, masks, truth.outcomes, folder)
+    bench = Bench(subject, masks, truth.outcomes, folder, options.max_seconds)
     makes: dict[str, Callable[[str], dict[str, Any]]] = dict.fromkeys(CONTROLS, bench.control)
     makes |= dict.fromkeys(names, bench.method)
     rows = [_row(name, make, bench.key, folder) for name, make in makes.items()]
     rows.sort(key=lambda row: -row["lds"] if row.get("lds") is not None else 2.0)
     headers, lines = summary(rows)
     left_out = [f"{row['name']}: {row['left_out']}" for row in rows if "left_out" in row]
+    left_out += [f"{row['name']}: {row['note']}" for row in rows if "note" in row]
     page = ["# Influence beside retraining\n", facts, markdown.table(headers, lines), _MEANING, *_listed(left_out)]
     (folder / "influence.md").write_text("\n".join(page), encoding="utf8")
     found = {"subject": facts, "subsets": options.subsets, "seeds": options.seeds, "rows": rows}
     (folder / "influence.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
     print(f"\n{facts}\n\n{table(headers, lines)}")
-    print("".join(f"\nleft out: {line}" for line in left_out))
+    print("".join(f"\nLeft out: {line}" for line in left_out))
     print(f"The page is {folder / 'influence.md'}; every number is in influence.json.")
     return 0
 
@@ -123,7 +124,7 @@ def _row(name: str, make: Callable[[str], dict[str, Any]], key: str, folder: Pat
             return {field: value for field, value in kept.items() if field != "key"}
     print(f"{name} ...", flush=True)
     row = make(name)
-    if "left_out" not in row:  # what was left out may be served next time
+    if not row.keys() & {"left_out", "note"}:  # what was left out may be served next time
         jsonl.append(path, [{"key": key, **row}])
     return row
 

@@ -19,11 +19,11 @@ from lightning_interpret.functional.fingerprint import Digest
 from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score
 from lightning_interpret.functional.neighbors.labels import disagreement
 from lightning_interpret.functional.ranks import area_under_curve, recall_at
-from lightning_interpret.methods.influence import INFLUENCE, InfluenceMethod
+from lightning_interpret.methods.influence import INFLUENCE, Fitted, InfluenceMethod
 from lightning_interpret.names import choose
 
 CONTROLS = LOSS, NEIGHBOURS, CHANCE = ("training loss", "disagreement of neighbours", "chance")
-_ALSO = ("gradient_similarity:similarity=dot",)  # what has no curvature, to see what curvature is worth
+_ALSO = ("exact:layers=all", "gradient_similarity:similarity=dot")  # all curvature that there is, and none
 _K = 10  # neighbours of an example
 
 
@@ -36,12 +36,14 @@ class Bench:
         masks: Which examples each training saw, ``(S, n)``.
         outcomes: What came of it, ``(S, R, M)``.
         folder: Where checkpoints are written.
+        max_seconds: What the influence of all examples on themselves may take, as the queries' scores let expect.
     """
 
     subject: Subject
     masks: Tensor
     outcomes: Tensor
     folder: Path
+    max_seconds: float = 60.0
 
     @cached_property
     def key(self) -> str:
@@ -77,18 +79,20 @@ class Bench:
             if "optimizer" in signature(method.fit).parameters:
                 given["optimizer"] = subject.trainer.optimizer(list(subject.module.parameters()))
             start = time.perf_counter()
-            fitted = method.fit(subject.module, subject.loader, subject.task, weight_decay=WEIGHT_DECAY, **given)
+            fitted = method.fit(subject.module, subject.examples, subject.task, weight_decay=WEIGHT_DECAY, **given)
             between = time.perf_counter()
             ids, scores = fitted.matrix(subject.queries)
             end = time.perf_counter()
             table = scores.new_zeros(len(scores), len(subject.wrong)).index_copy_(1, ids, scores)
-            ids, own = fitted.self_influence()
+            expected = (end - between) * len(subject.wrong) / len(scores)
+            suspicion = self._self_influence(fitted) if expected <= self.max_seconds else None
         except Exception as error:  # whatever one method lacks here, the others are compared
             return {"name": name, "left_out": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-        suspicion = own.new_zeros(len(subject.wrong)).index_copy_(0, ids, own)
         stated = fitted.approximation
         facts = {key: getattr(stated, key) for key in ("unit", "coverage", "damping", "curvature", "converged")}
         seconds = {"fit_seconds": round(between - start, 3), "score_seconds": round(end - between, 3)}
+        if suspicion is None and subject.wrong.any():
+            facts["note"] = f"self-influence would take some {expected:,.0f} s: raise `--max-seconds`"
         return self.row(name, table, suspicion, **facts, **seconds)
 
     def control(self, name: str) -> dict[str, Any]:
@@ -104,6 +108,10 @@ class Bench:
         found = self._losses() if name == LOSS else self._disagreement()
         seconds = round(time.perf_counter() - start, 3)
         return self.row(name, -found.expand(queries, -1), found, score_seconds=seconds)
+
+    def _self_influence(self, fitted: Fitted) -> Tensor:
+        ids, own = fitted.self_influence()
+        return own.new_zeros(len(self.subject.wrong)).index_copy_(0, ids, own)
 
     def _made(self, name: str) -> InfluenceMethod:
         cls, given = parsed(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -22,6 +22,28 @@ from lightning_interpret.tasks import batches
 WEIGHT_DECAY = 1e-3
 _FLIPPED = 0.1
 _WORDS, _HIDDEN, _RATE, _EPOCHS, _BATCH, _CHECKPOINTS = 512, 8, 0.5, 40, 50, 5
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Examples of one batch, whose ids are their places.
+
+    Attributes:
+        batch: The batch.
+        size: Examples that are read at once.
+    """
+
+    batch: dict[str, Any]
+    size: int
+
+    def batches(self) -> Iterator[tuple[Tensor, Any]]:
+        """Yield ids and batches in order."""
+        return self.take(self.batch["example_id"].tolist())
+
+    def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
+        """Yield the examples with these ids."""
+        for rows in torch.tensor(ids, dtype=torch.long).split(self.size):
+            yield rows, batches.take(self.batch, rows)
 
 
 @dataclass(frozen=True)
@@ -50,9 +72,9 @@ class Subject:
         return BagOfWords(self.labels)
 
     @property
-    def loader(self) -> list[dict[str, Any]]:
-        """The training examples in batches."""
-        return [batches.take(self.train, rows) for rows in torch.arange(len(self.wrong)).split(256)]
+    def examples(self) -> InMemory:
+        """The training examples as influence methods read them."""
+        return InMemory(self.train, 256)
 
     @property
     def trainer(self) -> SubsetTrainer:
@@ -124,14 +146,7 @@ def _given(options: argparse.Namespace) -> Subject:
     rows = list(islice(source, options.examples))
     source = source if options.val_file is None else read_rows(options.val_file, **columns)
     queries = list(islice(source, options.queries))
-    if len(rows) < 4 or not queries:
-        raise ValueError(
-            f"There are {len(rows)} training rows and {len(queries)} to ask about: give `--val-file`, or fewer "
-            "`--examples`, so that rows are left to ask about."
-        )
-    labels = sorted({str(row.label) for row in rows})
-    if len(labels) < 2:
-        raise ValueError(f"`--label-column {options.label_column}` has one label ({labels[0]!r}): give two or more.")
+    labels = _labels(rows, queries)
     generator = torch.Generator().manual_seed(options.seed)
     wrong = torch.rand(len(rows), generator=generator) < (options.flipped or 0.0)
     moved = torch.randint(1, len(labels), (len(rows),), generator=generator)
@@ -143,7 +158,7 @@ def _given(options: argparse.Namespace) -> Subject:
 
 
 def _subject(what: str, rows: Sequence[TextRow], queries: Sequence[TextRow], wrong: Tensor, seed: int) -> Subject:
-    labels = tuple(sorted({str(row.label) for row in rows}))
+    labels = _labels(rows, queries)
     classes = [[class_of(row.label, labels) for row in each] for each in (rows, queries)]
     vocabulary = Vocabulary.of([row.text for row in rows], classes[0], _WORDS)
 
@@ -155,3 +170,13 @@ def _subject(what: str, rows: Sequence[TextRow], queries: Sequence[TextRow], wro
     train, asked = batch(rows, classes[0]), batch(queries, classes[1])
     made = f", {int(wrong.sum())} with a label that was made wrong" if wrong.any() else ""
     return Subject(f"{what}{made}; {len(queries)} to ask about", labels, train, asked, wrong, seed)
+
+
+def _labels(rows: Sequence[TextRow], queries: Sequence[TextRow]) -> tuple[str, ...]:
+    labels = tuple(sorted({str(row.label) for row in rows}))
+    if len(labels) < 2 or not queries:
+        raise ValueError(
+            f"There are {len(rows)} training rows with {len(labels)} labels, and {len(queries)} rows to ask about: give "
+            "`--val-file`, or other `--examples`, so that there are two labels, and rows left to ask about."
+        )
+    return labels
