@@ -176,7 +176,7 @@ def _labels(rows: Sequence[TextRow], queries: Sequence[TextRow]) -> tuple[str, .
     labels = tuple(sorted({str(row.label) for row in rows}))
     if len(labels) < 2 or not queries:
         raise ValueError(
-            f"There are {len(rows)} training rows with {len(labels)} labels, and {len(queries)} rows to ask about: give "
-            "`--val-file`, or other `--examples`, so that there are two labels, and rows left to ask about."
+            f"There are {len(rows)} training rows with {len(labels)} labels, and {len(queries)} rows to ask about: "
+            "give `--val-file`, or other `--examples`, so that there are two labels, and rows left to ask about."
         )
     return labels
