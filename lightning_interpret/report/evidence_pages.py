@@ -12,7 +12,7 @@ from lightning_interpret.tensorboard.payload import FACT
 from lightning_interpret.texts import shortened
 
 _LISTED = 5  # examples of each sign whose ids are followed from step to step
-_BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10))
+_BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10), (20, 3))
 
 
 def records(row: EvidenceRow, fits: Fits) -> list[Record]:
@@ -59,12 +59,15 @@ def _ids(examples: Iterable[TrainingExample]) -> str:
 
 
 def _gold_share(row: NeighborsRow, gold: str | None) -> dict[str, float | None]:
-    return {"gold_share": row.shares.get(gold, 0.0)} if row.shares and gold is not None else {}
+    return {"gold_share": _finite(row.shares.get(gold, 0.0))} if row.shares and gold is not None else {}
 
 
 def _score(examples: Sequence[TrainingExample]) -> float | None:
-    score = examples[0].score if examples else None
-    return score if score is not None and math.isfinite(score) else None
+    return _finite(examples[0].score) if examples else None
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _bounded(value: Any, longest: int, most: int) -> Any:

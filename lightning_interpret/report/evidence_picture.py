@@ -33,7 +33,7 @@ from lightning_interpret.report.words import Shade
 from lightning_interpret.texts import printable
 
 _EXAMPLES, _NOTES = 5, 3  # that are shown of each list
-_QUERY_LINES, _EXAMPLE_LINES = 4, 2  # of text
+_QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 4, 2, 6  # of text
 _NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
 _LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
 _COLOURS = {"Helpful": FOR, "Harmful": AGAINST}
@@ -185,11 +185,14 @@ def _strip(card: Card, pen: Pen, room: float) -> _Part:
     words = [
         Shade(printable(token), score, share, False) for (token, score), share in zip(card.tokens, shares, strict=True)
     ]
-    lines, _ = image.laid_out(words, pen, room)
+    lines, left_out = image.laid_out(words, pen, room, _TOKEN_LINES)
 
     def draw(canvas: Canvas, top: float) -> None:
         for number, line in enumerate(lines):
             for placed in line:
                 image.draw_word(canvas, placed, top + image.PITCH * number)
+        if left_out:
+            canvas.text(MARGIN, top + height - 6, f"… {len(left_out)} more tokens", SMALL, GREY)
 
-    return _Part(image.PITCH * len(lines), draw)
+    height = image.PITCH * len(lines) + (FACT if left_out else 0)
+    return _Part(height, draw)

@@ -74,8 +74,10 @@ def summary(image: Image.Image, tag: str) -> summary_pb2.Summary:
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=picture)])
 
 
-def laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[Placed]], Sequence[Shade]]:
-    """Return the lines of some words, at most 40, and the words left out."""
+def laid_out(
+    words: Sequence[Shade], pen: Pen, room: float, most: int = _LINES
+) -> tuple[list[list[Placed]], Sequence[Shade]]:
+    """Return words on at most so many lines, and the words left out."""
     lines: list[list[Placed]] = [[]]
     x = 0.0
     for number, word in enumerate(words):
@@ -83,7 +85,7 @@ def laid_out(words: Sequence[Shade], pen: Pen, room: float) -> tuple[list[list[P
             if lines[-1] and x + width > room:
                 lines.append([])
                 x = 0.0
-            if len(lines) > _LINES:
+            if len(lines) > most:
                 return lines[:-1], words[number:]
             lines[-1].append(Placed(word, text, score, MARGIN + x, width))
             x += width + _GAP
