@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import RLock
@@ -61,7 +61,9 @@ def _no_fast_path() -> Iterator[None]:
 
 
 @contextmanager
-def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
+def frozen_weights(
+    module: nn.Module, *, full_precision: bool = False, values: Mapping[str, Tensor] | None = None
+) -> Iterator[None]:
     """Put detached weights and copies of all other tensors in the place of the module's own while the block lasts.
 
     The mechanism of ``torch.func.functional_call``, as a scope: tied weights stay tied, and the lists that recurrent
@@ -72,6 +74,7 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
     Args:
         module: The module whose tensors are replaced.
         full_precision: Whether tensors in half precision become float32 copies.
+        values: Other values for some tensors, by the names of :func:`saved_tensors`: those of a checkpoint.
     """
     replaced: dict[int, Tensor] = {}
     saved = [
@@ -83,11 +86,12 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
             half = full_precision and tensor.dtype in (torch.float16, torch.bfloat16)
             value = tensor.detach().float() if half else tensor.detach()
             value = value.clone() if copy and not half else value
-            if trains(tensor):
-                value._trains = True  # type: ignore[attr-defined]
-            replaced[id(tensor)] = value
+            replaced[id(tensor)] = _standing_for(value, tensor)
         return replaced[id(tensor)]
 
+    own = saved_tensors(module) if values else {}
+    for name, value in (values or {}).items():
+        replaced[id(own[name])] = _standing_for(value.detach().to(own[name], copy=True), own[name])
     try:
         for part in module.modules():
             # an embedding with `max_norm` rescales rows in place when it reads them
@@ -108,7 +112,27 @@ def frozen_weights(module: nn.Module, *, full_precision: bool = False) -> Iterat
 
 def trains(tensor: Any) -> bool:
     """Return whether a parameter is trained: also inside the scope, where none of them requires a gradient."""
-    return isinstance(tensor, Tensor) and (tensor.requires_grad or getattr(tensor, "_trains", False))
+    return isinstance(tensor, Tensor) and original(tensor).requires_grad
+
+
+def original(tensor: Tensor) -> Tensor:
+    """Return the module's own tensor, which inside the scope another one stands for; an optimizer knows that one."""
+    return getattr(tensor, "_stands_for", tensor)
+
+
+def saved_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that a checkpoint of the module holds, by name: those of shared modules under every name."""
+    found: dict[str, Tensor] = {}
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        stores = {**part._parameters, **part._buffers}.items()
+        kept = {name: value for name, value in stores if name not in part._non_persistent_buffers_set}
+        found |= {f"{prefix}.{name}".lstrip("."): value for name, value in kept.items() if value is not None}
+    return found
+
+
+def _standing_for(value: Tensor, tensor: Tensor) -> Tensor:
+    value._stands_for = original(tensor)  # type: ignore[attr-defined]
+    return value
 
 
 @contextmanager

@@ -185,3 +185,26 @@ def test_a_gradient_can_be_taken_whatever_is_around(mode):
             assert not slope.is_inference()
         assert not torch.is_grad_enabled()
     assert float(net.count) == 0
+
+
+def test_other_values_stand_in_wherever_a_weight_is_kept_and_leave_nothing_behind():
+    net, other = Recurrent().eval(), Recurrent().eval()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    other.norm.running_mean += 1
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with explaining(net), frozen_weights(net, values=other.state_dict()):
+        assert net.head.weight is net.embedding.weight  # still tied
+        assert scope.original(net.head.weight).requires_grad
+        found = net(IDS)
+    assert torch.equal(found, other(IDS))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.lstm._flat_weights[0] is net.lstm.weight_ih_l0
+
+
+def test_an_optimizers_own_parameter_is_known_inside_the_scope_however_deep():
+    net = Recurrent()
+    with explaining(net, full_precision=True), explaining(net):
+        inside = [scope.original(each) for each in net.parameters()]
+    assert all(a is b for a, b in zip(inside, net.parameters(), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,9 +101,21 @@ class Block(ABC):
         assert isinstance(own, Tensor)
         return queries.flatten(1) @ own.flatten(1).T
 
+    def squares(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return the squared norm of each example's gradient, ``(B,)``."""
+        return squares(self.gradient(inputs, outputs))
+
     @abstractmethod
     def stacked(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return tensors like :attr:`parameters` in this block's shape."""
+
+    def laid(self, values: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what there is of each parameter (a learning rate, a second moment), in this block's shape.
+
+        Args:
+            values: parameter → a tensor of its shape.
+        """
+        return self.stacked({key: values(parameter) for key, parameter in self.parameters.items()})
 
     def flat(self, gradient: Gradient) -> Tensor:
         """Return gradients as ``(B, numel)``."""
@@ -113,3 +125,17 @@ class Block(ABC):
     def unflat(self, flat: Tensor) -> Gradient:
         """Return gradients that :meth:`flat` made flat."""
         return flat.reshape(len(flat), *self.shape)
+
+
+def scaled(gradient: Gradient, diagonal: Tensor | float) -> Gradient:
+    """Return gradients times a number, or times a diagonal of the block's shape."""
+    if isinstance(gradient, Rows):
+        rows = diagonal[gradient.index] if isinstance(diagonal, Tensor) else diagonal
+        return Rows(gradient.index, gradient.values * rows)
+    return gradient * diagonal
+
+
+def squares(gradient: Gradient, diagonal: Tensor | float = 1.0) -> Tensor:
+    """Return the squared norm of each gradient, Σ d g², ``(B,)``."""
+    first, second = (each.values if isinstance(each, Rows) else each for each in (gradient, scaled(gradient, diagonal)))
+    return (first * second).flatten(1).sum(dim=1)

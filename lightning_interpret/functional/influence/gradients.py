@@ -46,6 +46,10 @@ class Uses:
         """Return the products of queries and examples, ``(M, B)``."""
         return self.block.scores(queries, self.inputs, self.outputs)
 
+    def squares(self) -> Tensor:
+        """Return the squared norm of each example's gradient, ``(B,)``."""
+        return self.block.squares(self.inputs, self.outputs)
+
 
 class Recording:
     """The calls of some blocks in one forward pass."""
@@ -212,3 +216,19 @@ def _copying(record: Recording, module: nn.Module, args: Any, kwargs: dict[str, 
         return (args[0].clone(), *args[1:]), kwargs
     first = next(iter(kwargs))
     return args, {**kwargs, first: kwargs[first].clone()}
+
+
+def products(queries: Sequence[Gradient | None], blocks: Sequence[Block], uses: Sequence[Uses]) -> Tensor:
+    """Return ⟨query m, gradient of example b⟩ over all blocks, ``(M, B)``.
+
+    Args:
+        queries: The queries' gradients in each block; ``None`` in one that they do not use.
+        blocks: The blocks, in the order of ``queries``.
+        uses: What the examples' batch made of each block that it used.
+    """
+    own = dict(zip(map(id, blocks), queries, strict=True))
+    met = [each.scores(query) for each in uses if (query := own[id(each.block)]) is not None]
+    if met:
+        return torch.stack(met).sum(dim=0)
+    count = next(len(query) for query in queries if query is not None)
+    return uses[0].outputs.new_zeros(count, len(uses[0].outputs))

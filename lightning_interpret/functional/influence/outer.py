@@ -37,6 +37,12 @@ class Outer(Block):
         assert isinstance(queries, Tensor)
         return outer_scores(queries, inputs, outputs)
 
+    def squares(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return ``(B,)``: of few places by their products with one another, Σ (δₛ·δᵤ)(aₛ·aᵤ)."""
+        if inputs.shape[1] * sum(self.shape) > self.numel:
+            return super().squares(inputs, outputs)
+        return ((inputs @ inputs.mT) * (outputs @ outputs.mT)).sum(dim=(1, 2)).clamp(min=0)
+
     def stacked(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return ``(out, in + 1)``."""
         parts = [self._rows(parameters["weight"])] if self.weight else []

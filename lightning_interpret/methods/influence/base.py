@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
 from lightning_interpret.functional.influence import trial
 from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks, uncovered
+from lightning_interpret.functional.influence.checkpoints import Checkpoint
 from lightning_interpret.functional.influence.gradients import Uses, recording
+from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
@@ -53,7 +55,16 @@ class InfluenceMethod(ABC):
         if "name" in vars(cls):
             INFLUENCE[cls.name] = cls
 
-    def fit(self, module: nn.Module, examples: Any, task: Task, *, weight_decay: float = 0.0) -> Fitted:
+    def fit(
+        self,
+        module: nn.Module,
+        examples: Any,
+        task: Task,
+        *,
+        weight_decay: float = 0.0,
+        optimizer: Optimizers | None = None,
+        checkpoints: Sequence[Checkpoint] = (),
+    ) -> Fitted:
         """Return what is ready to score queries: curvature measured, training gradients stored, or nothing at all.
 
         The module is left as it was. What comes back holds on to it, and is right while its weights are what they are.
@@ -63,6 +74,8 @@ class InfluenceMethod(ABC):
             examples: The training data: :class:`Examples`, or a loader whose batches carry ``example_id``.
             task: How module and batches are read.
             weight_decay: Coefficient λ of λ/2 ‖θ‖² in the mean training loss, which the curvature contains.
+            optimizer: The run's optimizer, or a list of them: for what is read from a live one.
+            checkpoints: Those that the run has written: for a method that goes through them and was not given others.
 
         Raises:
             ValueError: If a layer does not exist, or the data carry no ids.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows
+from lightning_interpret.functional.influence.block import scaled, squares
+from lightning_interpret.functional.influence.blocks import Block, Gradient
+from lightning_interpret.functional.influence.checkpoints import Checkpoint
+from lightning_interpret.functional.influence.gradients import Uses, products
+from lightning_interpret.functional.influence.optimizers import Optimizers, adam_preconditioner
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.names import choose
@@ -23,18 +27,49 @@ class GradientSimilarity(InfluenceMethod):
     The cosine finds examples that are like the query; the dot product is dominated by examples of large gradient
     (Hanawa et al., 2021, section 5.4). Neither has curvature, so neither is an estimate of a retraining.
 
+    With Adam's second moments as a preconditioner D = 1 / (√v̂ + ε) the products are qᵀ D g, what a step of Adam on g
+    does to the query's loss (as in Xia et al., 2024), and norms are √(gᵀ D g): an example's cosine with itself is 1
+    either way. A gradient of norm 0 has cosine 0 with all.
+
     Args:
         similarity: ``"cosine"`` or ``"dot"``.
+        preconditioner: ``None``, or ``"adam"`` for the second moments of the live optimizer given to ``fit``.
         layers: ``"all"``, ``"last"``, or names of modules.
         seed: Not used: nothing is drawn.
+
+    Raises:
+        ValueError: In ``fit``, for ``"adam"`` without an optimizer that keeps second moments and has taken a step.
     """
 
     name: ClassVar[str] = "gradient_similarity"
     similarity: Literal["cosine", "dot"] = "cosine"
+    preconditioner: Literal["adam"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a similarity that does not exist."""
+        """Refuse a similarity or a preconditioner that does not exist."""
         choose("similarity", self.similarity, ("cosine", "dot"))
+        if self.preconditioner is not None:
+            choose("preconditioner", self.preconditioner, ("adam",))
+
+    def fit(
+        self,
+        module: nn.Module,
+        examples: Any,
+        task: Task,
+        *,
+        weight_decay: float = 0.0,
+        optimizer: Optimizers | None = None,
+        checkpoints: Sequence[Checkpoint] = (),
+    ) -> Fitted:
+        """Return what scores queries, with the optimizer's second moments as they are now."""
+        values = adam_preconditioner(optimizer) if self.preconditioner else None
+        found = super().fit(module, examples, task, weight_decay=weight_decay)
+        assert isinstance(found, _Similarity)
+        if values is not None:
+            found.diagonals = [block.laid(values) for block in found.blocks]
+            unit = f"{found.approximation.unit}, preconditioned"
+            found.approximation = replace(found.approximation, unit=unit, curvature="Adam's second moments")
+        return found
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
@@ -49,26 +84,30 @@ class GradientSimilarity(InfluenceMethod):
 
 class _Similarity(Fitted):
     cosine: bool
+    diagonals: list[Tensor] | None = None
 
     def stream(
         self, queries: list[Gradient | None], examples: Iterable[tuple[Tensor, Any]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        size = torch.stack([_square(each) for each in queries if each is not None]).sum(dim=0).sqrt()
-        by_block = dict(zip(map(id, self.blocks), queries, strict=True))
+        diagonals: Sequence[Tensor | float] = self.diagonals or [1.0] * len(self.blocks)
+        pairs = list(zip(queries, diagonals, strict=True))
+        size = torch.stack([squares(query, d) for query, d in pairs if query is not None]).sum(dim=0).sqrt()
+        if self.diagonals is not None:
+            queries = [None if query is None else scaled(query, d) for query, d in pairs]
         for ids, batch in examples:
             uses = self.uses(batches.clone(batch))
-            met = [(each, query) for each in uses if (query := by_block[id(each.block)]) is not None]
-            scores = torch.stack([each.scores(query) for each, query in met]).sum(dim=0)
+            scores = products(queries, self.blocks, uses)
             if self.cosine:
-                own = torch.stack([_square(each.gradient()) for each in uses]).sum(dim=0).sqrt()
-                scores = scores / (size[:, None] * own)
+                norms = size[:, None] * self._squares(uses).sqrt()
+                scores = torch.where(norms == 0, 0.0, scores / norms)
             yield ids, scores
 
     def own(self, batch: Any) -> Tensor:
-        squares = torch.stack([_square(each) for each in self.gradients(batch) if each is not None]).sum(dim=0)
-        return torch.ones_like(squares) if self.cosine else squares
+        found = self._squares(self.uses(batch))
+        return torch.where(found == 0, 0.0, found / found) if self.cosine else found
 
-
-def _square(gradient: Gradient) -> Tensor:
-    values = gradient.values if isinstance(gradient, Rows) else gradient
-    return values.flatten(1).square().sum(dim=1)
+    def _squares(self, uses: Sequence[Uses]) -> Tensor:
+        if self.diagonals is None:
+            return torch.stack([each.squares() for each in uses]).sum(dim=0)
+        by_block = dict(zip(map(id, self.blocks), self.diagonals, strict=True))
+        return torch.stack([squares(each.gradient(), by_block[id(each.block)]) for each in uses]).sum(dim=0)
