@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ExactInfluence,
         GradientSimilarity,
         LissaInfluence,
+        TracIn,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.modules.text_classifier import TextClassifier
@@ -80,6 +81,7 @@ _ROOMS = {
     "Taylor": "methods",
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
+    "TracIn": "methods.influence",
     "WithIds": "data.ids",
     "explain": "methods",
 }
@@ -122,6 +124,7 @@ __all__ = [
     "Taylor",
     "TextClassifier",
     "TextDataModule",
+    "TracIn",
     "WithIds",
     "explain",
 ]

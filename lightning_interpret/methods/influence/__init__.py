@@ -5,6 +5,7 @@ from lightning_interpret.methods.influence.conjugate_gradient import ConjugateGr
 from lightning_interpret.methods.influence.exact import ExactInfluence
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.methods.influence.lissa import LissaInfluence
+from lightning_interpret.methods.influence.tracin import TracIn
 
 __all__ = [
     "INFLUENCE",
@@ -14,5 +15,6 @@ __all__ = [
     "GradientSimilarity",
     "InfluenceMethod",
     "LissaInfluence",
+    "TracIn",
     "influence_named",
 ]
