@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ExactInfluence,
         GradientSimilarity,
         LissaInfluence,
+        ProjectedGradients,
         TracIn,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
@@ -72,6 +73,7 @@ _ROOMS = {
     "ObjectDetection": "tasks",
     "Occlusion": "methods",
     "Odam": "methods",
+    "ProjectedGradients": "methods.influence",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
@@ -115,6 +117,7 @@ __all__ = [
     "ObjectDetection",
     "Occlusion",
     "Odam",
+    "ProjectedGradients",
     "SaliencyMonitor",
     "SequenceClassification",
     "SequentialIntegratedGradients",

@@ -5,6 +5,7 @@ from lightning_interpret.methods.influence.conjugate_gradient import ConjugateGr
 from lightning_interpret.methods.influence.exact import ExactInfluence
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.methods.influence.lissa import LissaInfluence
+from lightning_interpret.methods.influence.projected_gradients import ProjectedGradients
 from lightning_interpret.methods.influence.tracin import TracIn
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "GradientSimilarity",
     "InfluenceMethod",
     "LissaInfluence",
+    "ProjectedGradients",
     "TracIn",
     "influence_named",
 ]
