@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         GradientSimilarity,
         LissaInfluence,
         ProjectedGradients,
+        Rerank,
         TracIn,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
@@ -74,6 +75,7 @@ _ROOMS = {
     "Occlusion": "methods",
     "Odam": "methods",
     "ProjectedGradients": "methods.influence",
+    "Rerank": "methods.influence",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
@@ -118,6 +120,7 @@ __all__ = [
     "Occlusion",
     "Odam",
     "ProjectedGradients",
+    "Rerank",
     "SaliencyMonitor",
     "SequenceClassification",
     "SequentialIntegratedGradients",

@@ -6,6 +6,7 @@ from lightning_interpret.methods.influence.exact import ExactInfluence
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.methods.influence.lissa import LissaInfluence
 from lightning_interpret.methods.influence.projected_gradients import ProjectedGradients
+from lightning_interpret.methods.influence.rerank import Rerank
 from lightning_interpret.methods.influence.tracin import TracIn
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "InfluenceMethod",
     "LissaInfluence",
     "ProjectedGradients",
+    "Rerank",
     "TracIn",
     "influence_named",
 ]
