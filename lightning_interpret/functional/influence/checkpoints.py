@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -29,6 +29,10 @@ class Checkpoint:
 
     path: str
     learning_rate: Rate | None = None
+
+
+Checkpoints = Sequence[Checkpoint] | Callable[[], Sequence[Checkpoint]]
+"""Checkpoints, or what finds them if they are asked for."""
 
 
 def load(path: str) -> tuple[dict[str, Any], bool]:

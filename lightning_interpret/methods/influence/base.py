@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
 from lightning_interpret.functional.influence import trial
 from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks, uncovered
-from lightning_interpret.functional.influence.checkpoints import Checkpoint
+from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.gradients import Uses, recording
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
@@ -63,7 +63,7 @@ class InfluenceMethod(ABC):
         *,
         weight_decay: float = 0.0,
         optimizer: Optimizers | None = None,
-        checkpoints: Sequence[Checkpoint] = (),
+        checkpoints: Checkpoints = (),
     ) -> Fitted:
         """Return what is ready to score queries: curvature measured, training gradients stored, or nothing at all.
 
@@ -75,7 +75,8 @@ class InfluenceMethod(ABC):
             task: How module and batches are read.
             weight_decay: Coefficient λ of λ/2 ‖θ‖² in the mean training loss, which the curvature contains.
             optimizer: The run's optimizer, or a list of them: for what is read from a live one.
-            checkpoints: Those that the run has written: for a method that goes through them and was not given others.
+            checkpoints: Those that the run has written, or what finds them: for a method that goes through them and was
+                not given others.
 
         Raises:
             ValueError: If a layer does not exist, or the data carry no ids.

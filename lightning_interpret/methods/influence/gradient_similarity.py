@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.influence.block import scaled, squares
 from lightning_interpret.functional.influence.blocks import Block, Gradient
-from lightning_interpret.functional.influence.checkpoints import Checkpoint
+from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.gradients import Uses, products
 from lightning_interpret.functional.influence.optimizers import Optimizers, adam_preconditioner
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
@@ -59,7 +59,7 @@ class GradientSimilarity(InfluenceMethod):
         *,
         weight_decay: float = 0.0,
         optimizer: Optimizers | None = None,
-        checkpoints: Sequence[Checkpoint] = (),
+        checkpoints: Checkpoints = (),
     ) -> Fitted:
         """Return what scores queries, with the optimizer's second moments as they are now."""
         values = adam_preconditioner(optimizer) if self.preconditioner else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.evidence import Influence
 from lightning_interpret.functional.influence.blocks import Block, Gradient
-from lightning_interpret.functional.influence.checkpoints import Checkpoint
+from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, influence_named
@@ -58,7 +58,7 @@ class Rerank(InfluenceMethod):
         *,
         weight_decay: float = 0.0,
         optimizer: Optimizers | None = None,
-        checkpoints: Sequence[Checkpoint] = (),
+        checkpoints: Checkpoints = (),
     ) -> Fitted:
         """Return what scores queries, both methods fitted."""
         given: dict[str, Any] = {"weight_decay": weight_decay, "optimizer": optimizer, "checkpoints": checkpoints}

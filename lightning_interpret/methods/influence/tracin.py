@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.influence.block import scaled, squares
 from lightning_interpret.functional.influence.blocks import Block, Gradient
-from lightning_interpret.functional.influence.checkpoints import Checkpoint, Rate, learning_rate, load, weights
+from lightning_interpret.functional.influence.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    Rate,
+    learning_rate,
+    load,
+    weights,
+)
 from lightning_interpret.functional.influence.gradients import products
 from lightning_interpret.functional.influence.optimizers import Optimizers, as_list, group_names, rates_by_name
 from lightning_interpret.functional.scope import explaining, frozen_weights, original
@@ -69,7 +76,7 @@ class TracIn(InfluenceMethod):
         *,
         weight_decay: float = 0.0,
         optimizer: Optimizers | None = None,
-        checkpoints: Sequence[Checkpoint] = (),
+        checkpoints: Checkpoints = (),
     ) -> Fitted:
         """Return what scores queries, after a look into every checkpoint."""
         with explaining(module):
@@ -91,12 +98,13 @@ class TracIn(InfluenceMethod):
         return found
 
     def _points(
-        self, module: nn.Module, optimizer: Optimizers | None, given: Sequence[Checkpoint]
+        self, module: nn.Module, optimizer: Optimizers | None, given: Checkpoints
     ) -> tuple[list[tuple[str | None, Rate]], tuple[str, ...]]:
         rates, live = self.learning_rates, group_names(module, optimizer)
-        files = list(given)
         if self.checkpoints is not None:
             files = [Checkpoint(path) for path in self.checkpoints]
+        else:
+            files = list(given() if callable(given) else given)
         if isinstance(rates, Sequence):
             files = [Checkpoint(each.path, rate) for each, rate in zip(files, rates, strict=True)]
         elif rates is not None:
