@@ -10,6 +10,8 @@ from tiny import batch_of, classifier, tokenizer_for
 
 from lightning_interpret import SequenceClassification
 from lightning_interpret.functional.influence import store
+from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score, subsets
+from lightning_interpret.functional.influence.ensembles import MinusLoss, SubsetTrainer
 from lightning_interpret.functional.influence.parameters import Parameters
 from lightning_interpret.functional.ranks import area_under_curve, recall_at
 from lightning_interpret.functional.scope import explaining
@@ -190,3 +192,20 @@ def test_self_influence_finds_labels_that_were_changed():
     losses = TASK.losses(module, noisy).detach()
     assert area_under_curve(scores, flipped[ids]) > max(0.97, area_under_curve(losses, flipped) - 0.02)
     assert recall_at(scores, flipped[ids], 0.2) > 0.95
+
+
+def test_a8_what_retraining_on_halves_does_is_foretold_by_projected_curvature_better_than_by_gradients_alone():
+    train, queries = digits()
+    masks = subsets(1000, 0.5, 40, seed=7)
+    networks = SubsetTrainer(lambda seed: network(seed=seed), train["pixels"], train["labels"]).many(masks, [0] * 40)
+    measured = MinusLoss(queries["pixels"], queries["labels"])
+    with torch.no_grad():
+        outcomes = torch.stack([measured(each) for each in networks])
+
+    def lds(method):
+        fitted = method.fit(trained(), split(train, 500), TASK, weight_decay=WEIGHT_DECAY)
+        return float(linear_datamodeling_score(fitted.matrix(queries)[1], masks, outcomes).nanmean())
+
+    assert lds(ProjectedGradients(512)) > 0.5
+    assert lds(ProjectedGradients(512, projection="lowrank")) > 0.5
+    assert 0.1 < lds(GradientSimilarity("cosine")) < lds(GradientSimilarity("dot")) < 0.45
