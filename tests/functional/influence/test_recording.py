@@ -232,13 +232,14 @@ def test_weights_in_half_precision_are_recorded_in_single(dtype):
     near(found, by_autograd(model.float(), losses, 4, blocks), 1e-5)
 
 
-def test_under_autocast_gradients_are_in_single_precision():
+def test_of_a_forward_under_autocast_gradients_are_in_single_precision():
     model = Tied()
     losses = runs(model, ids())
-    with explaining(model), torch.autocast("cpu", torch.bfloat16):
-        blocks, left = settled(model, losses)
-        with recording(blocks, 4) as record:
-            values = losses(4)
+    with explaining(model):
+        with torch.autocast("cpu", torch.bfloat16):
+            blocks, left = settled(model, losses)
+            with recording(blocks, 4) as record:
+                values = losses(4)
         found = {each.block.name: each.block.flat(each.gradient()) for each in record.gradients(values.sum())}
     assert not left
     assert {each.dtype for each in found.values()} == {torch.float32}
