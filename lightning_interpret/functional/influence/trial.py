@@ -47,16 +47,15 @@ def settle(blocks: Sequence[Block], losses: Losses) -> tuple[list[Block], dict[s
     while True:
         calls, found = _watch(blocks, losses, spread)
         plain = found if plain is None else plain
-        fresh = [key for key, own in calls.items() if key[1] not in tried and own.once() and not _placed(key[1], own)]
-        if not fresh:
+        reasons = {key: _placed(key[1], own) for key, own in calls.items() if key[1] not in tried}
+        once = (key for key, reason in reasons.items() if reason is None and calls[key].once())
+        if (fresh := next(once, None)) is None:
             break
-        block, part = fresh[0]
+        block, part = fresh
         tried.append(part)
         if not _adds(part, blocks, losses, spread, plain):
             left[block.name] = _ALONE
-    for (block, part), seen in calls.items():
-        if part not in tried and (reason := _placed(part, seen)):
-            left[block.name] = reason
+    left |= {block.name: reason for (block, _), reason in reasons.items() if reason}
     order = dict.fromkeys(block for block, _ in calls)
     return [block for block in order if block.name not in left], left
 

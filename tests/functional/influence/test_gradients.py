@@ -187,3 +187,23 @@ class TimeFirst(nn.Module):
 def test_examples_along_another_dimension_are_found_or_the_layer_is_left_out(how, left, count):
     model = TimeFirst(how).double()
     assert_right(model, runs(model, drawn(5, 5, 6)), count, left=left)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_attention_that_reads_weights_and_calls_no_layer_is_uncovered(batch_first):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=batch_first)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x):
+            hidden = self.layer(x if batch_first else x.transpose(0, 1))
+            return self.head(hidden.mean(dim=1 if batch_first else 0))
+
+    model = Model().double().eval()
+    blocks = assert_right(model, runs(model, drawn(5, 5, 6)), 5)
+    attention = [
+        f"layer.self_attn.{name}" for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    ]
+    assert uncovered(model, blocks) == attention

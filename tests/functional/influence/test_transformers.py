@@ -7,7 +7,7 @@ from per_example import assert_right, by_hooks, near
 from tiny import _COMMON, _SIZES, CLASSIFIERS, MeanPooled, classifier, lively
 from torch.nn import functional as F
 
-from lightning_interpret.functional.influence.blocks import coverage, uncovered
+from lightning_interpret.functional.influence.blocks import Table, coverage, uncovered
 
 LENGTHS = (7, 4, 6, 3)
 EXTRA = {
@@ -102,6 +102,28 @@ def test_a_picture_models_patches_are_covered_and_what_is_a_bare_parameter_is_no
     assert uncovered(model, blocks) == ["vit.embeddings.cls_token", "vit.embeddings.position_embeddings"]
     bare = model.vit.embeddings.cls_token.numel() + model.vit.embeddings.position_embeddings.numel()
     assert coverage(model, blocks) == 1 - bare / sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_a_language_models_embedding_is_its_decoder_too(name):
+    if name == "gpt2":
+        config = transformers.GPT2Config(vocab_size=24, n_embd=16, n_layer=1, n_head=2, n_positions=40)
+        model = transformers.GPT2LMHeadModel(config)
+    else:
+        model = transformers.BertForMaskedLM(transformers.BertConfig(**_COMMON, **_SIZES))
+    model = lively(model).double()
+    ids, mask = given(name)
+
+    def losses(n):
+        rows = torch.arange(n) % 4
+        logits = model(input_ids=ids[rows], attention_mask=mask[rows]).logits[:, :-1]
+        each = F.cross_entropy(logits.transpose(1, 2), ids[rows, 1:], reduction="none")
+        return (each * mask[rows, 1:]).sum(dim=1)
+
+    blocks = assert_right(model, losses, 4)
+    held_by_another = {"bert": ["cls.predictions.bias"], "gpt2": []}  # a module that is no layer holds it too
+    assert uncovered(model, blocks) == held_by_another[name]
+    assert [type(block) for block in blocks].count(Table) == 1
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
