@@ -245,8 +245,8 @@ def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | S
 
     used, left = trial.settle(blocks, losses)
     if layers == "last":
-        linear = [block for block in used if any(isinstance(part.module, nn.Linear) for part in block.parts)]
-        used, left = linear[-1:], {}
+        linear = [part.module for block in used for part in block.parts if isinstance(part.module, nn.Linear)][-1:]
+        used, left = [block for block in used if any(part.module in linear for part in block.parts)], {}
     left |= trial.check(used, losses) if used else {}
     if left and layers != "all":
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left.items())

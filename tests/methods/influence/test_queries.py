@@ -104,6 +104,11 @@ def test_what_is_not_covered_is_said_and_an_error_where_it_was_asked_for():
     assert_same(before, state_of(model))
 
 
+def test_the_last_layer_is_all_parameters_of_it_also_those_that_it_shares():
+    fitted = GradientSimilarity("dot", layers="last").fit(Tied(), [data(6)], IdsTask())
+    assert fitted.approximation.layers == ("embedding", "decoder.bias")
+
+
 def test_a_model_in_half_precision_is_scored_in_single():
     model = Tied().bfloat16()
     train, queries = data(12), data(3, 100, seed=1)
