@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_interpret.functional.influence.blocks import Gradient, Outer, Rows
 from lightning_interpret.functional.influence.gradients import Uses
-from lightning_interpret.functional.influence.parameters import Parameters, scores
+from lightning_interpret.functional.influence.parameters import Parameters
 
 Roots = Sequence[Sequence[Uses]]
 """What a batch's blocks read and the gradients at what they returned, for each root."""
@@ -31,38 +31,35 @@ def add_ggn(total: Tensor, parameters: Parameters, roots: Roots) -> None:
     outputs, the part of layers a and b is Σ_examples (Σ_roots g_a g_bᵀ) ⊗ x_a x_bᵀ, in which roots cost nothing.
     """
     first = roots[0]
-    if parameters.tied or not all(isinstance(u.block, Outer) and u.inputs.shape[1] == 1 for u in first):
+    if not all(isinstance(u.block, Outer) and u.inputs.shape[1] == 1 for u in first):
         for uses in roots:
             vectors = parameters.of(uses).to(total.dtype)
             total.addmm_(vectors.T, vectors)
         return
-    starts = {id(block): start for block, start in zip(parameters.blocks, parameters.starts, strict=True)}
     inputs = [each.inputs[:, 0].to(total.dtype) for each in first]
     outputs = [torch.stack([uses[i].outputs[:, 0] for uses in roots]).to(total.dtype) for i in range(len(first))]
     for a, b in combinations_with_replacement(range(len(first)), 2):
-        row, column = (starts[id(first[i].block)] for i in (a, b))
+        row, column = (parameters.starts[id(first[i].block)] for i in (a, b))
         part = _coupling(inputs[a], inputs[b], torch.einsum("rbo,rbp->bop", outputs[a], outputs[b]))
         total[row : row + len(part), column : column + part.shape[1]] += part
         if a != b:
             total[column : column + part.shape[1], row : row + len(part)] += part.T
 
 
-def ggn_product(parameters: Parameters, roots: Roots, vectors: Tensor) -> Tensor:
-    """Return the sum of a batch's Gauss-Newton matrices, times each of the vectors ``(M, P)``."""
-    parts = parameters.split(vectors.to(roots[0][0].outputs.dtype))
-    total: dict[int, Tensor] = {}
-    for uses in roots:
-        along = scores(uses, parts)
-        for each in uses:
-            found = _weighted(along, each.gradient(), each.block.shape)
-            total[id(each.block)] = total[id(each.block)] + found if id(each.block) in total else found
-    return parameters.vectors([total.get(id(block)) for block in parameters.blocks]).to(vectors.dtype)
+def add_ggn_product(total: Tensor, parameters: Parameters, roots: Roots, vectors: Tensor) -> None:
+    """Add the sum of a batch's Gauss-Newton matrices, times each of the vectors ``(M, P)``, to ``total`` ``(M, P)``.
+
+    Linear layers move a vector through their inputs once for all roots.
+    """
+    widest = max(each.outputs.numel() for each in roots[0])
+    some = vectors.to(roots[0][0].outputs.dtype)
+    rows = max(1, _AT_ONCE // widest)
+    for into, each in zip(total.split(rows), some.split(rows), strict=True):
+        _add_product(parameters.split(into), parameters.split(each), roots)
 
 
-def ggn_trace(parameters: Parameters, roots: Roots) -> Tensor:
+def ggn_trace(roots: Roots) -> Tensor:
     """Return the trace of the sum of a batch's Gauss-Newton matrices."""
-    if parameters.tied:
-        return torch.stack([parameters.of(uses).square().sum() for uses in roots]).sum()
     return torch.stack([_square(each.gradient()) for uses in roots for each in uses]).sum()
 
 
@@ -110,6 +107,31 @@ def without_example(solved: Tensor, gradients: Tensor, roots: Tensor, solved_roo
     return torch.einsum("mbr,br->mb", torch.einsum("mp,rbp->mbr", solved, roots), moved) / total
 
 
+def _add_product(total: dict[int, Tensor], parts: dict[int, Tensor], roots: Roots) -> None:
+    outputs = [torch.stack([uses[i].outputs for uses in roots]) for i in range(len(roots[0]))]
+    count = len(next(iter(parts.values())))
+    along = outputs[0].new_zeros(len(roots), count, outputs[0].shape[1])
+    for i, first in enumerate(roots[0]):
+        part = parts[id(first.block)]
+        if isinstance(first.block, Outer):
+            moved = torch.einsum("bsi,moi->mbso", first.inputs, part)
+            along += torch.einsum("rbso,mbso->rmb", outputs[i], moved)
+        else:
+            along += torch.stack([uses[i].scores(part) for uses in roots])
+    for i, first in enumerate(roots[0]):
+        into = total[id(first.block)]
+        if isinstance(first.block, Outer):
+            weighted = torch.einsum("rmb,rbso->mbso", along, outputs[i])
+            into += torch.einsum("mbso,bsi->moi", weighted, first.inputs)
+            continue
+        for weights, uses in zip(along, roots, strict=True):
+            found = uses[i].gradient()
+            if isinstance(found, Rows):
+                into.index_add_(1, found.index, torch.tensordot(weights, found.values, dims=1).to(into.dtype))
+            else:
+                into += torch.tensordot(weights, found, dims=1)
+
+
 def _coupling(left: Tensor, right: Tensor, weights: Tensor) -> Tensor:
     """Return Σ_b weights_b ⊗ left_b right_bᵀ as ``(o i, p j)``, for ``(B, i)``, ``(B, j)`` and ``(B, o, p)``."""
     pairs, width = weights[0].numel(), right.shape[1]
@@ -121,15 +143,6 @@ def _coupling(left: Tensor, right: Tensor, weights: Tensor) -> Tensor:
         else:
             total += torch.einsum("bop,bij->oipj", w, x[:, :, None] * y[:, None])
     return total.flatten(2).flatten(0, 1)
-
-
-def _weighted(weights: Tensor, gradient: Gradient, shape: tuple[int, ...]) -> Tensor:
-    """Return weighted sums of gradients, ``(M, *shape)``, for weights ``(M, B)``."""
-    if isinstance(gradient, Rows):
-        whole = weights.new_zeros(len(weights), *shape)
-        whole[:, gradient.index] = torch.tensordot(weights, gradient.values, dims=1)
-        return whole
-    return torch.tensordot(weights, gradient, dims=1)
 
 
 def _square(gradient: Gradient) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.influence.blocks import Block
-from lightning_interpret.functional.influence.curvature import ggn_product, ggn_trace
+from lightning_interpret.functional.influence.blocks import Block, Gradient
+from lightning_interpret.functional.influence.curvature import add_ggn_product, ggn_trace
 from lightning_interpret.functional.influence.solvers import (
     check_counts,
     check_damping,
@@ -28,9 +29,9 @@ from lightning_interpret.tasks import Task
 class ConjugateGradientInfluence(InfluenceMethod):
     """Influence with the Gauss-Newton matrix of all covered parameters, never formed (Koh and Liang, 2017, section 3).
 
-    Scores are those of :class:`ExactInfluence`, to the tolerance. A step is a product of the curvature with all queries'
-    directions: a pass over the training data, with a backward pass of each root of the loss (a class each, one for
-    two classes), unless these gradients take 256 MiB at most and are kept. Self-influence is a solve for each
+    Scores are those of :class:`ExactInfluence`, to the tolerance. A step multiplies the curvature with the directions
+    of all queries: a pass over the training data, with a backward pass of each root of the loss (one a class, of two
+    classes one), unless these gradients take 256 MiB at most and are kept. Self-influence is a solve for each
     example: use another method for it where there are many.
 
     Args:
@@ -88,7 +89,7 @@ class MatrixFree(Solved):
             ValueError: If no example has finite gradients.
         """
         self.roots = RootGradients(self.module, self.examples, self.task, self.blocks, limit)
-        trace = float(sum(ggn_trace(self.parameters, batch).double() for batch in self.roots))
+        trace = float(sum(ggn_trace(batch).double() for batch in self.roots))
         examples, skipped = self.roots.examples, self.roots.skipped
         if not examples:
             raise ValueError(f"The curvature is not finite: none of {skipped} training examples has finite gradients.")
@@ -108,11 +109,28 @@ class MatrixFree(Solved):
             notes=notes if skipped else (),
         )
 
+    def stream(
+        self, queries: list[Gradient | None], examples: Iterable[tuple[Tensor, Any]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ids and scores; what is said of convergence is of this call."""
+        self.approximation = replace(self.approximation, converged=None, residual=None)
+        return super().stream(queries, examples)
+
+    def self_influence(self, examples: Any = None) -> tuple[Tensor, Tensor]:
+        """Return the ids and each example's influence on its own loss; the residual is the largest of all."""
+        self.approximation = replace(self.approximation, converged=None, residual=None)
+        return super().self_influence(examples)
+
+    def say(self, residuals: Tensor, tolerance: float) -> None:
+        """Put the largest relative residual of this call into what the records say."""
+        residual = max(float(residuals.max()), self.approximation.residual or 0.0)
+        self.approximation = replace(self.approximation, converged=residual <= tolerance, residual=residual)
+
     def product(self, vectors: Tensor) -> Tensor:
         """Return the damped curvature of the mean training loss times each vector ``(M, P)``."""
         total = torch.zeros_like(vectors)
         for batch in self.roots:
-            total += ggn_product(self.parameters, batch, vectors)
+            add_ggn_product(total, self.parameters, batch, vectors)
         return total / self.roots.examples + self.diagonal * vectors
 
 
@@ -122,6 +140,5 @@ class _ConjugateGradient(MatrixFree):
 
     def solve(self, vectors: Tensor) -> Tensor:
         found = conjugate_gradient(self.product, vectors, tolerance=self.tolerance, max_steps=self.max_steps)
-        residual = float(found.residual.max())
-        self.approximation = replace(self.approximation, converged=residual <= self.tolerance, residual=residual)
+        self.say(found.residual, self.tolerance)
         return found.values

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_interpret.functional.influence.blocks import Block, Gradient
+from lightning_interpret.functional.influence.blocks import Block
 from lightning_interpret.functional.influence.curvature import add_ggn, hessian, without_example
 from lightning_interpret.functional.influence.solvers import Inverse, check_counts, check_damping, chosen_damping
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
@@ -132,7 +132,7 @@ class _Exact(Solved):
         """Return the Hessian of the mean loss, and how many examples were left out."""
         matrix, skipped, self.total = self._empty(), 0, 0
         point, losses = self.parameters.current().requires_grad_(), _Losses(self.module, self.task)
-        tensors = {f"module.{name}": value for name, value in self.parameters.tensors(point).items()}
+        tensors = {f"module.{name}": value for name, value in self.parameters.tensors(self.module, point).items()}
         for ids, batch in distinct(self.examples, self.task):
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
                 values = functional_call(losses, tensors, (batch,))
@@ -147,12 +147,12 @@ class _Exact(Solved):
         return (matrix + matrix.T) / (2 * max(1, self.total)), skipped
 
     def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
-        return iter(self._kept) if source is self.examples and self._kept else source.batches()
+        return iter(self._kept) if source is self.examples and self._kept else super().read(source)
 
     def solve(self, vectors: Tensor) -> Tensor:
         return self.inverse.solve(self._precise(vectors))
 
-    def met(self, batch: Any, solved: Tensor, parts: dict[int, Gradient]) -> Tensor:
+    def met(self, batch: Any, solved: Tensor, parts: dict[int, Tensor]) -> Tensor:
         if not self.corrected:
             return super().met(batch, solved, parts)
         known = self._known(batch)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.influence.blocks import Block
-from lightning_interpret.functional.influence.curvature import ggn_product
+from lightning_interpret.functional.influence.curvature import add_ggn_product
 from lightning_interpret.functional.influence.solvers import (
     Product,
     check_counts,
@@ -23,7 +23,7 @@ from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod
 from lightning_interpret.methods.influence.conjugate_gradient import MatrixFree
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import finite_only, root_gradients
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class _Lissa(MatrixFree):
             repeats=self.method.repeats,
             bound=10 / self.diagonal if self.diagonal else 1e8,
         )
-        residual, diverged = float(found.residual.max()), int(found.diverged.sum())
+        diverged = int(found.diverged.sum())
         notes = [note for note in self.approximation.notes if not note.startswith("LiSSA")]
         notes.append(f"LiSSA with scale {self.scale:.3g}: {found.steps} steps of {self.method.step_examples} examples.")
         if diverged:
@@ -101,9 +101,8 @@ class _Lissa(MatrixFree):
                 f"{self.scale:.3g}, or draw more examples a step (`step_examples`)."
             )
             warnings.warn(notes[-1], stacklevel=2)
-        self.approximation = replace(
-            self.approximation, converged=residual <= self.method.tolerance, residual=residual, notes=tuple(notes)
-        )
+        self.approximation = replace(self.approximation, notes=tuple(notes))
+        self.say(found.residual, self.method.tolerance)
         return found.values
 
     def _drawn(self, generator: torch.Generator) -> Product:
@@ -111,13 +110,15 @@ class _Lissa(MatrixFree):
         ids = self.roots.ids[torch.randperm(len(self.roots.ids), generator=generator)[: self.method.step_examples]]
         parts, count = [], 0
         for found, batch in self.examples.take(ids.tolist()):
-            roots = root_gradients(self.module, batches.clone(batch), self.task, self.blocks)
+            roots = root_gradients(self.module, batch, self.task, self.blocks)
             roots, without = finite_only(roots)
             parts.append(roots)
             count += len(found) - without
 
         def product(vectors: Tensor) -> Tensor:
-            total = torch.stack([ggn_product(self.parameters, roots, vectors) for roots in parts]).sum(dim=0)
+            total = torch.zeros_like(vectors)
+            for roots in parts:
+                add_ggn_product(total, self.parameters, roots, vectors)
             return total / max(1, count) + self.diagonal * vectors
 
         return product

@@ -13,7 +13,7 @@ from lightning_interpret.functional.influence.gradients import Uses
 from lightning_interpret.functional.influence.parameters import Parameters, scores
 from lightning_interpret.methods.influence.base import Fitted, Measure
 from lightning_interpret.methods.influence.examples import Examples
-from lightning_interpret.methods.influence.roots import Known
+from lightning_interpret.methods.influence.roots import Known, distinct
 from lightning_interpret.tasks import Task, batches
 
 UNIT = "change of the query's loss if the example is removed"
@@ -34,6 +34,10 @@ class Solved(Fitted):
         """Return what each block read and the gradients at what it returned; what a :class:`Known` batch says."""
         return batch.losses if isinstance(batch, Known) else super().uses(batch, measure)
 
+    def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
+        """Yield examples, each id once, as the curvature counts them."""
+        return distinct(source, self.task)
+
     @abstractmethod
     def solve(self, vectors: Tensor) -> Tensor:
         """Return H⁻¹ times each vector ``(M, P)``; called inside the explaining scope."""
@@ -48,7 +52,7 @@ class Solved(Fitted):
         for ids, batch in examples:
             yield ids, self.met(batch if isinstance(batch, Known) else batches.clone(batch), solved, parts)
 
-    def met(self, batch: Any, solved: Tensor, parts: dict[int, Gradient]) -> Tensor:
+    def met(self, batch: Any, solved: Tensor, parts: dict[int, Tensor]) -> Tensor:
         """Return the scores of a batch ``(M, B)``; ``parts`` are the solved queries by block."""
         return scores(self.uses(batch), parts)
 
