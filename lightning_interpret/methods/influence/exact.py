@@ -193,7 +193,7 @@ class _Losses(nn.Module):
         self.module, self.task = module, task
 
     def forward(self, batch: Any) -> Tensor:
-        return self.task.losses(self.module, batches.clone(batch))
+        return self.task.losses(self.module, batches.to_full_precision(batches.clone(batch)))
 
 
 def _notes(method: ExactInfluence, skipped: int) -> tuple[str, ...]:

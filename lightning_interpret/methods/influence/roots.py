@@ -40,7 +40,7 @@ class Known:
 
 def loss_and_root_gradients(module: nn.Module, batch: Any, task: Task, blocks: Sequence[Block]) -> Known:
     """Return the gradients of a batch's losses and of its roots, from one forward pass where the losses read logits."""
-    listening, heard, batch = copy(task), [], batches.clone(batch)
+    listening, heard, batch = copy(task), [], batches.to_full_precision(batches.clone(batch))
 
     def logits(module: nn.Module, batch: Any) -> Tensor:
         heard.append(task.logits(module, batch))
@@ -55,7 +55,7 @@ def loss_and_root_gradients(module: nn.Module, batch: Any, task: Task, blocks: S
 
 def root_gradients(module: nn.Module, batch: Any, task: Task, blocks: Sequence[Block]) -> list[list[Uses]]:
     """Return for each root of the loss's Hessian in the logits what each block read, and the gradients behind it."""
-    batch = batches.clone(batch)
+    batch = batches.to_full_precision(batches.clone(batch))
     with recording(blocks, batches.batch_size(batch)) as record:
         return _roots(record, task.logits(module, batch), task)
 

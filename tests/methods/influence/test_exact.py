@@ -266,6 +266,17 @@ def test_an_example_without_finite_gradients_is_left_out_and_counted(curvature):
         method.fit(module, [{name: values[4:5] for name, values in broken.items()}], DigitsTask())
 
 
+@pytest.mark.parametrize("curvature", ["ggn", "hessian"])
+def test_a_model_in_half_precision_is_measured_in_single(curvature):
+    module, batch = small()
+    half = {**batch, "pixels": batch["pixels"].bfloat16()}
+    exact = {**half, "pixels": half["pixels"].double()}
+    module, method = module.bfloat16(), ExactInfluence(curvature=curvature, damping=0.1)
+    found = method.fit(module, split(half, 25), DigitsTask()).matrix(half)[1]
+    expected = method.fit(module.double(), split(exact, 25), DigitsTask()).matrix(exact)
+    assert float((found - expected[1]).abs().max() / expected[1].abs().max()) < 1e-4
+
+
 def test_without_a_weight_decay_the_damping_is_a_tenth_of_the_mean_eigenvalue():
     module, batch = small()
     fitted = ExactInfluence().fit(module, [batch], DigitsTask())
