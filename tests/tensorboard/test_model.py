@@ -187,7 +187,7 @@ ENTRIES = [
     {"run": "one", "monitor": "m", "tag": "interpret/m/probe_0",
      "facts": {"text": "A Good film", "gold": "pos", "prediction": "neg", "example_id": 17}},
     {"run": "one", "monitor": "m", "tag": "interpret/m/probe_1",
-     "facts": {"text": "bad", "gold": "neg", "prediction": "neg"}},
+     "facts": {"text": "bad", "gold": "neg", "prediction": "neg", "listed": "48213 7"}},
     {"run": "two", "monitor": "m", "tag": "interpret/m/probe_0", "facts": {"problem": "broken"}},
     {"run": "two", "monitor": "n", "tag": "interpret/n/probe_0"},
 ]  # fmt: skip
@@ -198,11 +198,22 @@ ENTRIES = [
     [
         ({}, [0, 1, 2, 3]), ({"query": "good FILM"}, [0]), ({"query": " 17 "}, [0]), ({"query": "neg bad"}, [1]),
         ({"query": "probe_1"}, [1]), ({"query": "["}, []), ({"hidden": ["one"]}, [2, 3]), ({"onlyWrong": True}, [0]),
-        ({"onlyWrong": True, "hidden": ["one"]}, []),
+        ({"onlyWrong": True, "hidden": ["one"]}, []), ({"query": "48213"}, [1]),
     ],
 )  # fmt: skip
 def test_examples_are_found_by_words_runs_and_mistakes(model, asked, places):
     assert model("filtered", ENTRIES, asked) == [ENTRIES[i] for i in places]
+
+
+@pytest.mark.parametrize(
+    ("listed", "kept"),
+    [
+        (["1 2 3 4", "4 3 2 5", "5"], [None, 0.75, 1]), (["1 2", "12"], [None, 0]), ([], []), ([7, 7], [None, 1]),
+        ([None, "1", None, "1"], [None, 0, None, 0]),
+    ],
+)  # fmt: skip
+def test_examples_that_stay_from_step_to_step_are_counted(model, listed, kept):
+    assert model("kept", [{} if ids is None else {"listed": ids} for ids in listed]) == kept
 
 
 def test_examples_stand_under_their_run_and_monitor(model):

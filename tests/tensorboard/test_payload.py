@@ -71,6 +71,13 @@ def test_what_is_no_payload_is_refused_with_the_reason(text):
         parse(text)
 
 
+@pytest.mark.parametrize("number", [0, -7, 2**53, -(2**53)])
+def test_an_integer_that_a_browser_would_round_is_a_text(number):
+    far = number + (3 if number >= 0 else -3) * 2**53
+    page = parse(f'{{"records": [{{"example_id": {number}, "far": {far}, "score": {number}.5e0}}]}}')
+    assert page["records"][0] == {"example_id": number, "far": str(far), "score": float(f"{number}.5")}
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400, "9" * 5000])
 def test_numbers_that_no_reader_could_hold_are_nothing(number):
     page = parse(f'{{"records": [{{"scores": [1.5, {number}], "target": {number}}}]}}')

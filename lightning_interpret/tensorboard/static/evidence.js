@@ -28,7 +28,7 @@ export function query(record, ...more) {
     h(
       "section",
       { class: "card query", "aria-label": "Query" },
-      record.text ? h("p", { dir: "auto" }, long(record.text, "query", 4 * LONG)) : h("p", { class: "muted" }, many ? "The sum of all queries has no text." : "The query has no text."),
+      record.text ? h("div", { class: "passage" }, long(record.text, "query", 4 * LONG)) : h("p", { class: "muted" }, many ? "The sum of all queries has no text." : "The query has no text."),
       given(record.example_id) ? h("p", { class: "muted" }, "example ", id(record.example_id, "query")) : null,
     ),
   ];
@@ -69,8 +69,8 @@ export function examples({ title, meaning, found, column, number, none, hue = ""
 function described(example, key) {
   const differs = given(example.gold) && given(example.prediction) && example.gold !== example.prediction;
   return [
-    given(example.text) && example.text !== "" ? h("div", { dir: "auto", class: "passage" }, long(example.text, key)) : h("div", { class: "muted" }, "no text"),
-    h("div", { class: "marks" }, id(example.example_id, key), given(example.gold) ? h("span", {}, text(example.gold)) : null,
+    given(example.text) && example.text !== "" ? h("div", { class: "passage" }, long(example.text, key)) : h("div", { class: "muted" }, "no text"),
+    h("div", { class: "marks" }, given(example.example_id) ? id(example.example_id, key) : null, given(example.gold) ? h("span", {}, text(example.gold)) : null,
       differs ? h("span", { class: "bad" }, "✗ model says ", text(example.prediction)) : null),
   ];
 }
@@ -83,9 +83,9 @@ function id(value, key) {
 /** A text, or its beginning with the rest to be opened. */
 function long(of, key, most = LONG) {
   const whole = String(of);
-  if (whole.length <= most * 1.25) return h("bdi", {}, printable(whole));
+  if (whole.length <= most * 1.25) return h("div", { dir: "auto" }, printable(whole));
   const first = [...whole.slice(0, most)].slice(0, -1).join(""); // never half of a pair
-  return h("details", {}, h("summary", { "data-key": `text/${key}` }, h("bdi", {}, printable(first)), " …"), h("bdi", {}, printable(whole)));
+  return h("details", {}, h("summary", { dir: "auto", "data-key": `text/${key}` }, h("span", {}, printable(first), " …")), h("div", { dir: "auto" }, printable(whole)));
 }
 
 /** A score above a bar of its size: blue and orange are told apart by its sign too. */
