@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lightning-interpret", description="See where a model's prediction comes from, while it trains."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="train with a SaliencyMonitor and say what to open"))
+    _add_demo(commands.add_parser("demo", help="train with Monitors and say what to open"))
     for name, what in _TRAINER_COMMANDS.items():
         commands.add_parser(name, help=what, add_help=False)
     _add_explain(commands.add_parser("explain", help="explain the rows of a file with a saved model"))
@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a text classifier with a SaliencyMonitor, print what it found and what to open. Without files, on a "
+        "Train a text classifier with a SaliencyMonitor and an InfluenceMonitor, print what they found and what to "
+        "open. Without files, on a "
         "generated corpus of restaurant reviews; without a model, a small encoder from scratch."
     )
     parser.add_argument("--output-dir", required=True, help="where logs, records and the model go")

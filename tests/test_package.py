@@ -28,7 +28,7 @@ ROOMS = {
     "metrics": {"functional"},
     "report": {"cards", "evidence", "explanations", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
-    "modules": {"tasks", "data", "names"},
+    "modules": {"tasks", "functional", "data", "explanations", "names"},
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data"),
         *("evidence", "explanations", "names"),

@@ -1,4 +1,4 @@
-"""`lightning-interpret demo`: train with a SaliencyMonitor, print what it found, say what to open."""
+"""`lightning-interpret demo`: train with Monitors, print what they found, say what to open."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_interpret.callbacks import SaliencyMonitor
+from lightning_interpret.callbacks import InfluenceMonitor, SaliencyMonitor
 from lightning_interpret.commands.load import load_classifier
 from lightning_interpret.data import Review, ReviewCorpus, TextRow
+from lightning_interpret.evidence import InfluenceRow
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.methods import explain, method_named
 from lightning_interpret.modules import TextClassifier, TextDataModule
 from lightning_interpret.modules.from_scratch import small_encoder
-from lightning_interpret.report import terminal
+from lightning_interpret.report import jsonl, terminal
 
 _VALIDATIONS = 8  # points on the curves, over the whole run
 _TEXTS = 48_000  # that a small encoder reads before it knows a negation
 _JUDGED = 64  # validation texts explained for the table at the end
 _SHOWN = 4
+_ASKED = 1000  # training texts that are asked about the worst validation texts
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,8 +52,11 @@ def run(options: argparse.Namespace) -> int:
     if options.train_file is None:
         reviews = _write_reviews(options, folder)
     module, data = _module_and_data(options)
-    monitor = SaliencyMonitor(options.method, probes=options.probes, save_jsonl=True)
-    trainer = _trainer(options, folder, monitor, from_scratch=options.model is None, rows=len(data.rows["train"]))
+    monitors = [
+        SaliencyMonitor(options.method, probes=options.probes, save_jsonl=True),
+        InfluenceMonitor(train_examples=_ASKED, save_jsonl=True),
+    ]
+    trainer = _trainer(options, folder, monitors, from_scratch=options.model is None, rows=len(data.rows["train"]))
     trainer.fit(module, datamodule=data)
     model_folder = folder / "model"
     module.save_pretrained(model_folder)
@@ -61,12 +66,14 @@ def run(options: argparse.Namespace) -> int:
     explained = explain(module, module.tokenizer, [row.text for row in rows], method=options.method)
     records = [_labelled(record, row) for record, row in zip(explained, rows, strict=True)]
     print()
-    print(terminal.table(["result", "value"], _results(trainer, records, rows, reviews)))
+    results = _results(trainer, records, rows, reviews) + _suspected(trainer, folder if reviews else None)
+    print(terminal.table(["result", "value"], results))
     colour, width = terminal.colour_wanted(sys.stdout), min(100, shutil.get_terminal_size().columns)
     for record, row in _chosen(records, rows):
         print(f"\nvalidation row {row.example_id}:")
         print(terminal.render(record, colour=colour, width=width))
-    print(f"\nThe model is in {model_folder}, the records in {trainer.log_dir}/interpret/saliency.jsonl.")
+    _show_influence(trainer)
+    print(f"\nThe model is in {model_folder}, the records in {trainer.log_dir}/interpret.")
     print(f"It took {time.perf_counter() - began:.0f} s.")
     print("Now open TensorBoard and its Interpret tab (the tabs Images, Text and Scalars hold the same):\n")
     print(f"    {_tensorboard()} --logdir {folder}\n")
@@ -98,7 +105,7 @@ def _module_and_data(options: argparse.Namespace) -> tuple[TextClassifier, TextD
 
 
 def _trainer(
-    options: argparse.Namespace, folder: Path, monitor: SaliencyMonitor, *, from_scratch: bool, rows: int
+    options: argparse.Namespace, folder: Path, monitors: list[Any], *, from_scratch: bool, rows: int
 ) -> Trainer:
     epochs = options.epochs or (min(20, max(1, round(_TEXTS / rows))) if from_scratch else 1)
     batches = -(-rows // options.batch_size)
@@ -107,7 +114,7 @@ def _trainer(
         accelerator="auto",
         devices=1,
         logger=TensorBoardLogger(folder, name="runs", default_hp_metric=False),
-        callbacks=[monitor, ModelCheckpoint(monitor="val_loss", save_last=False)],
+        callbacks=[*monitors, ModelCheckpoint(monitor="val_loss", save_last=False)],
         val_check_interval=max(1, min(batches, batches * epochs // _VALIDATIONS)),
         log_every_n_steps=max(1, min(10, batches)),
         enable_model_summary=False,
@@ -152,6 +159,29 @@ def _results(
         results.append(["strongest words that decide the label", f"{found:.1%}"])
         results.append(["the same, of words at random", f"{chance:.1%}"])
     return results
+
+
+def _suspected(trainer: Trainer, folder: Path | None) -> list[list[Any]]:
+    """Return how many of the suspected label errors are wrong, where the truth is known; else how many there are."""
+    file = Path(trainer.log_dir or "", "interpret", "influence_suspects.tsv")
+    if not file.exists():
+        return []
+    with file.open(encoding="utf8") as lines:
+        suspects = [int(line.split("\t", 1)[0]) for line in list(lines)[1:]]
+    if folder is None:
+        return [["suspected label errors", len(suspects)]]
+    flipped = {row["example_id"] for row in jsonl.read(folder / "data" / "train.jsonl") if row["flipped"]}
+    found = sum(i in flipped for i in suspects)
+    return [["suspected label errors that are wrong", f"{found} of {len(suspects)}"]]
+
+
+def _show_influence(trainer: Trainer) -> None:
+    """Print the card of the worst validation text."""
+    file = Path(trainer.log_dir or "", "interpret", "influence.jsonl")
+    rows = [row for row in jsonl.read(file) if row["probe"] == 0] if file.exists() else []
+    if rows:
+        print("\nwhich training texts made it get its worst validation text wrong:")
+        print(InfluenceRow.from_dict(rows[-1]))
 
 
 def _rationale_precision(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_interpret.methods import METHODS
+from lightning_interpret.methods.influence import INFLUENCE
 
 COMMANDS = ("compare", "demo", "explain", "fit", "methods", "predict", "test", "validate")
 
@@ -41,7 +42,8 @@ def test_methods_are_listed_with_their_baselines(command):
     done = command("methods")
     assert done.status == 0
     rows = {line.split()[0]: line for line in done.out.splitlines()[2:]}
-    assert set(rows) == set(METHODS)
+    assert set(rows) == {*METHODS, *INFLUENCE, "nearest_neighbors"}
+    assert " training data " in rows["exact"]
     assert " pad; of images blur " in rows["integrated_gradients"]
     assert " none: it ranks " in rows["gradient"]
     assert " zero features " in rows["layer_cam"]
