@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MeanMetric, Metric
 
 from lightning_interpret.callbacks import output
+from lightning_interpret.callbacks.checkpoints import run_checkpoints
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.callbacks.optimisation import objective_weight_decay
 from lightning_interpret.evidence import InfluenceRow, Suspect
@@ -148,7 +150,14 @@ class InfluenceMonitor(EvidenceMonitor):
         """Return the influence on each query of a batch, then on their sum, of this process's share of the examples."""
         trainer, shard = module.trainer, self.examples(module, share=0.8, shard=True)
         decay = objective_weight_decay(trainer.optimizers)
-        fitted = self.method.fit(module, self.examples(module, share=0.4), task, weight_decay=decay)
+        fitted = self.method.fit(
+            module,
+            self.examples(module, share=0.4),
+            task,
+            weight_decay=decay,
+            optimizer=trainer.optimizers,
+            checkpoints=partial(run_checkpoints, trainer),
+        )
         beside = None
         if self.neighbors:
             beside = NearestNeighbors(k=self.k).fit(module, self.examples(module, share=0.6), task)

@@ -75,7 +75,7 @@ class Bench:
         """Return the row of a method ``NAME[:OPTION=VALUE]``; one that cannot be used here says why."""
         subject = self.subject
         try:
-            method, given = self._made(name), {}
+            method, given = self._made(name), dict[str, Any]()
             if "optimizer" in signature(method.fit).parameters:
                 given["optimizer"] = subject.trainer.optimizer(list(subject.module.parameters()))
             start = time.perf_counter()
