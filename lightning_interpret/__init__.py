@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from lightning_interpret.methods.influence import (
         ConjugateGradientInfluence,
+        EkfacInfluence,
         ExactInfluence,
         GradientSimilarity,
         LissaInfluence,
@@ -53,6 +54,7 @@ _ROOMS = {
     "ConjugateGradientInfluence": "methods.influence",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
+    "EkfacInfluence": "methods.influence",
     "ExactInfluence": "methods.influence",
     "ExpectedGradients": "methods",
     "Gradient": "methods",
@@ -98,6 +100,7 @@ __all__ = [
     "ConjugateGradientInfluence",
     "DeepLift",
     "DifferenceMap",
+    "EkfacInfluence",
     "ExactInfluence",
     "ExpectedGradients",
     "Gradient",

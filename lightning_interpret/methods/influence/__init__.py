@@ -2,6 +2,7 @@
 
 from lightning_interpret.methods.influence.base import INFLUENCE, Fitted, InfluenceMethod, influence_named
 from lightning_interpret.methods.influence.conjugate_gradient import ConjugateGradientInfluence
+from lightning_interpret.methods.influence.ekfac import EkfacInfluence
 from lightning_interpret.methods.influence.exact import ExactInfluence
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.methods.influence.lissa import LissaInfluence
@@ -12,6 +13,7 @@ from lightning_interpret.methods.influence.tracin import TracIn
 __all__ = [
     "INFLUENCE",
     "ConjugateGradientInfluence",
+    "EkfacInfluence",
     "ExactInfluence",
     "Fitted",
     "GradientSimilarity",

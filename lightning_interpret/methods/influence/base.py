@@ -150,7 +150,9 @@ class Fitted(ABC):
                     found = _joined(gradients, found, aggregate)
                 gradients = found
                 rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
-            for ids, scores in self.stream(gradients, self.read(source)):
+            scored = self.stream(gradients, self.read(source))
+            del gradients, found  # many queries of a large model: what is streamed may let go of them one by one
+            for ids, scores in scored:
                 top.update(ids, scores / self.total)
             told = self._told(top, source) if details else {}
         if aggregate:

@@ -53,17 +53,34 @@ def loss_and_root_gradients(module: nn.Module, batch: Any, task: Task, blocks: S
     return Known(losses, roots)
 
 
-def root_gradients(module: nn.Module, batch: Any, task: Task, blocks: Sequence[Block]) -> list[list[Uses]]:
-    """Return for each root of the loss's Hessian in the logits what each block read, and the gradients behind it."""
+def root_gradients(
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    blocks: Sequence[Block],
+    samples: int | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[Uses]]:
+    """Return for each root of the loss's Hessian in the logits what each block read, and the gradients behind it.
+
+    Args:
+        module: The module.
+        batch: A batch.
+        task: How module and batch are read.
+        blocks: The blocks that are covered.
+        samples: Labels drawn for each example, of which each makes a root; ``None`` for the roots of all classes.
+        generator: Where they are drawn from.
+    """
     batch = batches.to_full_precision(batches.clone(batch))
     with recording(blocks, batches.batch_size(batch)) as record:
-        return _roots(record, task.logits(module, batch), task)
+        return _roots(record, task.logits(module, batch), task, samples, generator)
 
 
 def finite_only(roots: list[list[Uses]]) -> tuple[list[list[Uses]], int]:
     """Return root-gradients with those of examples that have some that are not finite as zero, and how many have."""
-    checked = [tensor for uses in roots for each in uses for tensor in (each.inputs, each.outputs)]
-    finite = torch.stack([each.isfinite().flatten(1).all(dim=1) for each in checked]).all(dim=0)
+    checked = {id(tensor): tensor for uses in roots for each in uses for tensor in (each.inputs, each.outputs)}
+    sums = [each.flatten(1).sum(dim=1).isfinite() for each in checked.values()]  # a third of the cost of each number
+    finite = torch.stack(sums).all(dim=0)
     if bool(finite.all()):
         return roots, 0
 
@@ -118,6 +135,8 @@ class RootGradients:
         task: How module and batches are read.
         blocks: The blocks that are covered.
         limit: How many examples to go through at most, spread evenly over their ids.
+        samples: Labels drawn for each example, the same in each pass; ``None`` for all classes.
+        seed: Seed of those.
 
     Attributes:
         ids: The ids of all training examples.
@@ -126,9 +145,16 @@ class RootGradients:
     """
 
     def __init__(
-        self, module: nn.Module, examples: Examples, task: Task, blocks: Sequence[Block], limit: int | None = None
+        self,
+        module: nn.Module,
+        examples: Examples,
+        task: Task,
+        blocks: Sequence[Block],
+        limit: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
     ) -> None:
-        self._module, self._task, self._blocks = module, task, blocks
+        self._module, self._task, self._blocks, self._samples, self._seed = module, task, blocks, samples, seed
         self.ids = torch.cat([ids for ids, _ in examples.batches()]).unique()
         self.source = examples
         if limit is not None and limit < len(self.ids):
@@ -144,8 +170,9 @@ class RootGradients:
         kept: list[list[list[Uses]]] = []
         size = 0
         self.examples = self.skipped = 0
+        drawn = self._samples, torch.Generator().manual_seed(self._seed)
         for ids, batch in distinct(self.source, self._task):
-            roots, without = finite_only(root_gradients(self._module, batch, self._task, self._blocks))
+            roots, without = finite_only(root_gradients(self._module, batch, self._task, self._blocks, *drawn))
             self.examples, self.skipped = self.examples + len(ids) - without, self.skipped + without
             size += Known(roots=roots).nbytes()
             kept = [*kept, roots] if size <= KEPT_BYTES else []
@@ -154,8 +181,17 @@ class RootGradients:
             self._kept = kept
 
 
-def _roots(record: Recording, logits: Tensor, task: Task) -> list[list[Uses]]:
-    roots = task.loss_roots(logits.detach())
+def _roots(
+    record: Recording,
+    logits: Tensor,
+    task: Task,
+    samples: int | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[Uses]]:
+    known = logits.detach()
+    if samples is not None:  # nothing can be drawn of what is no number; its gradients are none all the same
+        known = known.nan_to_num()
+    roots = task.loss_roots(known, samples, generator)
     found = [record.gradients((logits * root).sum(), retain_graph=True) for root in roots]
     return [
         [Uses(each.block, first.inputs, each.outputs) for each, first in zip(uses, found[0], strict=True)]

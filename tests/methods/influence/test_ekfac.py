@@ -1,0 +1,323 @@
+"""EK-FAC against matrices made one example at a time by autograd, against the exact matrix, and on digits."""
+
+import pytest
+import torch
+from digits import WEIGHT_DECAY, DigitsTask, digits, split, train, trained
+from purity import assert_same, state_of
+from sklearn.datasets import load_wine
+from tiny import batch_of, classifier, wordpiece
+from torch import nn
+
+from lightning_interpret import SequenceClassification
+from lightning_interpret.methods.influence import EkfacInfluence, GradientSimilarity
+
+TEXTS = (
+    "the player was great .",
+    "he is unaffable and a very good film was not dull",
+    "bad",
+    "a dull movie and a bad play",
+    "the film was good",
+    "not great",
+)
+TOKENS = ("input_ids", "attention_mask", "token_type_ids")
+DAMPING = 1e-3
+
+
+class SquaresTask(DigitsTask):
+    """(score − label)² / 2 of one score."""
+
+    def losses(self, module, batch):
+        return (self.logits(module, batch)[:, 0] - batch["labels"]).square() / 2
+
+    def loss_roots(self, logits, samples=None, generator=None):
+        return torch.ones_like(logits)[None]
+
+
+def auc(scores, flipped):
+    ranks = scores.argsort().argsort().double()
+    wrong = int(flipped.sum())
+    return float((ranks[flipped].sum() - wrong * (wrong - 1) / 2) / (wrong * (len(scores) - wrong)))
+
+
+def correlation(a, b):
+    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]).double())[0, 1])
+
+
+def exact_scores(module, task, data, queries, damping):
+    """∇mᵀ (GGN + damping)⁻¹ ∇ℓ / n of one linear layer, of which each gradient is an outer product."""
+
+    def gradients(batch, values):
+        logits = task.logits(module, batch).detach().requires_grad_()
+        back = torch.autograd.grad(values(logits).sum(), logits)[0]
+        return torch.einsum("bo,bi->boi", back, nn.functional.pad(batch["pixels"], (0, 1), value=1.0)).flatten(1)
+
+    def losses(batch):
+        head = nn.Identity()
+        return lambda logits: task.losses(head, {**batch, "pixels": logits})
+
+    roots = task.loss_roots(task.logits(module, data).detach())
+    spread = torch.cat([gradients(data, lambda logits, root=root: logits * root) for root in roots])
+    count = len(data["pixels"])
+    matrix = spread.T @ spread / count + damping * torch.eye(spread.shape[1], dtype=spread.dtype)
+    return gradients(queries, losses(queries)) @ torch.linalg.solve(matrix, gradients(data, losses(data)).T) / count
+
+
+def test_one_linear_layer_of_one_score_is_exact():
+    """A5: one place, one root of constant size, so that nothing is lost by the product."""
+    data, queries = ({**each, "labels": each["labels"].double()} for each in digits(torch.float64))
+    data = split(data, 300)[0]
+    module, task = nn.Sequential(nn.Linear(64, 1)).double(), SquaresTask()
+    expected = exact_scores(module, task, data, queries, 0.1)
+    for corrected in (True, False):
+        method = EkfacInfluence(damping=0.1, corrected=corrected)
+        found = method.fit(module, split(data, 90), task).matrix(queries)[1]
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_softmax_regression_is_nearly_exact():
+    """A4, on scikit-learn's wines; the less the damping, the further apart (0.92 at a tenth of it)."""
+    pixels, labels = (torch.tensor(each) for each in load_wine(return_X_y=True))
+    pixels = (pixels - pixels.mean(dim=0)) / pixels.std(dim=0)
+    ids = torch.arange(len(labels))
+    data, queries = (
+        {"pixels": pixels[rows], "labels": labels[rows], "example_id": ids[rows]}
+        for rows in (ids % 5 > 0, ids % 5 == 0)
+    )
+    task, module, decay = DigitsTask(), nn.Sequential(nn.Linear(13, 3)).double(), 0.1
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, weight_decay=decay)
+    for _ in range(100):
+        optimizer.zero_grad()
+        task.losses(module, data).mean().backward()
+        optimizer.step()
+    expected = exact_scores(module, task, data, queries, decay)
+    fitted = EkfacInfluence(label_samples="all").fit(module, split(data, 40), task, weight_decay=decay)
+    found = fitted.matrix(queries)[1]
+    assert correlation(found, expected) > 0.98
+    assert 0.8 < float((found * expected).sum() / expected.square().sum()) < 1.25  # on one scale
+    stated = fitted.approximation
+    assert (stated.curvature, stated.samples, stated.seed, stated.damping) == ("ggn", None, None, 0.0)
+    assert (stated.weight_decay, stated.examples, stated.coverage) == (decay, len(data["labels"]), 1.0)
+
+
+@pytest.fixture(scope="module")
+def bert():
+    """A tiny BERT in double precision, its task, its batch, and its scores by a loop over examples."""
+    module = classifier("bert", dtype=torch.float64)
+    module.classifier.bias.requires_grad_(False)  # what does not train is not covered
+    task = SequenceClassification(wordpiece(), ["bad", "dull", "good"])
+    batch = {**batch_of(task.tokenizer, TEXTS, labels=[2, 0, 0, 1, 2, 1]), "example_id": torch.arange(10, 16)}
+    return module, task, batch, oracle(module, task, [task.take(batch, torch.tensor([i])) for i in range(len(TEXTS))])
+
+
+def oracle(module, task, singles):
+    """All scores between texts: autograd's gradients of weights, and hooks on one text at a time, layer by layer."""
+    singles = [
+        {k: v[:, : int(one["attention_mask"].sum())] if k in TOKENS else v for k, v in one.items()} for one in singles
+    ]
+    layers = {
+        name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.LayerNorm | nn.Embedding)
+    }
+    kept, reads, backs, squares, own = {}, {}, {}, {}, {}
+
+    def keep(name):
+        def hook(part, args, output):
+            kept[name] = (args[0], output if output.requires_grad else output.requires_grad_())
+
+        return hook
+
+    handles = [part.register_forward_hook(keep(name)) for name, part in layers.items()]
+    for one in singles:
+        logits = task.logits(module, one)
+        calls = dict(kept)
+        outputs = [calls[name][1] for name in layers]
+        for root in task.loss_roots(logits.detach()):
+            scalar = (logits * root).sum()
+            back = torch.autograd.grad(scalar, outputs, retain_graph=True, allow_unused=True)
+            for name, grad in zip(layers, back, strict=True):
+                grad = torch.zeros_like(calls[name][1]) if grad is None else grad
+                backs.setdefault(name, []).append(grad.reshape(-1, grad.shape[-1]))
+                squares.setdefault(name, []).append(weights_of(layers[name], scalar))
+        for name, part in layers.items():
+            every = torch.stack([each.abs() for each in backs[name][-3:]]).sum(dim=(0, 2)) > 0
+            read = calls[name][0].detach()
+            if isinstance(part, nn.Embedding):
+                read = nn.functional.one_hot(read, part.num_embeddings).double()
+            read = read.reshape(-1, read.shape[-1])
+            if isinstance(part, nn.Linear) and part.bias.requires_grad:
+                read = torch.cat([read, torch.ones(len(read), 1)], dim=1)
+            reads.setdefault(name, []).append(read[every])
+            own.setdefault(name, []).append(weights_of(part, task.losses(module, one).sum()))
+            layers[name] = part
+    for handle in handles:
+        handle.remove()
+    total = 0
+    for name, part in layers.items():
+        gradients, roots = torch.stack(own[name]), torch.stack(squares[name])
+        basis = torch.eye(gradients.shape[1], dtype=torch.float64)
+        if not isinstance(part, nn.LayerNorm):
+            a, s = torch.cat(reads[name]), torch.cat(backs[name])
+            columns = torch.linalg.eigh(a.T @ a)[1].contiguous()
+            rows = torch.linalg.eigh(s.T @ s)[1].contiguous()
+            one = torch.eye(a.shape[1], dtype=torch.float64)
+            basis = torch.kron(one, rows) if isinstance(part, nn.Embedding) else torch.kron(rows, columns)
+        values = (roots @ basis).square().sum(dim=0) / len(singles)
+        turned = gradients @ basis
+        total = total + (turned / (values + DAMPING)) @ turned.T / len(singles)
+    return total
+
+
+def weights_of(part, scalar):
+    """The gradient of a layer's parameters in the order in which a block is flat."""
+    names = [name for name in ("weight", "bias") if getattr(part, name, None) is not None]
+    names = [name for name in names if getattr(part, name).requires_grad]
+    found = torch.autograd.grad(scalar, [getattr(part, name) for name in names], retain_graph=True, allow_unused=True)
+    found = [torch.zeros_like(getattr(part, n)) if g is None else g for n, g in zip(names, found, strict=True)]
+    if isinstance(part, nn.LayerNorm):
+        return torch.stack(found).flatten()
+    return torch.cat([each[:, None] if each.dim() == 1 else each for each in found], dim=1).flatten()
+
+
+def exactly(**options):
+    return EkfacInfluence(damping=DAMPING, label_samples="all", **options)
+
+
+def test_every_layer_is_as_in_a_loop_over_texts(bert):
+    module, task, batch, expected = bert
+    fitted = exactly().fit(module, [batch], task)
+    ids, scores = fitted.matrix(batch)
+    assert ids.tolist() == list(range(10, 16))
+    assert torch.allclose(scores, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
+    assert torch.allclose(fitted.self_influence()[1], expected.diag(), rtol=1e-8)
+    assert any("diagonal curvature in" in note and "LayerNorm" in note for note in fitted.approximation.notes)
+
+
+def test_batches_and_padding_change_nothing(bert):
+    module, task, batch, expected = bert
+    rows = [task.take(batch, torch.tensor(each)) for each in ([5, 0, 3], [1], [2, 4])]
+    rows[2] = {k: v[:, :6] if k in TOKENS else v for k, v in rows[2].items()}  # less padding
+    rows[1] = {k: nn.functional.pad(v, (0, 4)) if k in TOKENS else v for k, v in rows[1].items()}  # more
+    ids, scores = exactly().fit(module, rows, task).matrix(batch)
+    assert torch.allclose(scores, expected[:, ids - 10], rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
+    found = exactly().fit(module.float(), rows, task).matrix(batch)[1].double()
+    module.double()
+    assert float((found - expected[:, ids - 10]).abs().max() / expected.abs().max()) < 1e-4
+
+
+def test_the_sum_of_queries_scores_the_sum(bert):
+    module, task, batch, expected = bert
+    row = exactly().fit(module, [batch], task).scores(iter([batch, batch]), k=6, aggregate=True)[0]
+    found = {each.example_id: each.score for each in row.helpful + row.harmful}
+    assert [found[i] for i in range(10, 16)] == pytest.approx((2 * expected.sum(dim=0)).tolist(), rel=1e-7)
+    assert row.queries == 12
+
+
+def test_low_ranks_are_exact_when_they_are_full_and_near_before(bert):
+    module, task, batch, expected = bert
+    assert torch.allclose(exactly(query_rank=64).fit(module, [batch], task).matrix(batch)[1], expected, rtol=1e-8)
+    cut = exactly(query_rank=5).fit(module, [batch], task)
+    found = cut.matrix(batch)[1]
+    assert 0.95 < correlation(found, expected) < 1 - 1e-9
+    assert "queries' gradients cut to rank 5" in cut.approximation.notes
+
+
+def test_the_module_is_left_as_it_was(bert):
+    module, task, batch, _ = bert
+    module.train()
+    before = state_of(module)
+    fitted = EkfacInfluence(label_samples=2).fit(module, [batch], task)
+    fitted.scores(batch, k=2)
+    fitted.self_influence()
+    assert_same(before, state_of(module), objects=True)
+    module.eval()
+
+
+def test_sampled_labels_come_to_the_exact_curvature():
+    data, queries = digits()
+    rows, task = split(data, 100)[:2], DigitsTask()
+    exact = exactly().fit(trained(), rows, task).matrix(queries)[1]
+    errors = []
+    for samples in (1, 16, 256):
+        fitted = EkfacInfluence(damping=DAMPING, label_samples=samples, seed=3).fit(trained(), rows, task)
+        assert (fitted.approximation.curvature, fitted.approximation.samples) == ("fisher", samples)
+        assert fitted.approximation.seed == 3
+        errors.append(float((fitted.matrix(queries)[1] - exact).norm() / exact.norm()))
+    assert errors[2] < errors[1] / 2 < errors[0] / 4
+    assert errors[2] < 0.1
+
+
+def test_labels_are_drawn_where_classes_are_many_and_the_same_by_seed():
+    data, queries = digits()
+    rows, task = split(data, 100)[:2], DigitsTask()
+    first, again, other = (EkfacInfluence(seed=seed).fit(trained(), rows, task) for seed in (0, 0, 1))
+    assert first.approximation.samples == 4
+    assert torch.equal(first.matrix(queries)[1], again.matrix(queries)[1])
+    assert not torch.equal(first.matrix(queries)[1], other.matrix(queries)[1])
+
+
+def test_flipped_labels_have_the_largest_self_influence():
+    """A9, one seed."""
+    data = dict(digits()[0])
+    generator = torch.Generator().manual_seed(0)
+    flipped = torch.zeros(1000, dtype=torch.bool)
+    flipped[torch.randperm(1000, generator=generator)[:100]] = True
+    moved = (data["labels"] + torch.randint(1, 10, (1000,), generator=generator)) % 10
+    data["labels"] = torch.where(flipped, moved, data["labels"])
+    module = train(data)
+    fitted = EkfacInfluence().fit(module, split(data, 250), DigitsTask(), weight_decay=WEIGHT_DECAY)
+    own = fitted.self_influence()[1]
+    assert auc(own, flipped) > 0.97
+    assert float(flipped[own.topk(200).indices].float().sum()) / 100 > 0.95
+
+
+def test_factors_of_fewer_examples_are_said_and_near():
+    data, queries = digits()
+    rows, task = split(data, 100), DigitsTask()
+    whole = EkfacInfluence(label_samples="all").fit(trained(), rows, task, weight_decay=WEIGHT_DECAY)
+    part = EkfacInfluence(label_samples="all", factor_examples=500)
+    part = part.fit(trained(), rows, task, weight_decay=WEIGHT_DECAY)
+    assert (whole.total, part.total, part.approximation.examples) == (1000, 1000, 500)
+    assert "curvature from 500 of 1000 training examples, spread evenly" in part.approximation.notes
+    assert correlation(whole.matrix(queries)[1], part.matrix(queries)[1]) > 0.9
+
+
+def test_what_is_not_finite_is_left_out_and_counted():
+    data, queries = digits()
+    rows, task = split(data, 100)[:2], DigitsTask()
+    broken = [{**rows[0], "pixels": rows[0]["pixels"].clone()}, rows[1]]
+    broken[0]["pixels"][7] = float("nan")
+    without = [{k: v[torch.arange(100) != 7] for k, v in rows[0].items()}, rows[1]]
+    fitted, expected = (exactly().fit(trained(), each, task) for each in (broken, without))
+    assert fitted.approximation.examples == 199
+    assert "1 training examples left out of the curvature, as theirs is not finite" in fitted.approximation.notes
+    row = fitted.scores({name: values[:1] for name, values in queries.items()}, k=3)[0]
+    assert row.skipped == 1
+    first = [each.example_id for each in row.helpful]
+    assert first == [
+        each.example_id for each in expected.scores({k: v[:1] for k, v in queries.items()}, k=3)[0].helpful
+    ]
+
+
+def test_a_large_damping_is_the_dot_product():
+    """A6: where the curvature is nothing beside the damping."""
+    data, queries = digits(torch.float64)
+    rows, task, module = split(data, 100)[:2], DigitsTask(), trained().double()
+    found = EkfacInfluence(damping=1e9).fit(module, rows, task).matrix(queries)[1]
+    dot = GradientSimilarity("dot").fit(module, rows, task).matrix(queries)[1]
+    assert torch.allclose(found * 1e9 * 200, dot, rtol=1e-6, atol=1e-9)
+    module.float()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"damping": -1.0}, "damping"),
+        ({"damping": float("nan")}, "damping"),
+        ({"label_samples": 0}, "label_samples"),
+        ({"label_samples": "some"}, "label_samples"),
+        ({"factor_examples": 0}, "factor_examples"),
+        ({"query_rank": True}, "query_rank"),
+    ],
+)
+def test_options_that_are_none_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        EkfacInfluence(**options)
