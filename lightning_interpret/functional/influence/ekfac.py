@@ -28,7 +28,7 @@ class Curvature:
     """Curvature of one block as a diagonal Λ in some basis; in this class the parameters' own axes.
 
     One or two passes over the data measure it: :meth:`gather` each batch, and where :meth:`diagonalise` says so,
-    :meth:`measure` each again and :meth:`close`. A batch is the uses of the block, one for each root, of the same inputs.
+    :meth:`measure` each again and :meth:`close`. A batch is the uses of the block, one a root, of the same inputs.
 
     Attributes:
         block: The block.
