@@ -31,9 +31,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(name, folder, *words, path=()):
+def run(name, folder, *words, path=(), data=True):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / name), "--data-folder", str(folder), *words],
+        [sys.executable, str(ROOT / "benchmarks" / name), *(("--data-folder", str(folder)) if data else ()), *words],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -98,3 +98,22 @@ def test_the_cost_of_a_monitor_is_printed(folder):
         "explaining",
         "all of its hooks",
     ]
+
+
+def test_influence_on_digits_is_held_to_training_on_halves(folder):
+    words = ("--what", "digits", "--subsets", "8", "--seeds", "1", "--skip-peer")
+    printed = run("influence.py", folder, *words, data=False)
+    rows = {row.split("|")[1].strip(): row.split("|")[2] for row in printed.splitlines() if row.count("|") == 6}
+    assert float(rows["exact, every layer"]) > float(rows["gradient dot product"])
+    assert float(rows["EK-FAC"]) > 0.4
+    assert "kronfluence was left out" in printed
+
+
+@pytest.mark.slow
+def test_influence_is_timed_side_by_side(folder):
+    words = ("--model", str(folder / "model"), "--train", "24", "--queries", "4", "--threads", "1", "--skip-peer")
+    printed = run("influence.py", folder, *words)
+    assert "24 training sentences, 4 queries, 1 threads. kronfluence was left out." in printed
+    for side in ("EK-FAC", "EK-FAC, every layer", "gradient cosine, every layer", "exact, last layer"):
+        assert f"| {side} |" in printed
+        assert f"- {side}: " in printed

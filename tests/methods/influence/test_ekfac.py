@@ -321,3 +321,63 @@ def test_a_large_damping_is_the_dot_product():
 def test_options_that_are_none_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         EkfacInfluence(**options)
+
+
+class Sequences(nn.Module):
+    """A linear map at each of some places, a tanh, a sum over them, a score."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(8, 6), nn.Linear(6, 1)
+
+    def forward(self, pixels):
+        return self.head(torch.tanh(self.first(pixels.unflatten(1, (8, 8)))).sum(dim=1))
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_kronfluence(tmp_path):
+    """Of one score with squared loss every draw of its Fisher is ±1, so that its sampling changes nothing."""
+    kronfluence = pytest.importorskip("kronfluence", reason="kronfluence is not installed")
+    torch.manual_seed(0)
+    module, task, damping = Sequences().double(), SquaresTask(), 1e-3
+    data, queries = ({**each, "labels": each["labels"].double()} for each in digits(torch.float64))
+    data = split(data, 200)[0]
+    found = EkfacInfluence(damping=damping).fit(module, split(data, 70), task).matrix(queries)[1] * 200
+
+    class Squares(kronfluence.Task):
+        def compute_train_loss(self, batch, model, sample=False):
+            score, label = model(batch[0])[:, 0], batch[1]
+            if sample:
+                label = score.detach() + torch.randint(0, 2, score.shape) * 2 - 1
+            return (score - label).square().sum() / 2
+
+        def compute_measurement(self, batch, model):
+            return self.compute_train_loss(batch, model)
+
+    def rows(batch):
+        return torch.utils.data.TensorDataset(batch["pixels"], batch["labels"])
+
+    double = {"per_sample_gradient_dtype": torch.float64}
+    factors = {f"{name}_dtype": torch.float64 for name in ("activation_covariance", "gradient_covariance", "lambda")}
+    scores = {f"{name}_dtype": torch.float64 for name in ("precondition", "score")}
+    squares = Squares()
+    analyzer = kronfluence.Analyzer(
+        "test",
+        kronfluence.prepare_model(module, squares),
+        squares,
+        cpu=True,
+        disable_tqdm=True,
+        output_dir=str(tmp_path),
+    )
+    analyzer.fit_all_factors("f", rows(data), 50, factor_args=kronfluence.FactorArguments(**double, **factors))
+    analyzer.compute_pairwise_scores(
+        "s",
+        "f",
+        rows(queries),
+        rows(data),
+        100,
+        100,
+        score_args=kronfluence.ScoreArguments(damping_factor=damping, **double, **scores),
+    )
+    expected = analyzer.load_pairwise_scores("s")["all_modules"]
+    assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8 * float(expected.abs().max()))
