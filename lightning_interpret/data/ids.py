@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import index as as_index
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, default_collate
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from lightning_interpret.data.find_ids import distinct, example_ids, field, positions, size_of, whole_number
+from lightning_interpret.names import choose
 
+IN_BATCH = ("named", "always", "never")
 _FORGOTTEN = (
     "The examples of `WithIds` are collated by the data set's own `collate`: "
     "`data = WithIds(dataset, collate_fn)`, then `DataLoader(data, collate_fn=data.collate)`."
@@ -25,7 +27,7 @@ class WithIds(Dataset["Identified"]):
 
     Batches that are mappings (dict, ``BatchEncoding``, ``ModelOutput``) get the key ``example_id``, long ``(B,)``; a
     dataclass or named tuple gets its field of that name filled. Tuples, lists and tensors stay as they are, so that
-    ``x, y = batch`` holds: their ids are found by :func:`example_ids`.
+    ``x, y = batch`` holds. Monitors need no ids in batches: they find them by :func:`example_ids`.
 
     An id is what the examples have already (``id_column``, or what :func:`example_ids` finds); else the 0-based index
     in ``dataset`` or, where that is a ``Subset`` or a shuffled or selected Hugging Face data set, in what it was
@@ -35,8 +37,9 @@ class WithIds(Dataset["Identified"]):
         dataset: A sequence, or a data set with ``__getitem__`` and ``__len__``.
         collate_fn: How its examples become a batch; by default as ``DataLoader`` does it.
         id_column: Column of Hugging Face data, or key or field of each example, that holds an integer id.
-        append: Whether tuples and lists get ``{"example_id": ids}`` as one more part, and a tensor becomes a tuple with
-            it: a mapping, as a vector at the end of a tuple is read as labels.
+        in_batch: Which batches carry the ids: ``"named"`` those with names; ``"never"`` none, for a step that passes a
+            batch on as it is, ``model(**batch)``; ``"always"`` tuples and lists too, as one more part
+            ``{"example_id": ids}`` (a vector at the end of a tuple is read as labels), and a tensor in a tuple with it.
 
     Raises:
         ValueError: If ``dataset`` is not indexed, or ids are no integers or come more than once.
@@ -53,12 +56,13 @@ class WithIds(Dataset["Identified"]):
         collate_fn: Callable[[list[Any]], Any] | None = None,
         id_column: str | None = None,
         *,
-        append: bool = False,
+        in_batch: Literal["named", "always", "never"] = "named",
     ) -> None:
+        choose("in_batch", in_batch, IN_BATCH)
         size_of(dataset)
         self.dataset, self.id_column = dataset, id_column
         inner = collate_of(dataset)
-        self.collate = CollateWithIds(plain_collate(collate_fn or inner or default_collate), append)
+        self.collate = CollateWithIds(plain_collate(collate_fn or inner or default_collate), in_batch)
         self._ids = example_ids(dataset, id_column)
         if self._ids is None and id_column is None and inner is None:
             self._ids = distinct(positions(dataset))
@@ -127,11 +131,11 @@ class CollateWithIds:
 
     Attributes:
         collate_fn: The user's own.
-        append: Whether tuples, lists and tensors get the ids as one more part, a mapping.
+        in_batch: Which batches get the ids: ``named``, ``always`` or ``never``.
     """
 
     collate_fn: Callable[[list[Any]], Any]
-    append: bool = False
+    in_batch: str = "named"
 
     def __call__(self, examples: Sequence[Identified]) -> Any:
         """Return the batch with the ids.
@@ -155,6 +159,8 @@ class CollateWithIds:
                 "The examples carry an `example_id` that is not the one of `WithIds`: use the data set as it is, or "
                 "`WithIds(dataset, collate_fn, id_column='example_id')`."
             )
+        if self.in_batch == "never":
+            return batch
         if isinstance(batch, MutableMapping):
             batch["example_id"] = ids
             return batch
@@ -164,10 +170,10 @@ class CollateWithIds:
             return batch._replace(example_id=ids)
         if is_dataclass(batch) and any(each.name == "example_id" for each in fields(batch)):
             return replace(batch, example_id=ids)  # type: ignore[type-var]
-        more = {"example_id": ids}
-        if self.append and isinstance(batch, tuple | list):
+        more, every = {"example_id": ids}, self.in_batch == "always"
+        if every and isinstance(batch, tuple | list):
             return (*batch, more) if isinstance(batch, tuple) else [*batch, more]
-        return (batch, more) if self.append and isinstance(batch, Tensor) else batch
+        return (batch, more) if every and isinstance(batch, Tensor) else batch
 
 
 def collate_of(dataset: Any) -> CollateWithIds | None:

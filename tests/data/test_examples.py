@@ -301,7 +301,7 @@ prints = [TrainingExamples(data, list).fingerprint for data in (ReviewCorpus(70)
 
 
 def test_a_loader_and_the_reader_give_the_same_examples_the_same_ids():
-    data = WithIds(ConcatDataset([Rows(5), Rows(7)]), append=True, id_column=None, collate_fn=as_pair)
+    data = WithIds(ConcatDataset([Rows(5), Rows(7)]), in_batch="always", id_column=None, collate_fn=as_pair)
     loader = DataLoader(data, batch_size=5, shuffle=True, collate_fn=data.collate)
     loaded = {i: x for x, ids in loader for i, x in zip(ids["example_id"].tolist(), x.tolist(), strict=True)}
     read = {i: x for ids, (x, _) in TrainingExamples(data).batches() for i, x in zip(ids.tolist(), x, strict=True)}

@@ -114,7 +114,7 @@ def test_batches_without_a_place_stay_as_they_are_unless_ids_are_to_be_appended(
         (x, y), plain = loaded(WithIds(data, collate))[1], (collate or default_collate)([data[i] for i in range(4, 8)])
         assert torch.equal(x, plain[0])
         assert torch.equal(y, plain[1])
-        x, y, more = batch = loaded(WithIds(data, collate, append=True))[1]
+        x, y, more = batch = loaded(WithIds(data, collate, in_batch="always"))[1]
         assert torch.equal(x, plain[0])
         assert more["example_id"].tolist() == [4, 5, 6, 7]
         task = DigitsTask()
@@ -122,7 +122,7 @@ def test_batches_without_a_place_stay_as_they_are_unless_ids_are_to_be_appended(
         assert torch.equal(task.labels(batch), y)  # the ids are not taken for them
         assert task.example_ids(task.take(batch, torch.tensor([2]))) == (6,)
     assert torch.equal(loaded(WithIds(mappings(), as_tensor))[0], X[:4])
-    x, more = loaded(WithIds(mappings(), as_tensor, append=True))[2]
+    x, more = loaded(WithIds(mappings(), as_tensor, in_batch="always"))[2]
     assert (x.tolist(), more["example_id"].tolist()) == ([80.0, 90.0], [8, 9])
     assert DigitsTask().example_ids(x) is None
 
@@ -297,3 +297,11 @@ def test_an_attribute_that_an_example_with_an_id_has_not_says_so_too():
 def test_its_collate_function_on_other_examples_says_so():
     with pytest.raises(TypeError, match=r"given examples without ids \(dict\): wrap their data set in `WithIds` too"):
         loaded(mappings(), collate_fn=WithIds(mappings()).collate)
+
+
+def test_a_step_that_passes_its_batch_on_is_given_it_as_it_is():
+    data = WithIds(mappings(), in_batch="never")
+    assert all("example_id" not in batch for batch in loaded(data))
+    assert example_ids(data).tolist() == list(range(len(data)))
+    with pytest.raises(ValueError, match="`in_batch='none'` does not exist"):
+        WithIds(mappings(), in_batch="none")
