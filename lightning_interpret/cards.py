@@ -13,11 +13,8 @@ from lightning_interpret.evidence import Approximation, EvidenceRow, InfluenceRo
 from lightning_interpret.texts import printable, shortened, signed
 
 QUERY, EXAMPLE, NAME = 600, 240, 80  # characters that are shown of a query, a training example, a label
-_BASELINES = (
-    "Beside each training example stand the baselines of its score: the model's loss on it, and the share of its own "
-    "nearest neighbours that have another label (kNN disagree)."
-)
 _LABELS = 10  # of a distribution, the largest; the others are summed up
+_LEAST = 0.005  # share from which a label is shown
 _TOKENS = 200
 
 
@@ -157,8 +154,7 @@ def card_of(row: EvidenceRow) -> Card:
         notes += () if near is row else near.notes
         reasons = {**near.reasons, **reasons}
     notes += [f"{name} is not given: {why}" for name, why in reasons.items()]
-    if any(line.loss or line.disagreement for table in tables for line in table.lines):
-        stated.append(_BASELINES)
+    stated += _baselines([line for table in tables for line in table.lines])
     return Card(
         origin=_origin(row),
         title=_title(row),
@@ -261,14 +257,23 @@ def _labels(row: NeighborsRow) -> tuple[Label, ...]:
     kinds = (row.shares, row.probabilities or {}, row.model_probabilities or {})
     names = list(dict.fromkeys(name for kind in kinds for name in kind))
     ranked = sorted(names, key=lambda name: [-(kind.get(name) or 0.0) for kind in kinds])
+    seen = [name for name in ranked if any((kind.get(name) or 0.0) >= _LEAST for kind in kinds)][:_LABELS]
+    rest = [name for name in ranked if name not in seen]
 
     def label(name: str, of: Sequence[str]) -> Label:
         sums = (sum(kind.get(each) or 0.0 for each in of) if kind else None for kind in kinds)
         return Label(shortened(name, NAME), *sums)
 
-    shown = [label(name, [name]) for name in ranked[:_LABELS]]
-    rest = ranked[_LABELS:]
-    return (*shown, label(f"{len(rest)} more labels", rest)) if rest else tuple(shown)
+    shown = [label(name, [name]) for name in seen]
+    return (*shown, label(f"{len(rest)} more", rest)) if rest else tuple(shown)
+
+
+def _baselines(lines: Sequence[Line]) -> Iterator[str]:
+    known = ["the model's loss on it"] if any(line.loss is not None for line in lines) else []
+    if any(line.disagreement is not None for line in lines):
+        known.append("the share of its own nearest neighbours that have another label (kNN disagree)")
+    if known:
+        yield f"Beside each training example, as a baseline of its score: {' and '.join(known)}."
 
 
 def _tokens(row: NeighborsRow) -> Iterator[tuple[str, float]]:
@@ -300,7 +305,7 @@ def _how(stated: Approximation, examples: int, skipped: int) -> Iterator[str]:
     if stated.weight_decay is not None:
         yield f"weight decay {stated.weight_decay:.3g}"
     if stated.coverage is not None:
-        yield f"{stated.coverage:.1%} of the trainable parameters" + _layers(stated.layers)
+        yield f"{100 * stated.coverage:.3g}% of the trainable parameters" + _layers(stated.layers)
     if stated.converged is not None:
         residual = "" if stated.residual is None else f" (residual {stated.residual:.1g})"
         yield ("solver converged" if stated.converged else "solver NOT CONVERGED") + residual
@@ -312,7 +317,7 @@ def _how(stated: Approximation, examples: int, skipped: int) -> Iterator[str]:
 def _layers(names: Sequence[str]) -> str:
     if not names:
         return ""
-    return f" ({shortened(names[0], NAME)})" if len(names) == 1 else f" ({len(names)} layers)"
+    return f" (layer {shortened(names[0], NAME)})" if len(names) == 1 else f" ({len(names)} layers)"
 
 
 def _searched(row: NeighborsRow) -> str:

@@ -41,7 +41,7 @@ def test_the_card_says_what_was_predicted_and_which_sign_means_what():
         "ekfac, curvature fisher of 2,000 examples; 4 labels drawn for each (seed 0); damping 0.00123; weight decay",
         "98.5% of the trainable parameters (3 layers); 2,000 training examples scored; 3 skipped",
         "euclidean distance, in the features of encoder.pooler, among 2,000 training examples, k 10, temperature 12.5",
-        "the baselines of its score",
+        "as a baseline of its score: the model's loss on it and the share of its own nearest neighbours",
     ):
         assert part in said
 
@@ -59,7 +59,7 @@ def test_a_query_without_a_text_is_named_by_its_id():
     assert (summed.title, summed.text) == ("Sum over 64 queries", "no single query: the measures of all were summed")
 
 
-def test_no_examples_no_neighbours_and_no_convergence_are_said():
+def test_no_examples_and_no_convergence_are_said():
     empty = card_of(influence(helpful=(), harmful=(), approximation=replace(STATED, converged=False, residual=0.3)))
     assert [table.lines for table in empty.tables] == [(), ()]
     assert "solver NOT CONVERGED (residual 0.3)" in empty.stated[1]
@@ -67,11 +67,14 @@ def test_no_examples_no_neighbours_and_no_convergence_are_said():
     assert "solver converged" in card_of(influence(approximation=replace(STATED, converged=True))).stated[1]
 
 
-def test_many_labels_are_summed_up():
-    card = card_of(near(shares={str(i): 0.01 * i for i in range(1, 14)}, probabilities=None, model_probabilities=None))
-    assert [label.name for label in card.labels] == [*(str(i) for i in range(13, 3, -1)), "3 more labels"]
+def test_labels_that_are_many_or_all_but_absent_are_summed_up():
+    card = card_of(near(shares={str(i): 0.01 * i for i in range(14)}, probabilities=None, model_probabilities=None))
+    assert [label.name for label in card.labels] == [*(str(i) for i in range(13, 3, -1)), "4 more"]
     assert card.labels[-1].share == pytest.approx(0.06)
     assert card.labels[0].neighbors is None
+    few = card_of(near(shares={"a": 1.0}, probabilities={"a": 0.9, "b": 0.099, "c": 0.001}, model_probabilities=None))
+    assert [(label.name, label.neighbors) for label in few.labels] == [("a", 0.9), ("b", 0.099), ("1 more", 0.001)]
+    assert [label.name for label in card_of(near()).labels] == ["negative", "positive"]
 
 
 def test_texts_of_a_megabyte_are_short_on_the_card_and_whole_in_the_record():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Table, card_of, percent
 from lightning_interpret.evidence import EvidenceRow
-from lightning_interpret.report.markdown import escape, squares, table
+from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
@@ -43,7 +43,7 @@ def _examples(found: Table) -> str:
 
 
 def _line(line: Line) -> list[str]:
-    text = "–" if line.text is None else escape(line.text, EXAMPLE)
+    text = "–" if line.text is None else cell(line.text, EXAMPLE)
     numbers = [escape(value or "–") for value in (line.loss, line.disagreement)]
     label = escape(line.label, EXAMPLE)
     marked = label if line.prediction is None else f"**{label}**"

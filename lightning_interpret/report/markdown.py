@@ -6,11 +6,12 @@ import math
 import re
 import string
 from collections.abc import Iterable
+from textwrap import TextWrapper
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.locations import Grid, Location, box_text
 from lightning_interpret.report.words import Shade, not_given, shades
-from lightning_interpret.texts import printable, signed
+from lightning_interpret.texts import printable, shortened, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word is marked
 _LISTED = 20  # locations of an image
@@ -18,6 +19,7 @@ _TEXT = 1000  # words of the running text: TensorBoard renders Markdown anew at 
 # Python-Markdown knows a backslash before 16 characters only and shows it before the others, `<` and `|` among them.
 # A numeric reference is literal everywhere, in a table, at the start of a line and through the sanitiser.
 _REFERENCES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
+_LINES = TextWrapper(32, drop_whitespace=False, replace_whitespace=False, expand_tabs=False, break_on_hyphens=False)
 _COLLAPSING = re.compile(r"^ | $| (?= )")
 
 
@@ -42,6 +44,12 @@ def escape(token: str, longest: int = 80) -> str:
     """Return Markdown that shows a text literally, wherever it stands; at most so many characters of it."""
     shown = printable(token[: longest + 1])
     return _literal(shown if len(shown) <= longest else shown[: longest - 1] + "…")
+
+
+def cell(text: str, longest: int) -> str:
+    """Return a text literally for a cell of a table, in short lines: beside a long one ids and numbers are broken."""
+    shown = shortened(printable(text[: longest + 1]), longest)
+    return "<br>".join(_literal(line.strip(" ")) for line in _LINES.wrap(shown)) or _literal(shown)
 
 
 def _literal(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_interpret.evidence import Suspect
 from lightning_interpret.report.files import replacing
-from lightning_interpret.report.markdown import escape, table
+from lightning_interpret.report.markdown import cell, escape, table
 
 SCORES = ("self_influence", "loss", "disagreement")
 _NAMES = {"self_influence": "self-influence", "loss": "loss", "disagreement": "kNN disagree"}
@@ -111,7 +111,7 @@ def _cells(each: Ranked, names: Sequence[str]) -> list[str]:
     differs = one.prediction is not None and one.gold is not None and one.prediction != one.gold
     label = "–" if one.gold is None else escape(one.gold, _LABEL)
     scores = [_number(each, name) for name in names]
-    text = "–" if one.text is None else escape(one.text, _TEXT)
+    text = "–" if one.text is None else cell(one.text, _TEXT)
     return [str(one.example_id), label, f"**{said}**" if differs and said else said, *scores, text]
 
 

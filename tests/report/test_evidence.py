@@ -28,7 +28,7 @@ def test_tables_list_the_examples_with_their_scores_labels_and_baselines():
     helpful, harmful, nearest, labels = tables(page)
     assert helpful[1] == [
         *("+0.27 🟦🟦", "112", "positive (model: negative)"),
-        *("The plot is thin, and I loved it all the same.", "1.2", "60%"),
+        *("The plot is thin, and I loved itall the same.", "1.2", "60%"),  # on two lines
     ]
     assert harmful[0][:3] == ["-0.63 🟧🟧🟧", "30511", "negative"]
     assert nearest[0][:2] == ["3.21", "991"]
@@ -63,7 +63,7 @@ def test_markdown_is_literal_wherever_a_text_stands(token):
     helpful, nearest, labels = tables(page)
     for line in (helpful[0], nearest[0]):
         assert line[2].strip() == f"{capped(token)} (model: {capped(token + '?')})".strip()
-        assert line[3].strip() == (capped(token, 240).strip() if token else "–")
+        assert "".join(line[3].split()) == ("".join(capped(token, 240).split()) if token else "–")
     assert labels[0][0].strip() == capped(token).strip()
     assert "<script" not in page
     assert "<a " not in page

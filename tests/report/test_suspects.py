@@ -51,7 +51,7 @@ def test_texts_are_literal_in_the_table():
     (lines,) = tables(markdown_to_safe_html(render(found, by="loss")))
     for (_, _, label, said, _, text), token in zip(lines, NASTY, strict=True):
         assert label.strip() == said.strip() == capped(token, 60).strip()
-        assert text.strip() == capped(token, 200).strip()
+        assert "".join(text.split()) == "".join(capped(token, 200).split())
 
 
 def test_the_file_has_a_line_a_suspect_whatever_the_texts(tmp_path):
