@@ -7,7 +7,8 @@ from lightning_interpret.texts import printable
 
 
 def plain(fragment):
-    return html.unescape(re.sub(r"<[^>]*>", "", fragment)).replace("\xa0", " ")
+    spaced = re.sub(r"<br ?/?>", " ", fragment)
+    return html.unescape(re.sub(r"<[^>]*>", "", spaced)).replace("\xa0", " ")
 
 
 def tables(page):

@@ -28,7 +28,7 @@ def test_tables_list_the_examples_with_their_scores_labels_and_baselines():
     helpful, harmful, nearest, labels = tables(page)
     assert helpful[1] == [
         *("+0.27 🟦🟦", "112", "positive (model: negative)"),
-        *("The plot is thin, and I loved itall the same.", "1.2", "60%"),  # on two lines
+        *("The plot is thin, and I loved it all the same.", "1.2", "60%"),
     ]
     assert harmful[0][:3] == ["-0.63 🟧🟧🟧", "30511", "negative"]
     assert nearest[0][:2] == ["3.21", "991"]
