@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from lightning_interpret.commands.explain import options_from
 from lightning_interpret.commands.influence_subject import WEIGHT_DECAY, Subject
 from lightning_interpret.functional.fingerprint import Digest
+from lightning_interpret.functional.influence.checkpoints import Checkpoint
 from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score
 from lightning_interpret.functional.neighbors.labels import disagreement
 from lightning_interpret.functional.ranks import area_under_curve, recall_at
@@ -52,10 +52,9 @@ class Bench:
         digest.add(self.subject.key, self.masks, self.outcomes)
         return str(digest)
 
-    @cached_property
-    def checkpoints(self) -> list[str]:
-        """Files of some states that training went through."""
-        return self.subject.checkpoints(self.folder / "checkpoints")
+    def checkpoints(self) -> list[Checkpoint]:
+        """Write some states that training went through, and return their files."""
+        return [Checkpoint(file) for file in self.subject.checkpoints(self.folder / "checkpoints")]
 
     def row(self, name: str, scores: Tensor | None, suspicion: Tensor | None, **facts: Any) -> dict[str, Any]:
         """Return what scores ``(M, n)`` foresee of the outcomes, and which wrong labels a suspicion ``(n,)`` finds."""
@@ -75,11 +74,15 @@ class Bench:
         """Return the row of a method ``NAME[:OPTION=VALUE]``; one that cannot be used here says why."""
         subject = self.subject
         try:
-            method, given = self._made(name), dict[str, Any]()
-            if "optimizer" in signature(method.fit).parameters:
-                given["optimizer"] = subject.trainer.optimizer(list(subject.module.parameters()))
+            cls, given = parsed(name)
+            optimizer = subject.trainer.optimizer(list(subject.module.parameters()))
+            run: dict[str, Any] = {
+                "weight_decay": WEIGHT_DECAY,
+                "optimizer": optimizer,
+                "checkpoints": self.checkpoints,
+            }
             start = time.perf_counter()
-            fitted = method.fit(subject.module, subject.examples, subject.task, weight_decay=WEIGHT_DECAY, **given)
+            fitted = cls(**given).fit(subject.module, subject.examples, subject.task, **run)
             between = time.perf_counter()
             ids, scores = fitted.matrix(subject.queries)
             end = time.perf_counter()
@@ -112,12 +115,6 @@ class Bench:
     def _self_influence(self, fitted: Fitted) -> Tensor:
         ids, own = fitted.self_influence()
         return own.new_zeros(len(self.subject.wrong)).index_copy_(0, ids, own)
-
-    def _made(self, name: str) -> InfluenceMethod:
-        cls, given = parsed(name)
-        if "checkpoints" in {each.name for each in fields(cls)} and "checkpoints" not in given:
-            given["checkpoints"] = tuple(self.checkpoints)
-        return cls(**given)
 
     @torch.no_grad()
     def _losses(self) -> Tensor:
