@@ -60,7 +60,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
             continue
         line = [row["name"], _said(row.get("lds"), "+.3f"), _said(row.get("lds_error"), ".3f")]
         line += [_said(row.get(name), ".2f") for name in ("fit_seconds", "score_seconds")]
-        line += [_said(row.get("coverage"), ".0%"), _said(row.get("damping"), ".3g")]
+        line += [_said(row.get("coverage"), ".1%"), _said(row.get("damping"), ".3g")]
         line += [_said(row.get(name), ".3f") for name in ("auc", "recall_10", "recall_20")] if flips else []
         lines.append(line)
     return [*_HEADERS, *(_FLIPS if flips else ())], lines

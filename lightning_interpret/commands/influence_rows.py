@@ -76,13 +76,9 @@ class Bench:
         try:
             cls, given = parsed(name)
             optimizer = subject.trainer.optimizer(list(subject.module.parameters()))
-            run: dict[str, Any] = {
-                "weight_decay": WEIGHT_DECAY,
-                "optimizer": optimizer,
-                "checkpoints": self.checkpoints,
-            }
+            run: dict[str, Any] = {"optimizer": optimizer, "checkpoints": self.checkpoints}
             start = time.perf_counter()
-            fitted = cls(**given).fit(subject.module, subject.examples, subject.task, **run)
+            fitted = cls(**given).fit(subject.module, subject.examples, subject.task, weight_decay=WEIGHT_DECAY, **run)
             between = time.perf_counter()
             ids, scores = fitted.matrix(subject.queries)
             end = time.perf_counter()

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from lightning_interpret.data import ReviewCorpus, TextRow, class_of, read_rows
 from lightning_interpret.functional.fingerprint import Digest
 from lightning_interpret.functional.influence.ensembles import MinusLoss, SubsetTrainer, perceptron, sgd
-from lightning_interpret.modules.bag_of_words import BagOfWords, Vocabulary
 from lightning_interpret.tasks import batches
+from lightning_interpret.tasks.bag_of_words import BagOfWords, Vocabulary
 
 WEIGHT_DECAY = 1e-3
 _FLIPPED = 0.1
