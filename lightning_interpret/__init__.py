@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_interpret.callbacks.influence import InfluenceMonitor
+    from lightning_interpret.callbacks.neighbors import NeighborMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Neighbors, NeighborsRow
@@ -71,6 +72,7 @@ _ROOMS = {
     "Lime": "methods",
     "LissaInfluence": "methods.influence",
     "NearestNeighbors": "methods.neighbors",
+    "NeighborMonitor": "callbacks.neighbors",
     "Neighbors": "evidence",
     "NeighborsRow": "evidence",
     "ObjectDetection": "tasks",
@@ -117,6 +119,7 @@ __all__ = [
     "Lime",
     "LissaInfluence",
     "NearestNeighbors",
+    "NeighborMonitor",
     "Neighbors",
     "NeighborsRow",
     "ObjectDetection",

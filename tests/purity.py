@@ -18,7 +18,13 @@ from tiny import wordpiece
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_interpret import InfluenceMonitor, IntegratedGradients, SaliencyMonitor, SequenceClassification
+from lightning_interpret import (
+    InfluenceMonitor,
+    IntegratedGradients,
+    NeighborMonitor,
+    SaliencyMonitor,
+    SequenceClassification,
+)
 
 # What is watched: a small model, and batches of texts
 
@@ -140,8 +146,20 @@ def influence(**options):
     return InfluenceMonitor(**{"train_data": Texts(), "queries": "fixed", "track": 2, "suspects": 3} | options)
 
 
-MONITORS: dict[str, Callable[..., Any]] = {"InfluenceMonitor": influence, "SaliencyMonitor": saliency}
+def neighbors(**options):
+    """Given its training data, as not every entry point has a loader of them."""
+    return NeighborMonitor(**{"train_data": Texts(), "queries": "fixed"} | options)
+
+
+MONITORS: dict[str, Callable[..., Any]] = {
+    "InfluenceMonitor": influence,
+    "NeighborMonitor": neighbors,
+    "SaliencyMonitor": saliency,
+}
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
+
+WITHOUT_GRADIENTS = ("NeighborMonitor",)
+"""Monitors that make no backward pass, in which nothing can fail."""
 
 
 def watched(name, *, tag=None, **options):

@@ -6,12 +6,17 @@ The logger is taken by what it can do, not by its class, so that any Lightning a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import image, interpret_summary, layers, stages, suspects
 from lightning_interpret.report.presenters import Row, presenter_of
 from lightning_interpret.report.suspects import Ranked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POINT = 100  # characters of a text beside a point of the projector
 
 
 def can_show(logger: Any) -> bool:
@@ -78,6 +83,23 @@ def write_suspects(logger: Any, found: Sequence[Ranked], *, name: str, step: int
         by: The score that they are sorted by.
     """
     logger.experiment.add_text(f"interpret/{name}/suspects", suspects.render(found, by=by), step)
+
+
+def write_projector(
+    logger: Any, features: Tensor, rows: Sequence[tuple[str, str, str]], *, name: str, step: int
+) -> None:
+    """Write features as points of the projector, under ``interpret/<name>``: files of their own, so once a run.
+
+    Args:
+        logger: A logger that :func:`can_show`.
+        features: ``(n, d)``.
+        rows: The id, label and text of each.
+        name: Name of the monitor.
+        step: Step of the training run.
+    """
+    told = [[" ".join(cell.split())[:POINT] or "–" for cell in row] for row in rows]  # one line, no tab: it is a TSV
+    header = ["id", "label", "text"]
+    logger.experiment.add_embedding(features, told, metadata_header=header, global_step=step, tag=f"interpret/{name}")
 
 
 def flush(logger: Any) -> None:

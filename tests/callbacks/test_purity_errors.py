@@ -9,10 +9,19 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
-from purity import MONITORS, Cell, Toy, ToyTask, assert_same, watched
+from purity import MONITORS, WITHOUT_GRADIENTS, Cell, Toy, ToyTask, assert_same, watched
 from tiny import wordpiece
 
 everyone = pytest.mark.parametrize("name", MONITORS)
+each_pass = pytest.mark.parametrize(
+    ("backward", "name"),
+    [
+        pytest.param(backward, name, id=f"{'backward' if backward else 'forward'}-{name}")
+        for backward in (False, True)
+        for name in MONITORS
+        if not (backward and name in WITHOUT_GRADIENTS)
+    ],
+)
 
 
 class Tires(ToyTask):
@@ -68,8 +77,7 @@ class Raises(Callback):
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
 
-@everyone
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@each_pass
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_t20_training_is_bit_identical_when_the_method_raises_in_the_middle(purity, halfway, precision, backward, name):
     cell = CELLS[precision]
@@ -85,7 +93,7 @@ def test_t20_training_is_bit_identical_when_the_method_raises_in_the_middle(puri
 CELLS = {precision: Cell(precision=precision) for precision in ("32-true", "bf16-mixed", "bf16-true")}
 
 
-@everyone
+@each_pass
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
 @pytest.mark.parametrize(
     ("error", "caught", "on_error"),
@@ -95,7 +103,6 @@ CELLS = {precision: Cell(precision=precision) for precision in ("32-true", "bf16
     ],
     ids=["on-error-raise", "interrupt"],
 )
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_what_stops_a_run_in_the_middle_of_an_explanation_leaves_what_it_leaves_elsewhere(
     purity, halfway, stage, error, caught, on_error, backward, name
 ):
