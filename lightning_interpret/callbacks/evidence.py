@@ -155,6 +155,8 @@ class EvidenceMonitor(Monitor):
         self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, current: Any, begin: float
     ) -> int:
         self._begin = time.perf_counter()
+        every = range(len(probes.indices))
+        owned = every if self.sharded else probes.owned(trainer.global_rank, trainer.world_size)
         try:
             with attribution_mode(trainer, module, self.precision):
                 queries = pick(
@@ -168,7 +170,6 @@ class EvidenceMonitor(Monitor):
                     precision=self.precision,
                 )
                 asked = len(queries.why)
-                owned = range(asked) if self.sharded else probes.owned(trainer.global_rank, trainer.world_size)
                 numbers = [k for k in owned if k < asked]
                 if numbers:
                     batch = task.take(queries.batch, torch.tensor(numbers))
@@ -183,7 +184,7 @@ class EvidenceMonitor(Monitor):
                 raise
             why = f"{type(error).__name__}: {error}"
             self._say(f"the training data could not be asked ({why}); training goes on.", once=why, rank_zero=False)
-            return len(probes.indices)
+            return len(owned)
         return 0
 
     def _gathered(self, trainer: Trainer) -> output.Rows:
