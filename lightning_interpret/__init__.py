@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         LissaInfluence,
         ProjectedGradients,
         Rerank,
+        SaliencyInfluence,
         TracIn,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
@@ -80,6 +81,7 @@ _ROOMS = {
     "Odam": "methods",
     "ProjectedGradients": "methods.influence",
     "Rerank": "methods.influence",
+    "SaliencyInfluence": "methods.influence",
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
@@ -127,6 +129,7 @@ __all__ = [
     "Odam",
     "ProjectedGradients",
     "Rerank",
+    "SaliencyInfluence",
     "SaliencyMonitor",
     "SequenceClassification",
     "SequentialIntegratedGradients",

@@ -227,8 +227,8 @@ def _influence(row: InfluenceRow) -> Iterator[Table]:
     scores = [each.score or 0.0 for each in (*row.helpful, *row.harmful)]
     scale = max((abs(score) for score in scores if math.isfinite(score)), default=0.0) or 1.0
     for title, meaning, found in (
-        ("Helpful", "removing one of these would raise the loss", row.helpful),
-        ("Harmful", "removing one of these would lower the loss", row.harmful),
+        ("Helpful", f"removing one of these would raise the {row.approximation.measure}", row.helpful),
+        ("Harmful", f"removing one of these would lower the {row.approximation.measure}", row.harmful),
     ):
         lines = [_line(e, "–" if e.score is None else signed(e.score), (e.score or 0.0) / scale) for e in found]
         yield Table(title, meaning, "score", tuple(lines))
@@ -282,8 +282,9 @@ def _tokens(row: NeighborsRow) -> Iterator[tuple[str, float]]:
 
 
 def _sign(stated: Approximation) -> str:
+    measured = "query's loss" if stated.measure == "loss" else stated.measure
     return (
-        f"Score: {stated.unit}. Positive is helpful: removing the example would raise the query's loss. "
+        f"Score: {stated.unit}. Positive is helpful: removing the example would raise the {measured}. "
         "Negative is harmful: removing it would lower it."
     )
 

@@ -72,6 +72,7 @@ class Approximation:
     Attributes:
         method: Name of the method.
         unit: What a score is, in words: "change of the query's loss if the example is removed", "cosine", ...
+        measure: What is measured at the query.
         layers: Names of the layers whose parameters are covered.
         coverage: Share of the trainable parameters that are covered.
         damping: What was added to the curvature's diagonal, beside the weight decay; ``None`` without curvature.
@@ -98,6 +99,14 @@ class Approximation:
     converged: bool | None = None
     residual: float | None = None
     notes: tuple[str, ...] = ()
+    measure: str = "loss"
+
+    def of(self, measure: str) -> Approximation:
+        """Return this of another measure, which is named in the unit, too."""
+        said = "query's loss" if self.measure == "loss" else self.measure
+        return replace(
+            self, measure=measure, unit=self.unit if measure == self.measure else self.unit.replace(said, measure)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,11 @@ def chosen(names: Sequence[str] | None) -> list[str]:
     Raises:
         ValueError: If a name or an option does not exist.
     """
-    found = list(dict.fromkeys(names)) if names else [*sorted(INFLUENCE), *_ALSO]
+    found = (
+        list(dict.fromkeys(names))
+        if names
+        else [*sorted(name for name, method in INFLUENCE.items() if method.of_loss), *_ALSO]
+    )
     for name in found:
         parsed(name)
     return found

@@ -42,7 +42,7 @@ PRESENTERS: dict[str, Presenter] = {
         for row, said in (
             (
                 InfluenceRow,
-                "Training examples that made the model say this. Positive: removing it would raise the loss.",
+                "Training examples that made the model say this. Positive: removing it would raise what is measured.",
             ),
             (NeighborsRow, "The training examples nearest in feature space."),
         )

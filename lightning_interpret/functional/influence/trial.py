@@ -74,7 +74,7 @@ def check(blocks: Sequence[Block], losses: Losses) -> dict[str, str]:
         ValueError: If the module cannot be recorded at all.
     """
     left: dict[str, str] = {}
-    with _unfrozen(blocks), recording(blocks, 3) as record:
+    with unfrozen(blocks), recording(blocks, 3) as record:
         values = losses(3)
         picked = int(values.detach().nan_to_num().argmax())
         uses = record.gradients(values[picked], retain_graph=True)
@@ -203,7 +203,8 @@ def _agrees(uses: Any, true: Tensor, picked: int) -> bool:
 
 
 @contextmanager
-def _unfrozen(blocks: Sequence[Block]) -> Iterator[None]:
+def unfrozen(blocks: Sequence[Block]) -> Iterator[None]:
+    """Let the parameters of blocks require gradients; inside the explaining scope those are not the module's own."""
     parameters = [p for block in blocks for p in block.parameters.values()]
     try:
         for p in parameters:

@@ -8,6 +8,7 @@ from lightning_interpret.methods.influence.gradient_similarity import GradientSi
 from lightning_interpret.methods.influence.lissa import LissaInfluence
 from lightning_interpret.methods.influence.projected_gradients import ProjectedGradients
 from lightning_interpret.methods.influence.rerank import Rerank
+from lightning_interpret.methods.influence.saliency_influence import SaliencyInfluence
 from lightning_interpret.methods.influence.tracin import TracIn
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LissaInfluence",
     "ProjectedGradients",
     "Rerank",
+    "SaliencyInfluence",
     "TracIn",
     "influence_named",
 ]

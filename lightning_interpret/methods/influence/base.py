@@ -23,6 +23,7 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient, Row
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.gradients import Uses, recording
 from lightning_interpret.functional.influence.optimizers import Optimizers
+from lightning_interpret.functional.influence.saliency import parameter_gradients
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
@@ -36,6 +37,17 @@ Measure = Callable[[nn.Module, Any], Tensor]
 """What is measured at each query, (module, batch) → ``(M,)``; by default its loss."""
 
 
+class SecondOrder(ABC):
+    """A measure that is made of gradients, such as a saliency: its own gradient is asked of the weights, not of hooks.
+
+    It may have any number of values M, in the order of the scores.
+    """
+
+    @abstractmethod
+    def __call__(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return what is measured, ``(M,)``, with its graph."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InfluenceMethod(ABC):
     """A way to say which training examples a prediction comes from, with its options.
@@ -46,6 +58,7 @@ class InfluenceMethod(ABC):
     """
 
     name: ClassVar[str]
+    of_loss: ClassVar[bool] = True  # whether its scores are of the query's loss, where nothing else is asked for
 
     layers: str | Sequence[str] = "all"
     seed: int = 0
@@ -145,11 +158,11 @@ class Fitted(ABC):
             gradients: list[Gradient | None] = []
             parts = queries if isinstance(queries, Iterator | DataLoader) else [queries]
             for batch in map(batches.clone, parts):
-                found = self.gradients(batch, measure, summed=aggregate)
+                facts, found = self.asked(batch, measure, summed=aggregate)
                 if gradients:
                     found = _joined(gradients, found, aggregate)
                 gradients = found
-                rows += described(self.module, batch, self.task) if not aggregate else [{}] * batches.batch_size(batch)
+                rows += facts
             scored = self.stream(gradients, self.read(source))
             del gradients, found  # many queries of a large model: what is streamed may let go of them one by one
             for ids, scores in scored:
@@ -163,10 +176,10 @@ class Fitted(ABC):
         return Influence(
             tuple(
                 InfluenceRow(
+                    approximation=self.approximation.of(row.pop("measure", self.approximation.measure)),
                     **row,
                     helpful=_examples(helpful, told),
                     harmful=_examples(harmful, told),
-                    approximation=self.approximation,
                     examples=top.examples,
                     skipped=top.skipped,
                     queries=queries_each,
@@ -207,13 +220,36 @@ class Fitted(ABC):
     def own(self, batch: Any) -> Tensor:
         """Return the score of each example of a batch on itself, ``(B,)``."""
 
+    def asked(
+        self, batch: Any, measure: Measure | None = None, *, summed: bool = False
+    ) -> tuple[list[dict[str, Any]], list[Gradient | None]]:
+        """Return what the record of each query in a batch says of it, nothing of a sum, and :meth:`gradients`.
+
+        By default an example is a query; ``measure`` among the facts is a row's own.
+        """
+        found = self.gradients(batch, measure, summed=summed)
+        return [{}] * batches.batch_size(batch) if summed else described(self.module, batch, self.task), found
+
     def gradients(self, batch: Any, measure: Measure | None = None, *, summed: bool = False) -> list[Gradient | None]:
         """Return the gradients of a batch in each block: one for each example, or one of their sum; None of no use."""
+        if isinstance(measure, SecondOrder):
+            batch = batches.to_full_precision(batch)
+            return [*parameter_gradients(lambda: measure(self.module, batch), self.blocks, summed=summed)]
         found = {id(each.block): each.summed() if summed else each.gradient() for each in self.uses(batch, measure)}
         return [found.get(id(block)) for block in self.blocks]
 
     def uses(self, batch: Any, measure: Measure | None = None) -> list[Uses]:
-        """Return what each block read and the gradients at what it returned, of what is measured at each example."""
+        """Return what each block read and the gradients at what it returned, of what is measured at each example.
+
+        Raises:
+            ValueError: If the measure is made of gradients: these two do not make its own.
+        """
+        if isinstance(measure, SecondOrder):
+            raise ValueError(
+                f"{self.approximation.method!r} reads gradients by what layers read and return, and a measure that is "
+                "made of gradients has others: use 'exact', 'conjugate_gradient', 'ekfac', 'gradient_similarity' or "
+                "'tracin'."
+            )
         batch = batches.to_full_precision(batch)
         with recording(self.blocks, batches.batch_size(batch)) as record:
             values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)

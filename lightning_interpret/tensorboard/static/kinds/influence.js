@@ -23,17 +23,17 @@ export function render(payload, context) {
 }
 
 function one(record, context, charts) {
-  const stated = record.approximation ?? {}, near = record.neighbors;
+  const stated = record.approximation ?? {}, near = record.neighbors, measure = printable(stated.measure ?? "loss");
   const listed = [...(record.helpful ?? []), ...(record.harmful ?? [])];
   const scale = Math.max(0, ...listed.map(({ score }) => Math.abs(score ?? 0))) || 1;
   const number = ({ score }) => bar(score, scale);
   return [
     stated.converged === false ? notice("warn", "The solver did not converge", h("p", {}, `The scores are not what they are said to be${Number.isFinite(stated.residual) ? `: the largest residual is ${percent(stated.residual)}` : ""}.`)) : null,
     query(record, verdict(near)),
-    h("p", { class: "muted" }, `Score: ${printable(stated.unit ?? "influence")}. Positive is helpful: removing the example would raise the loss. Negative is harmful: removing it would lower it.`),
+    h("p", { class: "muted" }, `Score: ${printable(stated.unit ?? "influence")}. Positive is helpful: removing the example would raise the ${measure}. Negative is harmful: removing it would lower it.`),
     h("div", { class: "sides" },
-      examples({ title: "Helpful", meaning: "Removing one of these would raise the loss.", found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
-      examples({ title: "Harmful", meaning: "Removing one of these would lower the loss.", found: record.harmful ?? [], column: "Score", number, none: "No example has a negative score.", hue: "against" })),
+      examples({ title: "Helpful", meaning: `Removing one of these would raise the ${measure}.`, found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
+      examples({ title: "Harmful", meaning: `Removing one of these would lower the ${measure}.`, found: record.harmful ?? [], column: "Score", number, none: "No example has a negative score.", hue: "against" })),
     nearest(near, context),
     charts,
     about(record, [
