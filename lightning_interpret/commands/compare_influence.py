@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     bench = Bench(subject, masks, truth.outcomes, folder, options.max_seconds)
     makes: dict[str, Callable[[str], dict[str, Any]]] = dict.fromkeys(CONTROLS, bench.control)
     makes |= dict.fromkeys(names, bench.method)
-    rows = [_row(name, make, bench.key, folder) for name, make in makes.items()]
+    rows = [_row(name, make, bench) for name, make in makes.items()]
     rows.sort(key=lambda row: -row["lds"] if row.get("lds") is not None else 2.0)
     headers, lines = summary(rows)
     left_out = [f"{row['name']}: {row['left_out']}" for row in rows if "left_out" in row]
@@ -115,17 +116,18 @@ def _retrained(subject: Subject, masks: torch.Tensor, options: argparse.Namespac
     return found
 
 
-def _row(name: str, make: Callable[[str], dict[str, Any]], key: str, folder: Path) -> dict[str, Any]:
+def _row(name: str, make: Callable[[str], dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return a method's row: the one that an earlier run kept, or else a new one, which is kept."""
-    path = folder / "rows.jsonl"
+    path = bench.folder / "rows.jsonl"
     for kept in jsonl.read(path) if path.exists() else ():
-        if (kept.get("key"), kept.get("name")) == (key, name):
+        at = kept.get("key"), kept.get("name")
+        if at == (bench.key, name) and kept.get("expected_seconds", math.inf) > bench.max_seconds:
             print(f"{name}: measured before", flush=True)
             return {field: value for field, value in kept.items() if field != "key"}
     print(f"{name} ...", flush=True)
     row = make(name)
-    if not row.keys() & {"left_out", "note"}:  # what was left out may be served next time
-        jsonl.append(path, [{"key": key, **row}])
+    if "left_out" not in row:  # what was left out may be served next time
+        jsonl.append(path, [{"key": bench.key, **row}])
     return row
 
 

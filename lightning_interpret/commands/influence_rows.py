@@ -91,6 +91,7 @@ class Bench:
         facts = {key: getattr(stated, key) for key in ("unit", "coverage", "damping", "curvature", "converged")}
         seconds = {"fit_seconds": round(between - start, 3), "score_seconds": round(end - between, 3)}
         if suspicion is None and subject.wrong.any():
+            facts["expected_seconds"] = round(expected, 3)
             facts["note"] = f"self-influence would take some {expected:,.0f} s: raise `--max-seconds`"
         return self.row(name, table, suspicion, **facts, **seconds)
 

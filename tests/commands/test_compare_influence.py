@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from tiny import write_reviews
 
 from lightning_interpret.commands import influence_rows, influence_subject
+from lightning_interpret.commands.compare_influence import _row
 from lightning_interpret.functional.influence.datamodels import subsets
 from lightning_interpret.functional.influence.ensembles import SubsetTrainer
 from lightning_interpret.methods.influence import INFLUENCE, GradientSimilarity
@@ -134,6 +135,17 @@ def test_what_would_take_too_long_is_left_out_with_its_reason(small, tmp_path):
     assert "--max-seconds" in row["note"]
     assert "auc" not in row
     assert "lds" in row
+
+
+def test_a_row_without_self_influence_is_kept_until_there_is_time_for_it(small, tmp_path):
+    options = {"train_file": None, "val_file": None, "flipped": 0.2, "examples": 40, "queries": 5, "seed": 0}
+    subject, masks = influence_subject.find_subject(type("Options", (), options)), subsets(40, 0.5, 3, seed=0)
+    outcomes, measured = torch.rand(3, 1, 5), []
+    for seconds in (0.0, 0.0, 60.0, 60.0):
+        bench = influence_rows.Bench(subject, masks, outcomes, tmp_path, max_seconds=seconds)
+        row = _row(DOT, lambda name, bench=bench: measured.append(name) or bench.method(name), bench)
+        assert ("auc" in row) == (seconds > 0)
+    assert measured == [DOT, DOT]
 
 
 @pytest.mark.parametrize(
