@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Literal
 
 import torch
@@ -63,7 +65,7 @@ class NeighborMonitor(EvidenceMonitor):
         probes: How many queries, or the indices of fixed ones.
         every_n_validations: Validation runs from one explanation to the next.
         max_seconds: Seconds a validation run may spend here; the datastore holds what is read in half of them, and the
-            record says how many examples that is. ``None`` for no bound.
+            record says how many examples that is; what is looked through ends with all of them. ``None`` for no bound.
         precision: ``"32"`` to compute in single precision, ``"model"`` in the trainer's own.
         on_error: ``"warn"`` to count and go on, ``"raise"`` to stop the run.
         save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
@@ -217,7 +219,16 @@ class NeighborMonitor(EvidenceMonitor):
         assert self._looked_at is not None
         found, current = self._looked_at
         size = found.within(current)
+        end = inf if self.max_seconds is None else self._begin + self.max_seconds
         for start in range(0, size, _AT_ONCE):
+            if start and time.perf_counter() > end:
+                self._say(
+                    f"`max_seconds={self.max_seconds}` is spent: accuracies are of {start} of {size} validation "
+                    "examples. Ask for fewer with `scan`.",
+                    once="scan",
+                    rank_zero=False,
+                )
+                return
             batch = found.batch(range(start, min(size, start + _AT_ONCE)), current, task)
             moved = to_module(batch, module.trainer, module, precision=self.precision, moved=not found.indexed)
             yield fitted.answers(moved)

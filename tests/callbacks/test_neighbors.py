@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from purity import Remembers, Texts, Toy, ToyTask, loaders
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -205,6 +206,43 @@ def test_without_labels_there_are_cards_and_no_accuracies(tmp_path):
     assert all(row["credibility"] is None and len(row["neighbors"]) == 5 for row in records(tmp_path))
     found = float(trainer.callback_metrics["interpret/neighbor_validate/accuracy_knn"])
     assert found != found
+
+
+def test_when_time_is_spent_there_is_an_answer_of_what_was_read(tmp_path):
+    watching = monitor(max_seconds=1e-9, train_batch_size=50)
+    with pytest.warns(UserWarning, match=r"not all training examples are read|accuracies are of 64 of 240"):
+        fit(watching, tmp_path)
+    assert [row["examples"] for row in records(tmp_path)] == [50] * 3
+
+
+def test_training_data_without_ids_stop_before_training_and_broken_scans_do_not(tmp_path):
+    class Nameless(Points):
+        def __getitem__(self, i):
+            return {"pixels": self.pixels[i], "labels": self.labels[i]}
+
+    with pytest.raises(ValueError, match="WithIds"):
+        fit(monitor(), tmp_path / "a", train=Nameless())
+
+    class Broken(PointsTask):
+        def losses(self, module, batch):
+            raise RuntimeError("no loss today")
+
+    with pytest.warns(UserWarning, match=r"no loss today.*training goes on"):
+        trainer = fit(monitor(task=Broken(), on_error="warn"), tmp_path / "b")
+    assert float(trainer.callback_metrics["interpret/neighbor/failures"]) == 3
+
+
+def test_it_works_from_a_config_file():
+    parser = LightningArgumentParser()
+    parser.add_subclass_arguments(Callback, "callback")
+    text = """
+    callback:
+      class_path: lightning_interpret.NeighborMonitor
+      init_args: {k: 3, method: {k: 20, metric: cosine, layer: [first, second]}}
+    """
+    made = parser.instantiate_classes(parser.parse_string(text)).callback
+    assert made.method == NearestNeighbors(layer=["first", "second"], metric="cosine", k=20)
+    assert made.k == 3
 
 
 @pytest.mark.parametrize(
