@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--index", default="IVF256,PQ64x4;nprobe=16", help="an approximate index of FAISS")
     args = parser.parse_args()
     faiss.omp_set_num_threads(torch.get_num_threads())
-    centres = 0.3 * torch.randn(min(1000, args.examples), args.width, generator=torch.Generator().manual_seed(0))
+    centres = 0.6 * torch.randn(min(1000, args.examples), args.width, generator=torch.Generator().manual_seed(0))
     features, queries = draw(args.examples, args.width, 1, centres), draw(args.queries, args.width, 2, centres)
     expected = truth(queries, features, args.k)
     with tempfile.TemporaryDirectory() as folder:
