@@ -33,6 +33,16 @@ def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
     assert list((tmp_path / name / "runs").rglob("events.out.tfevents*"))
 
 
+def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tmp_path):
+    done = run("training_data", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'interpret/influence/failures': 0.0" in done.stdout
+    assert "'interpret/neighbor/failures': 0.0" in done.stdout
+    suspects, wrong = map(int, re.search(r"Of (\d+) training rows .*?, (\d+) have a wrong label", done.stdout).groups())
+    assert suspects == 50
+    assert wrong > 15  # by chance 2 or 3 would be
+
+
 def test_every_method_is_put_beside_the_truth(tmp_path):
     done = run("every_method", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

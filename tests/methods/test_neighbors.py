@@ -123,7 +123,7 @@ def test_the_back_off_is_chosen_on_held_out_data_and_never_lowers_their_accuracy
     model = train(digits()[0], epochs=1)
     found = NearestNeighbors(k=10).fit(model, split(digits()[0], 200), DigitsTask())
     held_out, queries = split(rest(), 100), digits()[1]
-    chosen = found.calibrate(held_out, ks=(5, 10))
+    chosen = found.calibrate(iter(held_out), ks=(5, 10))
     assert chosen.accuracy_mixture >= chosen.accuracy_model
     assert chosen.accuracy_mixture > chosen.accuracy_model + 0.01  # a network of one epoch has much to gain
     assert len(chosen.conformities) == 597
@@ -189,7 +189,7 @@ def test_batches_and_padding_by_repeats_change_nothing():
     queries = digits()[1]
     again = split(part(digits()[0], torch.cat([torch.arange(1000), torch.arange(40)])), 7)
     again = NearestNeighbors().fit(trained(), again, DigitsTask())
-    for a, b in zip(fitted(1000).find(queries), again.find(split(queries, 9)), strict=True):
+    for a, b in zip(fitted(1000).find(queries), again.find(iter(split(queries, 9))), strict=True):
         assert same(a, b)
     assert len(again.store) == 1000
 

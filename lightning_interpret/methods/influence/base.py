@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
 from lightning_interpret.functional.influence import trial
@@ -27,7 +26,7 @@ from lightning_interpret.functional.influence.saliency import parameter_gradient
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
-from lightning_interpret.methods.influence.examples import Examples, examples_of
+from lightning_interpret.methods.influence.examples import Examples, examples_of, parts_of
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
 
@@ -156,7 +155,7 @@ class Fitted(ABC):
         with explaining(self.module, full_precision=True):
             rows: list[dict[str, Any]] = []
             gradients: list[Gradient | None] = []
-            parts = queries if isinstance(queries, Iterator | DataLoader) else [queries]
+            parts = parts_of(queries)
             for batch in map(batches.clone, parts):
                 facts, found = self.asked(batch, measure, summed=aggregate)
                 if gradients:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_interpret.tasks import Task
 
@@ -56,6 +57,11 @@ class Loaded:
             rows = torch.isin(found, wanted).nonzero().flatten()
             if len(rows):
                 yield found[rows], self._task.take(batch, rows)
+
+
+def parts_of(queries: Any) -> Iterable[Any]:
+    """Return the batches of an iterator or a loader; all else, a list too, is one batch."""
+    return queries if isinstance(queries, Iterator | DataLoader) else [queries]
 
 
 def examples_of(source: Any, task: Task) -> Examples:

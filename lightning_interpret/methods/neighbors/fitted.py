@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from lightning_interpret.functional.neighbors.back_off import WEIGHTS
 from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.influence.examples import Examples, parts_of
 from lightning_interpret.methods.neighbors.build import labels_of
 from lightning_interpret.methods.neighbors.calibration import Answers, Calibration, calibrate, mean_of
 from lightning_interpret.methods.neighbors.features import Reader
@@ -61,7 +61,7 @@ class FittedNeighbors:
         """Return the nearest training examples of each query, and what they say of it.
 
         Args:
-            queries: A batch, or a list of batches.
+            queries: A batch; for several, a loader or an iterator over them.
             k: Neighbours that count; by default the method's.
             show: How many of them are listed, with text and labels; by default all.
             saliency: Whether to say how much less the neighbours conform without each token: a search a token.
@@ -72,7 +72,7 @@ class FittedNeighbors:
         with explaining(self.module):
             rows: list[dict[str, Any]] = []
             listed: list[list[tuple[int, float]]] = []
-            for batch in map(batches.clone, _parts(queries)):
+            for batch in map(batches.clone, parts_of(queries)):
                 answers = self.answers(batch, k)
                 found = self._rows(described(self.module, batch, self.task), answers, k)
                 if saliency:
@@ -116,7 +116,7 @@ class FittedNeighbors:
         """Choose the back-off by held-out examples, and learn how far such examples conform; :meth:`find` uses it.
 
         Args:
-            queries: Held-out batches with labels; not of the training data.
+            queries: A held-out batch with labels; for several, a loader or an iterator. None of the training data.
             weights: Values of λ, the weight of p_kNN where it is asked, to choose from.
             ks: Numbers of neighbours to choose from; by default the method's.
 
@@ -125,7 +125,7 @@ class FittedNeighbors:
         """
         k = max((self.method.k, *ks))
         with explaining(self.module):
-            found = [self.answers(batches.clone(batch), k) for batch in _parts(queries)]
+            found = [self.answers(batches.clone(batch), k) for batch in parts_of(queries)]
         self.calibration = calibrate(
             Answers.joined(found),
             self.method.k,
@@ -222,10 +222,6 @@ class FittedNeighbors:
             for i, facts in zip(found.tolist(), described(self.module, batches.clone(batch), self.task), strict=True):
                 told[ids[i]] |= {name: facts[name] for name in ("text", "gold", "prediction", "loss")}
         return told
-
-
-def _parts(queries: Any) -> Any:
-    return queries if isinstance(queries, list | tuple | Iterator) else [queries]
 
 
 def _named(classes: Sequence[str], values: Tensor, least: float = -1.0) -> dict[str, float]:
