@@ -28,7 +28,7 @@ class Curvature:
     """Curvature of one block as a diagonal Λ in some basis; in this class the parameters' own axes.
 
     One or two passes over the data measure it: :meth:`gather` each batch, and where :meth:`diagonalise` says so,
-    :meth:`measure` each again and :meth:`close`. A batch is the uses of the block, one a root, of the same inputs.
+    :meth:`measure` each again and :meth:`close`. A batch is the uses of the block, one for each root.
 
     Attributes:
         block: The block.
@@ -99,11 +99,13 @@ class KroneckerCurvature(Curvature):
         anywhere: Tensor | None = None
         for uses in roots:
             there = _there(uses.outputs)
-            if isinstance(self.block, Table):  # the gradient of an embedding stands on the other side
+            if isinstance(self.block, Table):  # an embedding's gradient stands on the side of the inputs
                 there = there & _there(uses.inputs)
+                self.inputs.add(uses.inputs[there])
             self.outputs.add(uses.outputs[there])
             anywhere = there if anywhere is None else anywhere | there
-        self.inputs.add(roots[0].inputs[anywhere])
+        if not isinstance(self.block, Table):
+            self.inputs.add(roots[0].inputs[anywhere])
 
     def diagonalise(self, examples: int, *, corrected: bool) -> bool:
         """Find the eigenvectors of A and S; Λ of K-FAC is the products of their eigenvalues."""

@@ -45,10 +45,10 @@ class EkfacInfluence(InfluenceMethod):
             for all where that takes at most four backward passes (two classes take one), else four draws.
         factor_examples: Training examples, spread evenly, that F is measured on; ``None`` for all.
         corrected: Whether the eigenvalues are measured (EK-FAC), in a second pass; else products (K-FAC).
-        query_rank: Rank that queries' gradients in linear layers are cut to, of which the scores are then only
-            approximations. Saves memory, and time where rank × tokens is less than a quarter of a layer's width.
+        query_rank: Rank that preconditioned queries are cut to in linear layers: scores are then approximations. Saves
+            memory, and time where rank × tokens is less than a layer's width.
         layers: ``"all"``, ``"last"``, or names of modules.
-        seed: Seed of the labels drawn.
+        seed: Seed of the labels drawn, and of the low rank.
     """
 
     name: ClassVar[str] = "ekfac"
@@ -129,11 +129,11 @@ class EkfacInfluence(InfluenceMethod):
             notes.append(f"{data.skipped} training examples left out of the curvature, as theirs is not finite")
         kinds = {block.name: found.curvatures[id(block)] for block in found.blocks}
         if diagonal := [name for name, each in kinds.items() if not isinstance(each, KroneckerCurvature)]:
-            notes.append(f"diagonal curvature in {', '.join(diagonal)}")
+            notes.append(f"diagonal curvature in {_listed(diagonal)}")
         if wide := [name for name, each in kinds.items() if isinstance(each, KroneckerCurvature) and each.wide]:
-            notes.append(f"own axes on sides of more than {WIDEST} features, in {', '.join(wide)}")
+            notes.append(f"own axes on sides of more than {WIDEST} features, in {_listed(wide)}")
         if self.query_rank is not None:
-            notes.append(f"queries' gradients cut to rank {self.query_rank}")
+            notes.append(f"preconditioned queries cut to rank {self.query_rank}")
         return tuple(notes)
 
 
@@ -171,3 +171,7 @@ class _Ekfac(Fitted):
             return ready
         assert isinstance(ready, Tensor)
         return LowRank.of(ready, self.rank, self.seed)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} layers: {names[0]}, {names[1]}, ..."

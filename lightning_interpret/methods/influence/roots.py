@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.influence.blocks import Block
+from lightning_interpret.functional.influence.blocks import Block, Table
 from lightning_interpret.functional.influence.gradients import Recording, Uses, recording
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.tasks import Task, batches
@@ -194,6 +194,9 @@ def _roots(
     roots = task.loss_roots(known, samples, generator)
     found = [record.gradients((logits * root).sum(), retain_graph=True) for root in roots]
     return [
-        [Uses(each.block, first.inputs, each.outputs) for each, first in zip(uses, found[0], strict=True)]
-        for uses in found  # what was read is the same for every root, and held once
+        [
+            each if isinstance(each.block, Table) else Uses(each.block, first.inputs, each.outputs)
+            for each, first in zip(uses, found[0], strict=True)
+        ]
+        for uses in found  # what was read is the same for every root, and held once; a table's inputs are gradients too
     ]

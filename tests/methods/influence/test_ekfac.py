@@ -1,25 +1,14 @@
-"""EK-FAC against matrices made one example at a time by autograd, against the exact matrix, and on digits."""
+"""EK-FAC against the exact matrix, on digits, and beside kronfluence."""
 
 import pytest
 import torch
 from digits import WEIGHT_DECAY, DigitsTask, digits, split, train, trained
-from purity import assert_same, state_of
 from sklearn.datasets import load_wine
-from tiny import batch_of, classifier, wordpiece
 from torch import nn
 
-from lightning_interpret import SequenceClassification
+from lightning_interpret.functional.ranks import area_under_curve, recall_at
 from lightning_interpret.methods.influence import EkfacInfluence, GradientSimilarity
 
-TEXTS = (
-    "the player was great .",
-    "he is unaffable and a very good film was not dull",
-    "bad",
-    "a dull movie and a bad play",
-    "the film was good",
-    "not great",
-)
-TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 DAMPING = 1e-3
 
 
@@ -31,12 +20,6 @@ class SquaresTask(DigitsTask):
 
     def loss_roots(self, logits, samples=None, generator=None):
         return torch.ones_like(logits)[None]
-
-
-def auc(scores, flipped):
-    ranks = scores.argsort().argsort().double()
-    wrong = int(flipped.sum())
-    return float((ranks[flipped].sum() - wrong * (wrong - 1) / 2) / (wrong * (len(scores) - wrong)))
 
 
 def correlation(a, b):
@@ -99,136 +82,8 @@ def test_softmax_regression_is_nearly_exact():
     assert (stated.weight_decay, stated.examples, stated.coverage) == (decay, len(data["labels"]), 1.0)
 
 
-@pytest.fixture(scope="module")
-def bert():
-    """A tiny BERT in double precision, its task, its batch, and its scores by a loop over examples."""
-    module = classifier("bert", dtype=torch.float64)
-    module.classifier.bias.requires_grad_(False)  # what does not train is not covered
-    task = SequenceClassification(wordpiece(), ["bad", "dull", "good"])
-    batch = {**batch_of(task.tokenizer, TEXTS, labels=[2, 0, 0, 1, 2, 1]), "example_id": torch.arange(10, 16)}
-    return module, task, batch, oracle(module, task, [task.take(batch, torch.tensor([i])) for i in range(len(TEXTS))])
-
-
-def oracle(module, task, singles):
-    """All scores between texts: autograd's gradients of weights, and hooks on one text at a time, layer by layer."""
-    singles = [
-        {k: v[:, : int(one["attention_mask"].sum())] if k in TOKENS else v for k, v in one.items()} for one in singles
-    ]
-    layers = {
-        name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.LayerNorm | nn.Embedding)
-    }
-    kept, reads, backs, squares, own = {}, {}, {}, {}, {}
-
-    def keep(name):
-        def hook(part, args, output):
-            kept[name] = (args[0], output if output.requires_grad else output.requires_grad_())
-
-        return hook
-
-    handles = [part.register_forward_hook(keep(name)) for name, part in layers.items()]
-    for one in singles:
-        logits = task.logits(module, one)
-        calls = dict(kept)
-        outputs = [calls[name][1] for name in layers]
-        for root in task.loss_roots(logits.detach()):
-            scalar = (logits * root).sum()
-            back = torch.autograd.grad(scalar, outputs, retain_graph=True, allow_unused=True)
-            for name, grad in zip(layers, back, strict=True):
-                grad = torch.zeros_like(calls[name][1]) if grad is None else grad
-                backs.setdefault(name, []).append(grad.reshape(-1, grad.shape[-1]))
-                squares.setdefault(name, []).append(weights_of(layers[name], scalar))
-        for name, part in layers.items():
-            every = torch.stack([each.abs() for each in backs[name][-3:]]).sum(dim=(0, 2)) > 0
-            read = calls[name][0].detach()
-            if isinstance(part, nn.Embedding):
-                read = nn.functional.one_hot(read, part.num_embeddings).double()
-            read = read.reshape(-1, read.shape[-1])
-            if isinstance(part, nn.Linear) and part.bias.requires_grad:
-                read = torch.cat([read, torch.ones(len(read), 1)], dim=1)
-            reads.setdefault(name, []).append(read[every])
-            own.setdefault(name, []).append(weights_of(part, task.losses(module, one).sum()))
-            layers[name] = part
-    for handle in handles:
-        handle.remove()
-    total = 0
-    for name, part in layers.items():
-        gradients, roots = torch.stack(own[name]), torch.stack(squares[name])
-        basis = torch.eye(gradients.shape[1], dtype=torch.float64)
-        if not isinstance(part, nn.LayerNorm):
-            a, s = torch.cat(reads[name]), torch.cat(backs[name])
-            columns = torch.linalg.eigh(a.T @ a)[1].contiguous()
-            rows = torch.linalg.eigh(s.T @ s)[1].contiguous()
-            one = torch.eye(a.shape[1], dtype=torch.float64)
-            basis = torch.kron(one, rows) if isinstance(part, nn.Embedding) else torch.kron(rows, columns)
-        values = (roots @ basis).square().sum(dim=0) / len(singles)
-        turned = gradients @ basis
-        total = total + (turned / (values + DAMPING)) @ turned.T / len(singles)
-    return total
-
-
-def weights_of(part, scalar):
-    """The gradient of a layer's parameters in the order in which a block is flat."""
-    names = [name for name in ("weight", "bias") if getattr(part, name, None) is not None]
-    names = [name for name in names if getattr(part, name).requires_grad]
-    found = torch.autograd.grad(scalar, [getattr(part, name) for name in names], retain_graph=True, allow_unused=True)
-    found = [torch.zeros_like(getattr(part, n)) if g is None else g for n, g in zip(names, found, strict=True)]
-    if isinstance(part, nn.LayerNorm):
-        return torch.stack(found).flatten()
-    return torch.cat([each[:, None] if each.dim() == 1 else each for each in found], dim=1).flatten()
-
-
 def exactly(**options):
     return EkfacInfluence(damping=DAMPING, label_samples="all", **options)
-
-
-def test_every_layer_is_as_in_a_loop_over_texts(bert):
-    module, task, batch, expected = bert
-    fitted = exactly().fit(module, [batch], task)
-    ids, scores = fitted.matrix(batch)
-    assert ids.tolist() == list(range(10, 16))
-    assert torch.allclose(scores, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
-    assert torch.allclose(fitted.self_influence()[1], expected.diag(), rtol=1e-8)
-    assert any("diagonal curvature in" in note and "LayerNorm" in note for note in fitted.approximation.notes)
-
-
-def test_batches_and_padding_change_nothing(bert):
-    module, task, batch, expected = bert
-    rows = [task.take(batch, torch.tensor(each)) for each in ([5, 0, 3], [1], [2, 4])]
-    rows[2] = {k: v[:, :6] if k in TOKENS else v for k, v in rows[2].items()}  # less padding
-    rows[1] = {k: nn.functional.pad(v, (0, 4)) if k in TOKENS else v for k, v in rows[1].items()}  # more
-    ids, scores = exactly().fit(module, rows, task).matrix(batch)
-    assert torch.allclose(scores, expected[:, ids - 10], rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
-    found = exactly().fit(module.float(), rows, task).matrix(batch)[1].double()
-    module.double()
-    assert float((found - expected[:, ids - 10]).abs().max() / expected.abs().max()) < 1e-4
-
-
-def test_the_sum_of_queries_scores_the_sum(bert):
-    module, task, batch, expected = bert
-    row = exactly().fit(module, [batch], task).scores(iter([batch, batch]), k=6, aggregate=True)[0]
-    found = {each.example_id: each.score for each in row.helpful + row.harmful}
-    assert [found[i] for i in range(10, 16)] == pytest.approx((2 * expected.sum(dim=0)).tolist(), rel=1e-7)
-    assert row.queries == 12
-
-
-def test_low_ranks_are_exact_when_they_are_full_and_near_before(bert):
-    module, task, batch, expected = bert
-    assert torch.allclose(exactly(query_rank=64).fit(module, [batch], task).matrix(batch)[1], expected, rtol=1e-8)
-    cut = exactly(query_rank=5).fit(module, [batch], task)
-    found = cut.matrix(batch)[1]
-    assert 0.95 < correlation(found, expected) < 1 - 1e-9
-    assert "queries' gradients cut to rank 5" in cut.approximation.notes
-
-
-def test_the_module_is_left_as_it_was(bert):
-    module, task, batch, _ = bert
-    module.train()
-    before = state_of(module)
-    fitted = EkfacInfluence(label_samples=2).fit(module, [batch], task)
-    fitted.scores(batch, k=2)
-    fitted.self_influence()
-    assert_same(before, state_of(module), objects=True)
-    module.eval()
 
 
 def test_sampled_labels_come_to_the_exact_curvature():
@@ -265,8 +120,8 @@ def test_flipped_labels_have_the_largest_self_influence():
     module = train(data)
     fitted = EkfacInfluence().fit(module, split(data, 250), DigitsTask(), weight_decay=WEIGHT_DECAY)
     own = fitted.self_influence()[1]
-    assert auc(own, flipped) > 0.97
-    assert float(flipped[own.topk(200).indices].float().sum()) / 100 > 0.95
+    assert area_under_curve(own, flipped) > 0.97
+    assert recall_at(own, flipped, 0.2) > 0.95
 
 
 def test_factors_of_fewer_examples_are_said_and_near():
