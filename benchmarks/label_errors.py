@@ -23,7 +23,7 @@ from sst2 import timed, where_run
 from torch import Tensor, nn
 
 from lightning_interpret.functional.ranks import area_under_curve, recall_at
-from lightning_interpret.methods.influence import ExactInfluence, GradientSimilarity, InfluenceMethod
+from lightning_interpret.methods.influence import EkfacInfluence, ExactInfluence, GradientSimilarity, InfluenceMethod
 from lightning_interpret.methods.neighbors import NearestNeighbors
 from lightning_interpret.tasks.classification import Classification
 
@@ -31,6 +31,7 @@ EPOCHS, HIDDEN, BATCH = 20, 64, 64
 WEIGHT_DECAY = 1e-3
 METHODS = {
     "exact, last layer": ExactInfluence(),
+    "EK-FAC, every layer": EkfacInfluence(),
     "gradient norm": GradientSimilarity("dot"),
 }
 
@@ -169,9 +170,7 @@ def main() -> None:
             for score, values, seconds in scored(features, given, seed):
                 found.setdefault(score, []).append([*figures(values, wrong), seconds])
         print(f"\n{name}: {len(texts):,} examples, {float(wrong.float().mean()):.1%} of the labels wrong\n")
-        print(
-            "| score | AUC % | found in the first 10 % | in the first 20 % | seconds |\n| --- | ---: | ---: | ---: | ---: |"
-        )
+        print("| score | AUC % | recall % at 10 % | at 20 % | seconds |\n| --- | ---: | ---: | ---: | ---: |")
         for score, rows in found.items():
             means = torch.tensor(rows).mean(dim=0).tolist()
             print(f"| {score} | {means[0]:.1f} | {means[1]:.1f} | {means[2]:.1f} | {means[3]:.2f} |")

@@ -117,3 +117,27 @@ def test_influence_is_timed_side_by_side(folder):
     for side in ("EK-FAC", "EK-FAC, every layer", "gradient cosine, every layer", "exact, last layer"):
         assert f"| {side} |" in printed
         assert f"- {side}: " in printed
+
+
+def test_scores_of_wrong_labels_are_compared_in_two_tables(folder):
+    reviews = ReviewCorpus(60, seed=0, flipped=0.3)
+    rows = [(reviews[i].text, reviews[i].true_label == "positive", reviews[i].flipped) for i in range(60)]
+    for name in ("ag_news", "imdb_label_errors"):
+        (folder / name).mkdir()
+    with gzip.open(folder / "ag_news" / "train.tsv.gz", "wt") as file:
+        file.write("label\thuman_noisy_label\ttext\n")
+        file.writelines(f"{int(label)}\t{int(label != wrong)}\t{text}\n" for text, label, wrong in rows)
+    with gzip.open(folder / "imdb_label_errors" / "reviews.jsonl.gz", "wt") as file:
+        for text, label, wrong in rows:
+            verdict = "label error: other class" if wrong else "not flagged"
+            given = "pos" if label != wrong else "neg"
+            file.write(json.dumps({"text": text, "given_label": given, "verdict": verdict}) + "\n")
+    printed = run("label_errors.py", folder, "--encoder-folder", str(folder / "model"), "--seeds", "1")
+    found = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| self-influence, ")]
+    assert found == 2 * [
+        "self-influence, exact, last layer",
+        "self-influence, EK-FAC, every layer",
+        "self-influence, gradient norm",
+    ]
+    wrong = sum(each for *_, each in rows) / 60
+    assert f"imdb_label_errors: 60 examples, {wrong:.1%} of the labels wrong" in printed
