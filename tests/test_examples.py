@@ -50,3 +50,14 @@ def test_every_method_is_put_beside_the_truth(tmp_path):
     assert set(lines) == set(METHODS)
     finds = {name: float(re.findall(r"(\d+)%", line)[-1]) for name, line in lines.items()}
     assert finds["integrated_gradients"] > 40  # of words at random 15 would be
+
+
+def test_a_planted_shortcut_is_found_from_the_word_that_a_prediction_leans_on(tmp_path):
+    done = run("saliency_influence", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "would lower the saliency of token 'tuesday'" in done.stdout
+    found = re.search(
+        r"(\d+) of the 10 reviews that made the word matter contain 'tuesday'; by chance (\d+)%", done.stdout
+    )
+    assert int(found[1]) >= 8
+    assert int(found[2]) <= 15
