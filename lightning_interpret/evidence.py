@@ -239,6 +239,7 @@ class InfluenceRow(_Row):
             self,
             helpful=_top([each for row in rows for each in row.helpful], k, sign=-1),
             harmful=_top([each for row in rows for each in row.harmful], k, sign=1),
+            notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
             examples=sum(row.examples for row in rows),
             skipped=sum(row.skipped for row in rows),
         )

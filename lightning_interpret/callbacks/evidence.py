@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 from math import inf
@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_interpret.callbacks import output
@@ -21,6 +20,7 @@ from lightning_interpret.callbacks.context import attribution_mode
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.callbacks.queries import QUERIES, pick
+from lightning_interpret.callbacks.shortfall import Shortfall, UntilLate, said, unreadable
 from lightning_interpret.callbacks.training_data import ModuleExamples, find_training_data
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow
@@ -39,7 +39,7 @@ class EvidenceMonitor(Monitor):
         queries: ``"worst"`` for the examples of highest loss, ``"unsure"`` for those the model is least sure of,
             ``"fixed"`` for the same ones each time.
         k: Training examples shown of each kind.
-        scan: Validation examples that are looked through for the worst, spread evenly.
+        scan: Validation examples that are looked through for the worst, spread evenly: one forward pass of each.
         train_data: A loader, a data set or a data module of the training examples; by default the trainer's.
         id_column: Column of the training data that holds an integer id; by default ``example_id``.
         train_examples: How many training examples are asked, spread evenly; ``None`` for all.
@@ -101,7 +101,9 @@ class EvidenceMonitor(Monitor):
         self.train_data, self.id_column = train_data, id_column
         self.train_examples, self.train_batch_size = train_examples, train_batch_size
         self._training: TrainingExamples | None = None
+        self._loader: Any = None  # the trainer's when they were found, as it may have another later
         self._begin = 0.0
+        self._shares, self._lost, self._late = (0, 1), 0, False  # of the validation run at hand
 
     @abstractmethod
     def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[EvidenceRow]:
@@ -110,35 +112,44 @@ class EvidenceMonitor(Monitor):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the training data of another entry point."""
         super().setup(trainer, pl_module, stage)
-        self._training = None
+        self._training = self._loader = None
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hold on to no data."""
+        self._training = self._loader = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse training data without ids, before the first step."""
-        self._training = find_training_data(trainer, self.train_data, self.id_column)
+        self._find(trainer)
 
-    def examples(self, module: LightningModule, *, share: float = 1.0, shard: bool = False) -> Examples:
+    def examples(
+        self, module: LightningModule, *, share: float = 1.0, shard: bool = False, fixed: bool = False
+    ) -> Examples:
         """Return the training examples, as batches on the module's device, for use in the attribution context.
 
         Args:
             module: The module.
             share: Share of ``max_seconds`` after which no more batches are read.
             shard: Whether to read this process's share only, where :attr:`sharded`.
+            fixed: Whether each pass is of the same examples: those that the first had time for.
         """
         assert self._training is not None
-        trainer = module.trainer
         found = ModuleExamples(
             self._training,
-            trainer,
+            module.trainer,
             module,
             precision=self.precision,
             batch_size=self.train_batch_size,
-            shard=(trainer.global_rank, trainer.world_size) if shard and self.sharded else (0, 1),
+            shard=self._shares if shard else (0, 1),
             limit=self.train_examples,
+            by_length=True,
         )
-        end = inf if self.max_seconds is None else self._begin + share * self.max_seconds
-        return UntilLate(found, end, self._late)
+        seconds = inf if self.max_seconds is None else self.max_seconds
+        last = self._begin + seconds if fixed else None
+        return UntilLate(found, self._begin + share * seconds, self._is_late, last)
 
-    def _late(self) -> None:
+    def _is_late(self) -> None:
+        self._late = True
         self._say(
             f"`max_seconds={self.max_seconds}` is spent: not all training examples are read. Ask for fewer "
             "`train_examples`, spread evenly, or a cheaper `method`.",
@@ -147,16 +158,29 @@ class EvidenceMonitor(Monitor):
         )
 
     def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:
-        if self._training is None:
-            self._training = find_training_data(trainer, self.train_data, self.id_column)
+        try:
+            self._find(trainer)
+        except Exception as error:
+            if self._training is None or self.on_error == "raise":  # nothing has been trained yet that could be lost
+                raise
+            self._say(f"the new training data cannot be asked ({error}); those before are.")
         super()._start(trainer, module, loaders)
+
+    def _find(self, trainer: Trainer) -> None:
+        """Look the training data up, again where the trainer has loaded them anew."""
+        loader = trainer.train_dataloader if self.train_data is None else None
+        if self._training is None or loader is not self._loader:
+            self._training = find_training_data(trainer, self.train_data, self.id_column)
+            self._loader = loader
 
     def _explain_all(
         self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, current: Any, begin: float
     ) -> int:
-        self._begin = time.perf_counter()
-        every = range(len(probes.indices))
-        owned = every if self.sharded else probes.owned(trainer.global_rank, trainer.world_size)
+        self._begin, self._lost, self._late = time.perf_counter(), 0, False
+        rank, world = trainer.global_rank, trainer.world_size
+        # without indices each process has another batch at hand, so that the first one asks all about its own
+        shares = self.sharded and probes.indexed
+        self._shares = (rank, world) if shares else (0, 1)
         try:
             with attribution_mode(trainer, module, self.precision):
                 queries = pick(
@@ -170,7 +194,7 @@ class EvidenceMonitor(Monitor):
                     precision=self.precision,
                 )
                 asked = len(queries.why)
-                numbers = [k for k in owned if k < asked]
+                numbers = [k for k in (range(asked) if shares else probes.owned(rank, world)) if k < asked]
                 if numbers:
                     batch = task.take(queries.batch, torch.tensor(numbers))
                     rows = list(self.explain(module, batch, task))
@@ -184,19 +208,41 @@ class EvidenceMonitor(Monitor):
                 raise
             why = f"{type(error).__name__}: {error}"
             self._say(f"the training data could not be asked ({why}); training goes on.", once=why, rank_zero=False)
-            return len(owned)
-        return 0
+            self._lost = len(probes.indices if shares else probes.owned(rank, world))
+        return 0  # what failed is counted when all processes are heard: each lacks a share of the same queries
 
     def _gathered(self, trainer: Trainer) -> output.Rows:
         """Return each query's record over all of the training data, after adding it to the metrics; collective."""
+        short = output.from_all(self._shortfall(), trainer.world_size)
+        failed = [part.failed for part in short]
+        self._metrics["failures"].update((max if self.sharded else sum)(failed) if trainer.is_global_zero else 0)
         found: output.Rows = []
         for probe, pairs in groupby(output.gathered(self._rows, trainer.world_size), key=itemgetter(0)):
             first, *others = [row for _, row in pairs]
-            shares = [row for row in others if isinstance(row, InfluenceRow)]
-            row = first.merged(shares, self.k) if isinstance(first, InfluenceRow) and shares else first
+            if isinstance(first, InfluenceRow):
+                # of another device a tie may be another query
+                shares = [row for row in others if isinstance(row, InfluenceRow) and _same_query(first, row)]
+                first = first.merged(shares, self.k)
+            row = self._noted(first, short)
             self._update(trainer, probe, row)
             found.append((probe, row))
         return found
+
+    def _shortfall(self) -> Shortfall:
+        broken = [] if self._training is None else self._training.unreadable.tolist()
+        if broken:
+            assert self._training is not None
+            what = unreadable(broken, self._training.error)
+            self._say(f"of the training examples {what}: they are left out.", once="unreadable", rank_zero=False)
+        error = None if self._training is None else self._training.error
+        return Shortfall(self._lost, self._late, tuple(broken), error)
+
+    def _noted(self, row: Any, short: list[Shortfall]) -> Any:
+        """Return a record with a note of the training examples that are missing in it."""
+        assert self._training is not None
+        asked = len(self._training) if self.train_examples is None else min(self.train_examples, len(self._training))
+        found = (row.examples or 0) + getattr(row, "skipped", 0)
+        return replace(row, notes=(*row.notes, *said(short, asked, found, self.max_seconds)))
 
     def _update(self, trainer: Trainer, probe: int, row: Any) -> None:
         """Add a record to the metrics: on every process the same ones, so that sums over processes are not taken."""
@@ -212,26 +258,5 @@ class EvidenceMonitor(Monitor):
         return {}
 
 
-class UntilLate:
-    """Training examples that are read until it is late: at least one batch of them.
-
-    Args:
-        examples: The training examples.
-        end: When it is late, by ``time.perf_counter()``.
-        late: Called when batches are left out.
-    """
-
-    def __init__(self, examples: Examples, end: float, late: Callable[[], None]) -> None:
-        self._examples, self._end, self._late = examples, end, late
-
-    def batches(self) -> Iterator[tuple[Tensor, Any]]:
-        """Yield ids and batches while there is time."""
-        for number, part in enumerate(self._examples.batches()):
-            if number and time.perf_counter() > self._end:
-                self._late()
-                return
-            yield part
-
-    def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
-        """Yield the batches of the examples with these ids."""
-        return self._examples.take(ids)
+def _same_query(first: InfluenceRow, row: InfluenceRow) -> bool:
+    return (first.example_id, first.text, first.queries) == (row.example_id, row.text, row.queries)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
-from lightning_interpret.callbacks import output
+from lightning_interpret.callbacks import output, suspects
+from lightning_interpret.callbacks._compat import fast_dev_run
 from lightning_interpret.callbacks.checkpoints import run_checkpoints
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.callbacks.optimisation import objective_weight_decay
 from lightning_interpret.evidence import InfluenceRow, Suspect
-from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.methods.influence import Fitted, InfluenceMethod, influence_named
-from lightning_interpret.methods.influence.describe import described
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
-from lightning_interpret.methods.neighbors.build import labels_of
-from lightning_interpret.report.cleanlab import CleanlabFile
 from lightning_interpret.tasks import Task
 
 
@@ -35,18 +33,25 @@ class InfluenceMonitor(EvidenceMonitor):
 
     Scalars, under ``interpret/<name>/``: ``query_loss`` (mean over queries), ``same_label`` (share of the helpful
     examples that have the label the query is predicted as), ``self_influence`` (mean over the training examples that
-    were read), ``self_influence_<i>`` (of the i-th tracked example), ``examples`` and ``skipped`` (training examples
+    were read), ``self_influence_<id>`` (of a tracked example), ``examples`` and ``skipped`` (training examples
     scored, and left out since their gradients were not finite), ``coverage`` (share of the trainable parameters),
     ``seconds`` and ``failures``.
 
-    Under DDP every process scores its share of the training examples, after each has fitted the method on all of them;
-    only the top k are exchanged.
+    A query without a label is asked for the loss of what is predicted. The run's optimizers and checkpoints are given
+    to methods that read them. Under DDP every process scores its share of the training examples, after each has fitted
+    the method on all of them; only the top k are exchanged.
+
+    By default the training data are read twice: once for the method, which keeps what it needs for the scores where
+    that fits into memory, and once for the neighbours. Other methods read them again for the scores and for the
+    suspects; of those that solve for each vector (``conjugate_gradient``, ``lissa``) self-influence costs a solve for
+    every training example: set ``suspects=0``.
 
     Args:
         method: Name of an influence method (``lightning-interpret methods`` lists them), or one with its options.
         aggregate: Whether to show one more card, of the sum of all queries: what helps and harms the set of them.
         neighbors: Whether to show the nearest training examples beside, and each example's neighbour disagreement.
-        suspects: How many suspected label errors to list, by self-influence; 0 for no table.
+        suspects: How many suspected label errors to list, by self-influence; 0 for no table. It is written to
+            ``interpret/<name>_suspects.tsv`` too.
         save_cleanlab: Whether to write ids, labels, predicted probabilities and features of all training examples to
             ``interpret/<name>_cleanlab.npz``, for cleanlab; one more pass over them.
         track: Training examples whose self-influence is followed: how many, spread evenly, or their ids.
@@ -125,9 +130,10 @@ class InfluenceMonitor(EvidenceMonitor):
             save_jsonl=save_jsonl,
         )
         self.method = influence_named(method)
-        for option, value in (("suspects", suspects), ("track", track)):
-            if isinstance(value, bool) or (isinstance(value, int) and value < 0):
-                raise ValueError(f"`{option}={value!r}` must be a whole number of at least 0.")
+        if not _whole(suspects):
+            raise ValueError(f"`suspects={suspects!r}` must be a whole number of at least 0.")
+        if not (_whole(track) or (isinstance(track, list) and all(map(_whole, track)))):
+            raise ValueError(f"`track={track!r}` must be a whole number of at least 0, or a list of ids.")
         if save_cleanlab and not neighbors:
             raise ValueError("`save_cleanlab=True` writes the features of the datastore: use `neighbors=True`.")
         self.aggregate, self.neighbors, self.suspects = aggregate, neighbors, suspects
@@ -136,45 +142,51 @@ class InfluenceMonitor(EvidenceMonitor):
         self._suspected: list[Suspect] = []
         self._measured: list[tuple[str, float, int]] = []  # metrics are no tensors of the attribution context
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse training data without ids, or without those that are to be tracked, before the first step."""
-        super().on_train_start(trainer, pl_module)
-        if not isinstance(self.track, int) and self._training is not None:
-            self._training.index_of(self.track)
-
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for what the method cannot serve, whatever the data."""
         self.method.check(module, task)
 
     def explain(self, module: LightningModule, batch: Any, task: Task) -> list[InfluenceRow]:
         """Return the influence on each query of a batch, then on their sum, of this process's share of the examples."""
-        trainer, shard = module.trainer, self.examples(module, share=0.8, shard=True)
-        decay = objective_weight_decay(trainer.optimizers)
+        trainer = module.trainer
         fitted = self.method.fit(
             module,
-            self.examples(module, share=0.4),
+            self.examples(module, share=0.5, fixed=True),
             task,
-            weight_decay=decay,
+            weight_decay=objective_weight_decay(trainer.optimizers),
             optimizer=trainer.optimizers,
             checkpoints=partial(run_checkpoints, trainer),
         )
+        alone = fitted.keeps and self._shares == (0, 1)
+        labelled = task.labels(batch) is not None
+        found = fitted.scores(
+            batch,
+            self.k,
+            aggregate="also" if self.aggregate else False,
+            measure=None if labelled else partial(_loss_of_prediction, task),
+            examples=None if alone else self.examples(module, share=0.8, shard=True),
+        )
+        without = () if labelled else ("the query has no label: its loss is that of the prediction",)
+        rows = [replace(row, notes=(*row.notes, *without)) for row in found]
         beside = None
         if self.neighbors:
-            beside = NearestNeighbors(k=self.k).fit(module, self.examples(module, share=0.6), task)
-        rows = list(fitted.scores(batch, self.k, examples=shard))
-        rows += fitted.scores(batch, self.k, aggregate=True, examples=shard) if self.aggregate else []
-        self._look_at_training(fitted, beside, module, task)
-        if beside is None:
-            return rows
-        if self.save_cleanlab and trainer.is_global_zero:
-            self._save_for_cleanlab(beside, module, task)
-        near = [*beside.find(batch), *[None] * self.aggregate]
-        return [replace(_disagreeing(row, beside), neighbors=each) for row, each in zip(rows, near, strict=True)]
+            with self._without("neighbours"):
+                near = NearestNeighbors(k=self.k)
+                beside = near.fit(module, self.examples(module, share=0.9, fixed=True), task)
+                rows = [suspects.disagreeing(row, beside) for row in rows]
+                queries = [*beside.find([batch]), *[None] * self.aggregate]
+                rows = [replace(row, neighbors=each) for row, each in zip(rows, queries, strict=True)]
+        with self._without("suspected label errors"):
+            self._look_at_training(fitted, alone, beside, module, task)
+        if beside is not None and self.save_cleanlab and trainer.is_global_zero and not fast_dev_run(trainer):
+            with self._without("the file for cleanlab"):
+                path = output.beside(trainer, f"{self._logged_as(trainer)}_cleanlab.npz")
+                suspects.save_for_cleanlab(path, self.examples(module), beside, task)
+        return rows
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
         names = ("query_loss", "same_label", "examples", "skipped", "coverage", "self_influence")
-        self._tracked = self._ids_to_track()
         tracked = [f"self_influence_{i}" for i in self._tracked]
         return {name: MeanMetric(nan_strategy="ignore") for name in (*names, *tracked)}
 
@@ -190,14 +202,30 @@ class InfluenceMonitor(EvidenceMonitor):
         if row.approximation.coverage is not None:
             metrics["coverage"].update(row.approximation.coverage)
 
+    def _find(self, trainer: Trainer) -> None:
+        """Look the training data up, and in them what is to be tracked.
+
+        Raises:
+            ValueError: If an id that is to be tracked is not in them.
+        """
+        before = self._training
+        super()._find(trainer)
+        if self._training is before or self._training is None:
+            return
+        if not isinstance(self.track, int):
+            try:
+                self._training.index_of(self.track)
+            except ValueError as error:
+                raise ValueError(f"`track={self.track}`: {error}") from error
+            self._tracked = list(self.track)
+        elif self.track:
+            parts = self._training.batches(limit=self.track)
+            self._tracked = [i for ids, _ in parts for i in ids.tolist()]
+
     def _gathered(self, trainer: Trainer) -> output.Rows:
         """Return each query's record, and collect the suspects of all processes; collective."""
-        parts: list[Any] = [self._suspected]
-        if trainer.world_size > 1:
-            parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._suspected)
-        every = {each.example_id: each for part in parts for each in part}.values()
-        self._suspected = sorted(every, key=lambda each: -(each.self_influence or 0.0))[: self.suspects]
+        parts = output.from_all(self._suspected, trainer.world_size)
+        self._suspected = suspects.together(parts, self.suspects)
         return super()._gathered(trainer)
 
     def _write(self, trainer: Trainer, rows: output.Rows, name: str, step: int) -> None:
@@ -213,7 +241,7 @@ class InfluenceMonitor(EvidenceMonitor):
         return failures
 
     def _look_at_training(
-        self, fitted: Fitted, beside: FittedNeighbors | None, module: LightningModule, task: Task
+        self, fitted: Fitted, alone: bool, beside: FittedNeighbors | None, module: LightningModule, task: Task
     ) -> None:
         """Follow the tracked training examples, and find what of this process's share influences itself most."""
         examples = self.examples(module, shard=True)
@@ -222,63 +250,31 @@ class InfluenceMonitor(EvidenceMonitor):
                 self._measured.append((f"self_influence_{i}", score, 1))
         if not self.suspects:
             return
-        top, total, count = TopK(self.suspects), 0.0, 0
-        for ids, batch in fitted.read(examples):
-            own = fitted.own(batch) / fitted.total
-            finite = own[own.isfinite()].double().cpu()
-            total, count = total + float(finite.sum()), count + len(finite)
-            top.update(ids, own[None])
-        self._measured.append(("self_influence", total / max(1, count), count))
-        self._suspected = self._told(dict(top.found(largest=True)[0]), examples, beside, module, task)
+        ids, scores = suspects.finite(*fitted.self_influence(None if alone else examples))
+        self._measured.append(("self_influence", float(scores.sum()) / max(1, len(ids)), len(ids)))
+        found = suspects.foremost(ids, scores, self.suspects)
+        self._suspected = suspects.told(found, examples, beside, module, task)
 
-    def _told(
-        self,
-        scores: dict[int, float],
-        examples: Examples,
-        beside: FittedNeighbors | None,
-        module: LightningModule,
-        task: Task,
-    ) -> list[Suspect]:
-        """Return what is known of suspected examples, the one that influences itself most first."""
-        found = {}
-        for ids, batch in examples.take(list(scores)) if scores else ():
-            for i, told in zip(ids.tolist(), described(module, batch, task), strict=True):
-                known = {name: told[name] for name in ("text", "gold", "prediction", "loss")}
-                found[i] = Suspect(i, self_influence=scores[i], **known)
-        shares = _disagreement(list(found), beside)
-        return [replace(found[i], disagreement=shares.get(i)) for i in scores if i in found]
-
-    def _save_for_cleanlab(self, beside: FittedNeighbors, module: LightningModule, task: Task) -> None:
-        path = output.beside(module.trainer, f"{self._logged_as(module.trainer)}_cleanlab.npz")
-        classes = beside.store.classes
-        with CleanlabFile(path, classes) as file:
-            for ids, batch in self.examples(module).batches():
-                logits, features = beside.reader.read(batch)
-                known = task.log_probabilities(logits)
-                assert known is not None
-                file.add(ids, labels_of(task, batch, len(classes)).cpu(), known.exp().cpu(), features.cpu())
-
-    def _ids_to_track(self) -> list[int]:
-        assert self._training is not None
-        if not isinstance(self.track, int):
-            return list(self.track)
-        parts = self._training.batches(limit=self.track) if self.track else ()
-        return [i for ids, _ in parts for i in ids.tolist()]
+    @contextmanager
+    def _without(self, what: str) -> Iterator[None]:
+        """Let what stands beside the influence be missing, and say why."""
+        try:
+            yield
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            why = f"{type(error).__name__}: {error}"
+            self._say(f"{what} could not be found or written ({why}); the cards are shown without.", rank_zero=False)
 
 
-def _disagreeing(row: InfluenceRow, beside: FittedNeighbors) -> InfluenceRow:
-    """Return the row with each example's share of neighbours that have another label."""
-    shares = _disagreement([each.example_id for each in (*row.helpful, *row.harmful)], beside)
-    helpful, harmful = (
-        tuple(replace(each, disagreement=shares.get(each.example_id)) for each in part)
-        for part in (row.helpful, row.harmful)
-    )
-    return replace(row, helpful=helpful, harmful=harmful)
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _disagreement(ids: list[int], beside: FittedNeighbors | None) -> dict[int, float]:
-    """Return the share by id, of those examples that are in the datastore and have a label."""
-    if beside is None or not ids:
-        return {}
-    found, shares = beside.disagreement(ids)
-    return {i: share for i, share in zip(found.tolist(), shares.tolist(), strict=True) if share == share}
+def _loss_of_prediction(task: Task, module: nn.Module, batch: Any) -> Tensor:
+    known = task.log_probabilities(task.logits(module, batch))
+    if known is None:
+        raise ValueError(
+            "The queries have no labels, and the model says no probabilities: there is no loss to explain."
+        )
+    return -known.max(dim=1).values

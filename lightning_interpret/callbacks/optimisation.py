@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from torch.optim import Optimizer
 
-_DECOUPLED = ("AdamW", "NAdamW", "RAdamW", "Lion", "Muon", "Adafactor")
+from lightning_interpret.functional.influence.optimizers import as_list
+
+_DECOUPLED = {"AdamW", "NAdamW", "RAdamW", "Lion", "Muon", "Adafactor"}
 
 
 def objective_weight_decay(optimizers: Iterable[Optimizer]) -> float:
@@ -15,10 +17,11 @@ def objective_weight_decay(optimizers: Iterable[Optimizer]) -> float:
     Decoupled weight decay (AdamW) shrinks the weights beside the objective and is not part of it: it counts as 0.
     """
     decay, size = 0.0, 0
-    for optimizer in optimizers:
+    for optimizer in as_list(list(optimizers)):
+        known = any(kind.__name__ in _DECOUPLED for kind in type(optimizer).__mro__)
         for group in optimizer.param_groups:
             count = sum(parameter.numel() for parameter in group["params"])
-            decoupled = type(optimizer).__name__ in _DECOUPLED or group.get("decoupled_weight_decay", False)
+            decoupled = known or group.get("decoupled_weight_decay", False)
             decay += 0.0 if decoupled else float(group.get("weight_decay", 0.0)) * count
             size += count
     return decay / size if size else 0.0

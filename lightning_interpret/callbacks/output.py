@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,6 +19,7 @@ from lightning_interpret.report import jsonl, suspects, writer
 from lightning_interpret.report.presenters import Row
 
 Rows = list[tuple[int, Row]]
+T = TypeVar("T")
 
 
 def problems(trainer: Trainer, save_jsonl: bool | str) -> Iterator[str]:
@@ -51,11 +53,15 @@ def jsonl_path(trainer: Trainer, save_jsonl: bool | str, name: str) -> Path:
 
 def gathered(rows: Rows, world: int) -> Rows:
     """Return the rows of all processes in the order of the probes; collective where there are several."""
+    return sorted((row for part in from_all(rows, world) for row in part), key=lambda pair: pair[0])
+
+
+def from_all(value: T, world: int) -> list[T]:
+    """Return what each process has; collective where there are several."""
+    parts: list[Any] = [value] * world
     if world > 1:
-        parts: list[Rows | None] = [None] * world
-        torch.distributed.all_gather_object(parts, rows)
-        rows = [row for part in parts for row in part or []]
-    return sorted(rows, key=lambda pair: pair[0])
+        torch.distributed.all_gather_object(parts, value)
+    return parts
 
 
 def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: bool | str) -> None:

@@ -116,7 +116,8 @@ class TrainingExamples:
             batch_size: Examples in a batch.
             shard: Rank and number of processes: each example is read by one of them.
             limit: How many examples are read in all, spread evenly over the data set.
-            by_length: Whether examples of similar length are batched together, so that little is padding.
+            by_length: Whether examples of similar length are batched together, so that little is padding; where the
+                first has no length, they come in their order.
 
         Raises:
             ValueError: If an option is out of its range; while reading, if an id is missing or comes twice, or if no
@@ -176,6 +177,7 @@ class TrainingExamples:
     def _batches(
         self, rows: Tensor, size: int, by_length: bool = False, required: bool = True
     ) -> Iterator[tuple[Tensor, Any]]:
+        by_length = by_length and self._has_length(rows)
         for part in rows.split(size * (_POOL if by_length else 1)):
             read = self._read(part.tolist())
             if by_length:
@@ -187,6 +189,10 @@ class TrainingExamples:
             distinct(self._ids[known], known)
         if required and len(rows) and bool(self._broken[rows].all()):
             raise ValueError(f"None of {len(rows)} training examples can be read: {self.error}")
+
+    def _has_length(self, rows: Tensor) -> bool:
+        """Return whether it is worth while to read many examples before the first batch: not of pictures, say."""
+        return any(self._length(example) for _, example in self._read(rows[:1].tolist()))
 
     def _read(self, rows: list[int]) -> list[Row]:
         found = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_NAMED = 5
+
 
 class TopK:
     """The k largest and the k smallest scores of each of M queries, and the ids they are of.
@@ -14,12 +16,18 @@ class TopK:
 
     Args:
         k: How many to keep at each end; of fewer examples, all of that sign.
+
+    Attributes:
+        examples: Examples that came, without those left out.
+        skipped: Examples left out.
+        left_out: The ids of the first of them.
     """
 
     def __init__(self, k: int) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"`k={k!r}` must be a whole number of at least 1.")
         self.k, self.examples, self.skipped = k, 0, 0
+        self.left_out: list[int] = []
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, ids: Tensor, scores: Tensor) -> None:
@@ -29,7 +37,9 @@ class TopK:
         ids, scores = ids[order], scores[:, order]
         first = torch.cat([ids[:1] == ids[:1], ids[1:] != ids[:-1]])
         finite = scores.isfinite().all(dim=0)
-        self.skipped += int((first & ~finite).sum())
+        if len(bad := ids[first & ~finite]):
+            self.skipped += len(bad)
+            self.left_out = (self.left_out + bad.tolist())[:_NAMED]
         self.examples += int((first & finite).sum())
         ids, scores = ids[first & finite], scores[:, first & finite]
         for sign in (1, -1):

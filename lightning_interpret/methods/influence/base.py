@@ -11,14 +11,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_interpret.evidence import Approximation, Influence, InfluenceRow, TrainingExample
 from lightning_interpret.functional.influence import trial
-from lightning_interpret.functional.influence.blocks import Block, Gradient, Rows, coverage, find_blocks, uncovered
+from lightning_interpret.functional.influence.blocks import Block, Gradient, coverage, find_blocks, uncovered
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.gradients import Uses, recording
 from lightning_interpret.functional.influence.optimizers import Optimizers
@@ -27,6 +27,7 @@ from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
 from lightning_interpret.methods.influence.examples import Examples, examples_of, parts_of
+from lightning_interpret.methods.influence.queries import finite_queries, joined, summed
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
 
@@ -113,10 +114,12 @@ class Fitted(ABC):
     Attributes:
         approximation: What the scores are, as each record says it.
         total: Training examples n that a score is divided by; 1 where a score has no such unit.
+        keeps: Whether what was read for the fit is kept, so that :meth:`read` calls the module no more for it.
     """
 
     approximation: Approximation
     total: int = 1
+    keeps: bool = False
 
     def __init__(self, module: nn.Module, examples: Examples, task: Task, blocks: Sequence[Block]) -> None:
         self.module, self.examples, self.task, self.blocks = module, examples, task, list(blocks)
@@ -132,7 +135,7 @@ class Fitted(ABC):
         queries: Any,
         k: int = 5,
         *,
-        aggregate: bool = False,
+        aggregate: bool | Literal["also"] = False,
         measure: Measure | None = None,
         examples: Any = None,
         details: bool = True,
@@ -142,7 +145,8 @@ class Fitted(ABC):
         Args:
             queries: A batch; for several, a loader or an iterator over them.
             k: How many of each; of fewer examples, all.
-            aggregate: Whether to score the sum of all queries as one: which examples help or harm the set.
+            aggregate: Whether to score the sum of all queries as one: which examples help or harm the set; ``"also"``
+                for a last row of it after those of the queries, from the same pass.
             measure: What is measured at a query; by default its loss.
             examples: Training examples to score; by default those of the fit.
             details: Whether to say text, labels, prediction and loss of the examples found.
@@ -157,20 +161,27 @@ class Fitted(ABC):
             gradients: list[Gradient | None] = []
             parts = parts_of(queries)
             for batch in map(batches.clone, parts):
-                facts, found = self.asked(batch, measure, summed=aggregate)
+                facts, found = self.asked(batch, measure, summed=aggregate is True)
                 if gradients:
-                    found = _joined(gradients, found, aggregate)
+                    found = joined(gradients, found, add=aggregate is True)
                 gradients = found
                 rows += facts
+            gradients, finite = finite_queries(gradients)
+            if aggregate == "also":
+                gradients = joined(gradients, summed(gradients), add=False)
             scored = self.stream(gradients, self.read(source))
             del gradients, found  # many queries of a large model: what is streamed may let go of them one by one
             for ids, scores in scored:
                 top.update(ids, scores / self.total)
             told = self._told(top, source) if details else {}
-        if aggregate:
-            rows, queries_each = [{"why": f"the sum of {len(rows)} queries"}], len(rows)
-        else:
-            queries_each = 1
+        whole = {"why": f"the sum of {len(rows)} queries", "queries": len(rows)}
+        rows = [*(rows if aggregate is not True else ()), *([whole] if aggregate else ())]
+        for row, good in zip(rows, finite, strict=False):
+            if not good:
+                row["reasons"] = {"influence": "the query's gradient is not finite"}
+        if top.left_out:
+            named = f"skipped, as their gradients are not finite: {', '.join(map(str, top.left_out))}"
+            rows = [row | {"notes": (*row.get("notes", ()), named)} for row in rows]
         pairs = zip(rows, top.found(largest=True), top.found(largest=False), strict=True)
         return Influence(
             tuple(
@@ -181,7 +192,6 @@ class Fitted(ABC):
                     harmful=_examples(harmful, told),
                     examples=top.examples,
                     skipped=top.skipped,
-                    queries=queries_each,
                 )
                 for row, helpful, harmful in pairs
             )
@@ -319,29 +329,3 @@ def _examples(found: list[tuple[int, float]], told: dict[int, dict[str, Any]]) -
     return tuple(
         TrainingExample(i, score=score, **{name: told[i].get(name) for name in kept if i in told}) for i, score in found
     )
-
-
-def _joined(before: list[Gradient | None], after: list[Gradient | None], add: bool) -> list[Gradient | None]:
-    """Return the gradients of two batches as those of one: one after the other, or added; None is nothing but zeros."""
-    counts = [next(len(each) for each in gradients if each is not None) for gradients in (before, after)]
-    joined = []
-    for pair in zip(before, after, strict=True):
-        known = next((each for each in pair if each is not None), None)
-        joined.append(None if known is None else _both(known, pair, counts, add))
-    return joined
-
-
-def _both(known: Gradient, pair: tuple[Gradient | None, ...], counts: list[int], add: bool) -> Gradient:
-    if isinstance(known, Rows):
-        rows = [each for each in pair if isinstance(each, Rows)]
-        index = torch.cat([each.index for each in rows]).unique()
-        parts = [known.values.new_zeros(count, len(index), known.values.shape[2]) for count in counts]
-        for whole, each in zip(parts, pair, strict=True):
-            if isinstance(each, Rows):
-                whole[:, torch.searchsorted(index, each.index)] = each.values
-        return Rows(index, parts[0] + parts[1] if add else torch.cat(parts))
-    parts = [
-        each if isinstance(each, Tensor) else known.new_zeros(count, *known.shape[1:])
-        for each, count in zip(pair, counts, strict=True)
-    ]
-    return parts[0] + parts[1] if add else torch.cat(parts)

@@ -125,7 +125,7 @@ class _Exact(Solved):
             known = known if self.corrected else Known(known.losses)
             size += known.nbytes()
             kept = [*kept, (ids, known)] if size <= KEPT_BYTES else []
-        self._kept = kept
+        self._kept, self.keeps = kept, bool(kept)
         return matrix.div_(max(1, self.total)), skipped
 
     def measure_hessian(self) -> tuple[Tensor, int]:

@@ -128,6 +128,7 @@ class _Projected(Fitted):
     store: Store
     temporary: TemporaryDirectory[str] | None
     factor: Tensor | None = None
+    keeps = True
 
     def features(self, batch: Any, measure: Measure | None = None) -> Tensor:
         """Return the projected gradients of a batch, ``(B, k)``."""
@@ -160,7 +161,7 @@ class _Projected(Fitted):
         return self.store.ids.clone(), torch.cat(found) / self.total
 
     def own(self, batch: Any) -> Tensor:
-        return self._own(self.features(batch))
+        return self._own(batch.rows if isinstance(batch, _Kept) else self.features(batch))
 
     def _own(self, rows: Tensor) -> Tensor:
         return (rows * self._solved(rows)).sum(dim=1)

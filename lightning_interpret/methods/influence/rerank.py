@@ -100,7 +100,7 @@ class _Reranked(Fitted):
     def __init__(self, first: Fitted, then: Fitted, candidates: int) -> None:
         super().__init__(then.module, then.examples, then.task, then.blocks)
         self.first, self.then, self.ends = first, then, candidates // 2
-        self.total = then.total
+        self.total, self.keeps = then.total, first.keeps
         self._parted = 0
         self._counts: tuple[int, int, list[int]] = (0, 0, [])
         says = f"the {2 * self.ends} foremost of {first.approximation.method} ({first.approximation.unit})"

@@ -42,7 +42,7 @@ class TracIn(InfluenceMethod):
         learning_rates: η of each checkpoint, or one for all; by default what the optimizer's state in each file says,
             by group. The current weights take the live optimizer's, or the one for all.
         current: Whether the weights as they are count as the last checkpoint. They come twice where the run's last file
-            holds the same.
+            holds the same. In a run that has written no file yet they stand for all, which the record says.
         window: Batches held while the checkpoints are gone through: each is read once a window.
         layers: ``"all"``, ``"last"``, or names of modules.
         seed: Not used: nothing is drawn.
@@ -109,7 +109,8 @@ class TracIn(InfluenceMethod):
             files = [Checkpoint(each.path, rate) for each, rate in zip(files, rates, strict=True)]
         elif rates is not None:
             files = [Checkpoint(each.path, rates) for each in files]
-        if not files and not self.current:
+        early = not files and callable(given) and bool(as_list(optimizer))  # a run that goes on may write some
+        if not files and not self.current and not early:
             raise ValueError(
                 "`checkpoints=None`, and the run has written none: give files, keep some with "
                 "`ModelCheckpoint(save_top_k=-1)`, or set `current=True` for the weights as they are."
@@ -122,10 +123,11 @@ class TracIn(InfluenceMethod):
             rate = each.learning_rate
             points.append((each.path, learning_rate(found, live, each.path) if rate is None else rate))
             unlimited += [each.path] if full else []
-        if self.current:
+        if self.current or early:
             points.append((None, rates if isinstance(rates, int | float) else _live_rate(live, optimizer)))
         notes = [f"{len(points)} checkpoints" if len(points) > 1 else "1 checkpoint"]
-        notes += ["the last of them the weights as they are"] if self.current else []
+        notes += ["the run has written none yet: these are the weights as they are"] if early else []
+        notes += ["the last of them the weights as they are"] if self.current and not early else []
         notes += [f"{sum(_is_zero(rate) for _, rate in points)} of learning rate 0"] * any(
             _is_zero(r) for _, r in points
         )
