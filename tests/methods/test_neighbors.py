@@ -194,6 +194,25 @@ def test_batches_and_padding_by_repeats_change_nothing():
     assert len(again.store) == 1000
 
 
+class PairsTask(DigitsTask):
+    """Reads ``[pixels, labels, {"example_id": ids}]``, as ``default_collate`` makes it of pairs."""
+
+    def logits(self, module, batch):
+        return module(batch[0])
+
+
+def test_a_batch_that_is_a_list_of_tensors_is_one_batch():
+    def pairs(batch):
+        return [batch["pixels"], batch["labels"], {"example_id": batch["example_id"]}]
+
+    queries, parts = part(digits()[1], slice(0, 4)), split(digits()[0], 100)
+    found = NearestNeighbors().fit(trained(), [pairs(each) for each in parts], PairsTask())
+    rows = found.find(pairs(queries))
+    assert [row.example_id for row in rows] == queries["example_id"].tolist()
+    assert all(same(*both) for both in zip(rows, fitted().find(queries), strict=True))
+    assert len(found.find(iter([pairs(each) for each in split(queries, 3)]))) == 4
+
+
 def test_what_is_not_finite_is_left_out_and_said():
     train_batch, queries = (part(batch, slice(0, 50)) for batch in digits())
     train_batch["pixels"][3, 5] = math.nan
