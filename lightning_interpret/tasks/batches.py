@@ -161,6 +161,11 @@ def clone(batch: Any) -> Any:
     return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch)
 
 
+def to(batch: Any, device: torch.device) -> Any:
+    """Return the batch with its tensors on a device."""
+    return map_leaves(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
+
+
 def to_full_precision(batch: Any) -> Any:
     """Return the batch with tensors in half precision as float32."""
     half = (torch.float16, torch.bfloat16)

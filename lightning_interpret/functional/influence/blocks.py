@@ -61,12 +61,14 @@ def find_blocks(module: nn.Module, layers: str | Sequence[str] = "all") -> list[
     """
     blocks = _every(module)
     if layers != "all":
+        if not layers or not isinstance(layers, str | Sequence):
+            raise ValueError(f"`layers={layers!r}` must be 'all', 'last', or names of modules.")
         names = [_plain(name) for name in ([layers] if isinstance(layers, str) else layers)]
         of = {id(part): _plain(name) for name, part in module.named_modules()}
         places = [(block, {of[id(part.module)] for part in block.parts}) for block in blocks]
         blocks = []
         for name in names:
-            choose("layers", name, list(of.values()))
+            choose("layers", name, filter(None, of.values()))
             inside = [block for block, at in places if any(f"{each}.".startswith(f"{name}.") for each in at)]
             if not inside:
                 raise ValueError(unknown("layers", name, sorted({each for _, at in places for each in at})))

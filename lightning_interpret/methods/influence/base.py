@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -92,10 +93,13 @@ class InfluenceMethod(ABC):
                 not given others.
 
         Raises:
-            ValueError: If a layer does not exist, or the data carry no ids.
+            ValueError: If a layer does not exist, the data carry no ids or cannot be gone through again, or the weight
+                decay is negative.
         """
+        if not (isfinite(weight_decay) and weight_decay >= 0):
+            raise ValueError(f"`weight_decay={weight_decay!r}` must be a number of at least 0.")
         with explaining(module, full_precision=True):
-            source = examples_of(examples, task)
+            source = examples_of(examples, task, module)
             return self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
 
     @abstractmethod
@@ -155,7 +159,7 @@ class Fitted(ABC):
             ValueError: If ``k`` is no positive number.
         """
         top = TopK(k)
-        source = self.examples if examples is None else examples_of(examples, self.task)
+        source = self.examples if examples is None else examples_of(examples, self.task, self.module)
         with explaining(self.module, full_precision=True):
             rows: list[dict[str, Any]] = []
             gradients: list[Gradient | None] = []
@@ -206,7 +210,7 @@ class Fitted(ABC):
             examples: Training examples; by default those of the fit.
         """
         with explaining(self.module, full_precision=True):
-            source = self.examples if examples is None else examples_of(examples, self.task)
+            source = self.examples if examples is None else examples_of(examples, self.task, self.module)
             found = list(self.stream(self.gradients(batches.clone(queries), measure), self.read(source)))
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found], dim=1) / self.total
 
@@ -217,7 +221,7 @@ class Fitted(ABC):
             examples: Training examples; by default those of the fit.
         """
         with explaining(self.module, full_precision=True):
-            source = self.examples if examples is None else examples_of(examples, self.task)
+            source = self.examples if examples is None else examples_of(examples, self.task, self.module)
             found = [(ids, self.own(batches.clone(batch))) for ids, batch in self.read(source)]
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found]) / self.total
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Task, batches
 
 
 @runtime_checkable
@@ -29,10 +29,30 @@ class Loaded:
     Args:
         loader: What yields batches, the same examples each time it is iterated.
         task: How batches are read.
-        device: Where the batches are wanted.
+        device: Where the batches are wanted; by default where they are.
+
+    Raises:
+        ValueError: If ``loader`` can be gone through once only, or is a data set or a batch.
     """
 
     def __init__(self, loader: Iterable[Any], task: Task, device: torch.device | None = None) -> None:
+        name = type(loader).__name__
+        if isinstance(loader, Iterator):
+            raise ValueError(
+                f"The training data are an iterator ({name}), which can be gone through once, and they are read "
+                "several times: give a loader or a list of batches."
+            )
+        if isinstance(loader, Dataset):
+            raise ValueError(
+                f"The training data are a data set ({name}): give "
+                "`lightning_interpret.data.TrainingExamples(data_set)`, or a loader of it whose batches carry "
+                "`example_id`."
+            )
+        first = loader[0] if isinstance(loader, list | tuple) and loader else None
+        if isinstance(loader, Tensor | Mapping) or isinstance(first, Tensor):
+            raise ValueError(
+                f"The training data are one batch ({name}): give a loader, or a list of batches, `[batch]`."
+            )
         self._loader, self._task, self._device = loader, task, device
 
     def batches(self) -> Iterator[tuple[Tensor, Any]]:
@@ -45,10 +65,14 @@ class Loaded:
             ids = self._task.example_ids(batch)
             if ids is None:
                 raise ValueError(
-                    "The batches of the training data carry no `example_id`: wrap the data set in "
-                    "`lightning_interpret.data.WithIds`, or give `id_column=`."
+                    f"The batches of the training data ({type(batch).__name__}) carry no `example_id`: give "
+                    "`lightning_interpret.data.TrainingExamples(data_set)`, or a loader of "
+                    "`data = WithIds(data_set, in_batch='always')` with `collate_fn=data.collate`."
                 )
-            yield torch.tensor(ids, dtype=torch.long), batch
+            yield (
+                torch.tensor(ids, dtype=torch.long),
+                batch if self._device is None else batches.to(batch, self._device),
+            )
 
     def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
         """Yield what has one of these ids, in another pass over the loader."""
@@ -64,6 +88,8 @@ def parts_of(queries: Any) -> Iterable[Any]:
     return queries if isinstance(queries, Iterator | DataLoader) else [queries]
 
 
-def examples_of(source: Any, task: Task) -> Examples:
-    """Return training examples as they are, or those of a loader."""
-    return source if isinstance(source, Examples) else Loaded(source, task)
+def examples_of(source: Any, task: Task, module: nn.Module) -> Examples:
+    """Return training examples as they are, or those of a loader, on the module's device."""
+    if isinstance(source, Examples):
+        return source
+    return Loaded(source, task, next((parameter.device for parameter in module.parameters()), None))

@@ -62,7 +62,7 @@ class Rerank(InfluenceMethod):
     ) -> Fitted:
         """Return what scores queries, both methods fitted."""
         given: dict[str, Any] = {"weight_decay": weight_decay, "optimizer": optimizer, "checkpoints": checkpoints}
-        source = examples_of(examples, task)  # one for both: what a method has kept of it is known by it
+        source = examples_of(examples, task, module)  # one for both: what a method has kept of it is known by it
         first, then = (each.fit(module, source, task, **given) for each in self._methods())
         return _Reranked(first, then, self.candidates)
 

@@ -166,7 +166,8 @@ class _Trace(Fitted):
         """Return the ids ``(n,)`` and Σ η_k ‖∇ℓ(θ_k)‖² of each example ``(n,)``."""
         every: list[tuple[Tensor, Tensor]] = []
         with explaining(self.module):
-            source = iter((self.examples if examples is None else examples_of(examples, self.task)).batches())
+            given = self.examples if examples is None else examples_of(examples, self.task, self.module)
+            source = iter(given.batches())
             while window := [(ids, batches.clone(batch)) for ids, batch in islice(source, self.window)]:
                 every += zip([ids for ids, _ in window], self._own([batch for _, batch in window]), strict=True)
         return torch.cat([ids for ids, _ in every]), torch.cat([scores for _, scores in every])

@@ -86,7 +86,7 @@ class NearestNeighbors:
             OSError: If ``folder`` cannot be written, or the disk is full.
         """
         with explaining(module):
-            source = examples_of(examples, task)
+            source = examples_of(examples, task, module)
             first = next((batch for _, batch in source.batches()), None)
             if first is None:
                 raise ValueError("The training data have no examples.")

@@ -68,6 +68,9 @@ def test_blocks_are_those_of_the_layers_named_each_once():
         find_blocks(model, "a.2")
     with pytest.raises(ValueError, match=r"`layers='c'`.*There is: a.0, a.1, b"):
         find_blocks(model.update({"c": nn.Tanh()}) or model, "c")
+    for nothing in ([], "", 3):
+        with pytest.raises(ValueError, match=r"`layers=.*` must be 'all', 'last', or names of modules"):
+            find_blocks(model, nothing)
     with pytest.raises(ValueError, match="no layer with trainable parameters that influence can cover"):
         find_blocks(nn.GRU(2, 2))
 
