@@ -1,7 +1,9 @@
-"""Words for errors: what was given, what there is, and what is near."""
+"""Checks of options, and the words of their errors: what was given, what there is, and what is near."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def unknown(argument: str, value: object, known: Iterable[object], *, limit: int = 12) -> str:
@@ -30,3 +32,23 @@ def choose(argument: str, value: str, known: Iterable[str]) -> str:
     if value not in names:
         raise ValueError(unknown(argument, value, names))
     return value
+
+
+def check_whole(least: int = 1, /, **options: Any) -> None:
+    """Raise a ``ValueError`` for options that are no whole numbers of at least ``least``."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}={value!r}` must be a whole number of at least {least}.")
+
+
+def check_positive(**options: float) -> None:
+    """Raise a ``ValueError`` for options that are no finite numbers above 0."""
+    for name, value in options.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"`{name}={value!r}` must be positive and finite.")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise a ``ValueError`` for what no random generator takes as its seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"`seed={seed!r}` must be a whole number from 0 to 2⁶³ − 1.")

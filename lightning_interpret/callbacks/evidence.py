@@ -25,7 +25,7 @@ from lightning_interpret.callbacks.training_data import ModuleExamples, find_tra
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow
 from lightning_interpret.methods.influence.examples import Examples
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task
 
 
@@ -92,11 +92,9 @@ class EvidenceMonitor(Monitor):
             save_jsonl=save_jsonl,
         )
         self.queries = "fixed" if isinstance(probes, list) else choose("queries", queries, QUERIES)
-        counts = {"k": k, "scan": scan, "train_batch_size": train_batch_size, "train_examples": train_examples}
-        for option, value in counts.items():
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not whole and not (option == "train_examples" and value is None):
-                raise ValueError(f"`{option}={value!r}` must be a whole number of at least 1.")
+        check_whole(k=k, scan=scan, train_batch_size=train_batch_size)
+        if train_examples is not None:
+            check_whole(train_examples=train_examples)
         self.k, self.scan = k, scan
         self.train_data, self.id_column = train_data, id_column
         self.train_examples, self.train_batch_size = train_examples, train_batch_size

@@ -19,7 +19,7 @@ from lightning_interpret.callbacks import output
 from lightning_interpret.callbacks._compat import fast_dev_run, logging_step
 from lightning_interpret.callbacks.context import PRECISIONS, attribution_mode
 from lightning_interpret.callbacks.probes import Probes, to_module
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.report.presenters import Row
 from lightning_interpret.tasks import Task, find_task
 
@@ -74,9 +74,9 @@ class Monitor(Callback):
         choose("on_error", on_error, ("warn", "raise"))
         if isinstance(probes, bool) or probes == []:
             raise ValueError(f"`probes={probes!r}` must be a number of at least 1, or a list of indices.")
-        for option, value in (("probes", probes), ("every_n_validations", every_n_validations)):
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"`{option}={value}` must be at least 1.")
+        if not isinstance(probes, list):
+            check_whole(probes=probes)
+        check_whole(every_n_validations=every_n_validations)
         if max_seconds is not None and not max_seconds > 0:
             raise ValueError(f"`max_seconds={max_seconds}` must be positive, or None for no bound.")
         self.name = name or _snake_case(type(self).__name__.removesuffix("Monitor"))

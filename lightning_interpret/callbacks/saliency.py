@@ -16,7 +16,7 @@ from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
 from lightning_interpret.methods.case import CLASSIFIED
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
 
 
@@ -97,8 +97,7 @@ class SaliencyMonitor(Monitor):
             raise ValueError("`layer=[]` names no layer: give a name, a list of names, or 'all'.")
         self.method = method_named(method)
         self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
-        if isinstance(references, bool) or not isinstance(references, int) or references < 1:
-            raise ValueError(f"`references={references!r}` must be a whole number of at least 1.")
+        check_whole(references=references)
         self.references = references
         self._before: dict[int, torch.Tensor] = {}
         self._drawn: Any = None  # the batch of references, on the CPU

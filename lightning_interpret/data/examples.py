@@ -14,6 +14,7 @@ from lightning_interpret.data.find_ids import distinct, example_ids, field, size
 from lightning_interpret.data.fingerprint import absorb
 from lightning_interpret.data.ids import Identified, WithIds, collate_of
 from lightning_interpret.data.random_states import random_states_kept, seed_all
+from lightning_interpret.names import check_whole
 
 _POOL = 50  # batches whose examples are sorted by length together
 _SAMPLE = 64  # examples that a fingerprint looks at
@@ -53,7 +54,8 @@ class TrainingExamples:
         length: Callable[[Any], int] | None = None,
     ) -> None:
         size = size_of(dataset)
-        self.dataset, self.batch_size, self._column = dataset, _positive("batch_size", batch_size), id_column
+        check_whole(batch_size=batch_size)
+        self.dataset, self.batch_size, self._column = dataset, batch_size, id_column
         self._collate = collate_fn or collate_of(dataset) or default_collate
         self._length = length or length_of
         found = example_ids(dataset, id_column) if ids is None else distinct(whole_numbers(ids, "ids", size))
@@ -126,7 +128,9 @@ class TrainingExamples:
         rank, world = shard
         if not 0 <= rank < world:
             raise ValueError(f"`shard={shard}` must be (rank, number of processes), the rank from 0.")
-        count = len(self) if limit is None else min(_positive("limit", limit), len(self))
+        if limit is not None:
+            check_whole(limit=limit)
+        count = len(self) if limit is None else min(limit, len(self))
         return self._batches(spread(len(self), count)[rank::world], self._size(batch_size), by_length)
 
     def take(self, ids: Sequence[int] | Tensor, batch_size: int | None = None) -> Iterator[tuple[Tensor, Any]]:
@@ -154,7 +158,10 @@ class TrainingExamples:
         return rows
 
     def _size(self, batch_size: int | None) -> int:
-        return self.batch_size if batch_size is None else _positive("batch_size", batch_size)
+        if batch_size is None:
+            return self.batch_size
+        check_whole(batch_size=batch_size)
+        return batch_size
 
     def _find(self, wanted: Tensor) -> Tensor:
         """Return the rows of ids, −1 where one is not known."""
@@ -251,9 +258,3 @@ def length_of(example: Any) -> int:
         if value is not None:
             return len(value)
     return max(map(length_of, example), default=0) if isinstance(example, tuple | list) else 0
-
-
-def _positive(option: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{option}={value!r}` must be a whole number of at least 1.")
-    return value

@@ -21,7 +21,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 
 RULES = ("fejer", "gauss_legendre", "midpoint", "left", "right")
 
@@ -45,8 +45,7 @@ def quadrature(rule: str, nodes: int) -> tuple[Tensor, Tensor]:
         ValueError: If ``rule`` does not exist or ``nodes`` is not positive.
     """
     choose("rule", rule, RULES)
-    if not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"`steps={nodes!r}` must be a whole number of at least 1.")
+    check_whole(steps=nodes)
     if rule == "fejer":
         return (1 - _angles(nodes).cos()) / 2, running_weights(nodes)[-1]
     if rule == "gauss_legendre":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import nn
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.baselines import DRAWN, Baseline
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_positive, check_seed, check_whole, choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
 
 METHODS: dict[str, type[Method]] = {}
@@ -92,15 +91,13 @@ class Method(ABC):
         """Refuse options that are out of their range; the message names them."""
         for option, lowest in (("internal_batch_size", 1), ("max_steps", getattr(self, "steps", 1))):
             value = getattr(self, option, None)
-            if value is not None and not (isinstance(value, int) and value >= lowest):
-                raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
+            if value is not None:
+                check_whole(lowest, **{option: value})
         for option in ("tolerance", "error_floor"):
             value = getattr(self, option, None)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"`{option}={value!r}` must be positive and finite.")
-        seed = getattr(self, "seed", 0)
-        if not (isinstance(seed, int) and 0 <= seed < 2**63):
-            raise ValueError(f"`seed={seed!r}` must be a whole number from 0 to 2⁶³ − 1.")
+            if value is not None:
+                check_positive(**{option: value})
+        check_seed(getattr(self, "seed", 0))
         used = self.baseline_used
         if used is not None and (used.kind == "distribution") != self.distribution:
             able = [name for name, method in METHODS.items() if method.distribution == (used.kind == "distribution")]

@@ -14,7 +14,7 @@ from lightning_interpret.functional.smooth import MODES, smoothed
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.gradient import NORMS, RANKS
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task
 
 
@@ -62,9 +62,7 @@ class SmoothGrad(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("mode", self.mode, MODES)
-        least = 2 if self.mode == "variance" else 1
-        if not (isinstance(self.samples, int) and self.samples >= least):
-            raise ValueError(f"`samples={self.samples!r}` must be a whole number of at least {least}.")
+        check_whole(2 if self.mode == "variance" else 1, samples=self.samples)
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"`sigma={self.sigma!r}` must be a finite share of the features' range, 0 or more.")
         if self.norm is not None:

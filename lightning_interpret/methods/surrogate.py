@@ -17,7 +17,7 @@ from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.surrogate import Coalitions, Fit
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_positive, check_whole, choose
 from lightning_interpret.tasks import Task
 
 #: Units of one row up to which a surrogate is fitted: its matrix has their number squared.
@@ -43,10 +43,8 @@ class _Surrogate(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("unit", self.unit, ("token", "word"))
-        for option, lowest in (("squares", 1), ("samples", 2)):
-            value = getattr(self, option)
-            if not (isinstance(value, int) and value >= lowest):
-                raise ValueError(f"`{option}={value!r}` must be a whole number of at least {lowest}.")
+        check_whole(squares=self.squares)
+        check_whole(2, samples=self.samples)
 
     def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
         """Raise without Captum."""
@@ -187,8 +185,7 @@ class Lime(_Surrogate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.kernel_width < float("inf"):
-            raise ValueError(f"`kernel_width={self.kernel_width!r}` must be positive and finite.")
+        check_positive(kernel_width=self.kernel_width)
 
     def coalitions(self, units: int, generator: torch.Generator) -> Coalitions:
         """Return coalitions of every size alike, weighted by the kernel."""

@@ -481,7 +481,7 @@ def test_a_module_of_ones_own_without_a_task_is_told_what_to_write(tmp_path):
         ({"output": "logits"}, "Did you mean 'logit'"),
         ({"precision": "16"}, "precision"),
         ({"on_error": "ignore"}, "on_error"),
-        ({"probes": 0}, "`probes=0` must be at least 1"),
+        ({"probes": 0}, "`probes=0` must be a whole number of at least 1"),
         ({"probes": []}, "probes"),
         ({"probes": True}, "probes"),
         ({"every_n_validations": 0}, "every_n_validations"),

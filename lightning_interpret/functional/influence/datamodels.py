@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.ranks import spearman
+from lightning_interpret.names import check_whole
 
 
 def subsets(n: int, fraction: float, count: int, seed: int = 0) -> Tensor:
@@ -32,8 +33,7 @@ def subsets(n: int, fraction: float, count: int, seed: int = 0) -> Tensor:
     size = round(n * fraction) if math.isfinite(fraction) else 0
     if not 0 < size < n:
         raise ValueError(f"`fraction={fraction!r}` of n={n} examples is {size}: a subset has some of them and not all.")
-    if count < 1:
-        raise ValueError(f"`count={count!r}` must be at least 1.")
+    check_whole(count=count)
     generator, masks = torch.Generator().manual_seed(seed), torch.zeros(count, n, dtype=torch.bool)
     for mask in masks:
         mask[torch.randperm(n, generator=generator)[:size]] = True

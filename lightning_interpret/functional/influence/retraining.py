@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.names import check_whole
+
 Train = Callable[[Tensor, int], nn.Module]
 Outcomes = Callable[[nn.Module], Tensor]
 Jobs = list[tuple[Tensor, int]]
@@ -79,9 +81,7 @@ def retrain(
         raise ValueError(f"`masks` must be bool (S, n), but are {masks.dtype} {tuple(masks.shape)}.")
     if not len(masks) or not len(seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"There are {len(masks)} subsets and seeds {list(seeds)}: give at least one, each once.")
-    for name, value in (("workers", workers), ("together", together)):
-        if value < 1:
-            raise ValueError(f"`{name}={value!r}` must be at least 1.")
+    check_whole(workers=workers, together=together)
     names = [hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()[:16] for mask in masks]
     every = [(name, seed) for name in names for seed in seeds]
     kept = {} if folder is None else _kept(Path(folder), key)

@@ -19,13 +19,6 @@ def check_damping(damping: float | None) -> None:
         raise ValueError(f"`damping={damping!r}` must be a number of at least 0, or None to have it chosen.")
 
 
-def check_counts(**counts: int) -> None:
-    """Raise a ``ValueError`` for what is no whole number of at least 1."""
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}={value!r}` must be a whole number of at least 1.")
-
-
 def check_tolerance(tolerance: float) -> None:
     """Raise a ``ValueError`` for a relative residual that is not between 0 and 1."""
     if not 0 < tolerance < 1:

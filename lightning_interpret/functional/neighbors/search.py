@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 
 METRICS = ("euclidean", "cosine")
 MARGIN = 16  # candidates that are measured again beside the k
@@ -86,8 +86,7 @@ def measured(a: Tensor, b: Tensor, metric: str) -> Tensor:
 def check_search(queries: Tensor, features: Tensor, k: int, metric: str) -> None:
     """Raise a ``ValueError`` for what cannot be searched."""
     choose("metric", metric, METRICS)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"`k={k!r}` must be a whole number of at least 1.")
+    check_whole(k=k)
     if queries.dim() != 2 or queries.shape[1:] != features.shape[1:]:
         raise ValueError(
             f"The queries have shape {tuple(queries.shape)}, but what is searched {tuple(features.shape)}: both must "

@@ -29,7 +29,7 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.influence.describe import described
 from lightning_interpret.methods.influence.examples import Examples, examples_of, parts_of
 from lightning_interpret.methods.influence.queries import finite_queries, joined, summed
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_seed, choose
 from lightning_interpret.tasks import Task, batches
 
 INFLUENCE: dict[str, type[InfluenceMethod]] = {}
@@ -68,6 +68,12 @@ class InfluenceMethod(ABC):
         super().__init_subclass__()
         if "name" in vars(cls):
             INFLUENCE[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of their range; the message names them."""
+        check_seed(self.seed)
+        if not self.layers:
+            raise ValueError(f"`layers={self.layers!r}` names no layer: give 'all', 'last', or names of modules.")
 
     def fit(
         self,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.curvature import add_ggn_product, ggn_trace
 from lightning_interpret.functional.influence.solvers import (
-    check_counts,
     check_damping,
     check_tolerance,
     chosen_damping,
@@ -22,6 +21,7 @@ from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, 
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import RootGradients
 from lightning_interpret.methods.influence.solved import UNIT, Solved
+from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task
 
 
@@ -53,11 +53,12 @@ class ConjugateGradientInfluence(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
+        super().__post_init__()
         check_damping(self.damping)
         check_tolerance(self.tolerance)
-        check_counts(max_steps=self.max_steps)
+        check_whole(max_steps=self.max_steps)
         if self.curvature_examples is not None:
-            check_counts(curvature_examples=self.curvature_examples)
+            check_whole(curvature_examples=self.curvature_examples)
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float

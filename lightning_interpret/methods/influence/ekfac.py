@@ -19,12 +19,12 @@ from lightning_interpret.functional.influence.ekfac import (
     trimmed,
 )
 from lightning_interpret.functional.influence.gradients import Uses
-from lightning_interpret.functional.influence.solvers import check_counts, check_damping, chosen_damping
+from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import RootGradients
 from lightning_interpret.methods.influence.solved import UNIT
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
 
 ROOTS = 4
@@ -60,12 +60,13 @@ class EkfacInfluence(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse numbers that are none."""
+        super().__post_init__()
         check_damping(self.damping)
         if isinstance(self.label_samples, str):
             choose("label_samples", self.label_samples, ["all"])
         for option in ("label_samples", "factor_examples", "query_rank"):
             if (value := getattr(self, option)) is not None and value != "all":
-                check_counts(**{option: value})
+                check_whole(**{option: value})
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float

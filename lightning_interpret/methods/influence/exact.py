@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_interpret.functional.influence.blocks import Block
 from lightning_interpret.functional.influence.curvature import add_ggn, hessian, without_example
-from lightning_interpret.functional.influence.solvers import Inverse, check_counts, check_damping, chosen_damping
+from lightning_interpret.functional.influence.solvers import Inverse, check_damping, chosen_damping
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import (
@@ -24,7 +24,7 @@ from lightning_interpret.methods.influence.roots import (
     loss_and_root_gradients,
 )
 from lightning_interpret.methods.influence.solved import UNIT, Solved
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
 
 
@@ -59,9 +59,10 @@ class ExactInfluence(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse options that do not exist, or not together."""
+        super().__post_init__()
         choose("curvature", self.curvature, ("ggn", "hessian"))
         check_damping(self.damping)
-        check_counts(max_parameters=self.max_parameters)
+        check_whole(max_parameters=self.max_parameters)
         if self.leverage_correction and self.curvature != "ggn":
             raise ValueError("`leverage_correction=True` takes away roots of the curvature: use `curvature='ggn'`.")
 

@@ -47,6 +47,7 @@ class GradientSimilarity(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse a similarity or a preconditioner that does not exist."""
+        super().__post_init__()
         choose("similarity", self.similarity, ("cosine", "dot"))
         if self.preconditioner is not None:
             choose("preconditioner", self.preconditioner, ("adam",))

@@ -13,7 +13,6 @@ from lightning_interpret.functional.influence.blocks import Block
 from lightning_interpret.functional.influence.curvature import add_ggn_product
 from lightning_interpret.functional.influence.solvers import (
     Product,
-    check_counts,
     check_damping,
     check_tolerance,
     largest_eigenvalue,
@@ -23,6 +22,7 @@ from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod
 from lightning_interpret.methods.influence.conjugate_gradient import MatrixFree
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import finite_only, root_gradients
+from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.tasks import Task
 
 
@@ -57,11 +57,12 @@ class LissaInfluence(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
+        super().__post_init__()
         check_damping(self.damping)
-        if self.scale is not None and not 0 < self.scale < float("inf"):
-            raise ValueError(f"`scale={self.scale!r}` must be a number above 0, or None to have it measured.")
+        if self.scale is not None:
+            check_positive(scale=self.scale)
         check_tolerance(self.tolerance)
-        check_counts(depth=self.depth, repeats=self.repeats, step_examples=self.step_examples)
+        check_whole(depth=self.depth, repeats=self.repeats, step_examples=self.step_examples)
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from lightning_interpret.functional.fingerprint import Digest, weights_hash
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.projection import PROJECTIONS, Projection
-from lightning_interpret.functional.influence.solvers import check_counts, check_damping, chosen_damping
+from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.functional.influence.store import Store, write
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import distinct
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
 
 
@@ -57,8 +57,9 @@ class ProjectedGradients(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
+        super().__post_init__()
         choose("projection", self.projection, PROJECTIONS)
-        check_counts(dimension=self.dimension)
+        check_whole(dimension=self.dimension)
         check_damping(self.damping)
 
     def fitted(

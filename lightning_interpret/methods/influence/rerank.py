@@ -17,6 +17,7 @@ from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, influence_named
 from lightning_interpret.methods.influence.examples import Examples, examples_of
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
+from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task
 
 
@@ -47,8 +48,8 @@ class Rerank(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse fewer candidates than one at each end."""
-        if isinstance(self.candidates, bool) or not isinstance(self.candidates, int) or self.candidates < 2:
-            raise ValueError(f"`candidates={self.candidates!r}` must be a whole number of at least 2.")
+        super().__post_init__()
+        check_whole(2, candidates=self.candidates)
 
     def fit(
         self,

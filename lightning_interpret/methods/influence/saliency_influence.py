@@ -17,11 +17,10 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.saliency import SALIENCIES, at_positions, saliency, strongest
-from lightning_interpret.functional.influence.solvers import check_counts
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, SecondOrder, influence_named
 from lightning_interpret.methods.influence.describe import described
 from lightning_interpret.methods.influence.examples import Examples
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
 from lightning_interpret.tasks.images import ImageTask
 
@@ -65,9 +64,10 @@ class SaliencyInfluence(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse options that do not exist, or not together."""
+        super().__post_init__()
         choose("saliency", self.saliency, SALIENCIES)
         choose("output", self.output, OUTPUTS)
-        check_counts(top_tokens=self.top_tokens)
+        check_whole(top_tokens=self.top_tokens)
         if isinstance(self.tokens, str):
             choose("tokens", self.tokens, ("strongest",))
             return

@@ -26,6 +26,7 @@ from lightning_interpret.functional.influence.optimizers import Optimizers, as_l
 from lightning_interpret.functional.scope import explaining, frozen_weights, original
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
 from lightning_interpret.methods.influence.examples import Examples, examples_of
+from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task, batches
 
 
@@ -60,13 +61,13 @@ class TracIn(InfluenceMethod):
 
     def __post_init__(self) -> None:
         """Refuse learning rates that are not one for all or one for each checkpoint, and an empty window."""
+        super().__post_init__()
         if isinstance(self.learning_rates, Sequence) and len(self.learning_rates) != len(self.checkpoints or ()):
             raise ValueError(
                 f"`learning_rates={self.learning_rates!r}` must be one number for each of the "
                 f"{len(self.checkpoints or ())} `checkpoints`, or one for all of them."
             )
-        if isinstance(self.window, bool) or self.window < 1:
-            raise ValueError(f"`window={self.window!r}` must be a whole number of at least 1.")
+        check_whole(window=self.window)
 
     def fit(
         self,

@@ -16,7 +16,7 @@ from lightning_interpret.methods.neighbors.build import build
 from lightning_interpret.methods.neighbors.features import POOLINGS, Reader
 from lightning_interpret.methods.neighbors.fitted import FittedNeighbors
 from lightning_interpret.methods.neighbors.index import import_faiss, index_of
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_positive, check_whole, choose
 from lightning_interpret.tasks import Task, batches
 
 
@@ -60,12 +60,10 @@ class NearestNeighbors:
         """Refuse what is out of its range."""
         choose("pooling", self.pooling, POOLINGS)
         choose("metric", self.metric, METRICS)
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"`k={self.k!r}` must be a whole number of at least 1.")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"`temperature={self.temperature!r}` must be positive, or None to measure one.")
-        if not self.in_memory_bytes >= 0:
-            raise ValueError(f"`in_memory_bytes={self.in_memory_bytes!r}` must be at least 0.")
+        check_whole(k=self.k)
+        check_whole(0, in_memory_bytes=self.in_memory_bytes)
+        if self.temperature is not None:
+            check_positive(temperature=self.temperature)
         if self.layer is not None and not self.layer:
             raise ValueError(f"`layer={self.layer!r}` names no layer: give a name, a list of names, or None.")
         if self.index != "exact":

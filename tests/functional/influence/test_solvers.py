@@ -3,7 +3,6 @@ import torch
 
 from lightning_interpret.functional.influence.solvers import (
     Inverse,
-    check_counts,
     check_damping,
     check_tolerance,
     chosen_damping,
@@ -111,8 +110,5 @@ def test_numbers_that_cannot_be_are_refused_by_name():
     for damping in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"`damping=.*at least 0"):
             check_damping(damping)
-    for depth in (0, 2.0, True):
-        with pytest.raises(ValueError, match=f"`depth={depth!r}` must be a whole number"):
-            check_counts(depth=depth)
     with pytest.raises(ValueError, match=r"`tolerance=1\.0` must lie between"):
         check_tolerance(1.0)
