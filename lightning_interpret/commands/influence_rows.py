@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_interpret.commands.explain import options_from
 from lightning_interpret.commands.influence_subject import WEIGHT_DECAY, Subject
-from lightning_interpret.functional.fingerprint import Digest
+from lightning_interpret.functional.fingerprint import digest_of
 from lightning_interpret.functional.influence.checkpoints import Checkpoint
 from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score
 from lightning_interpret.functional.neighbors.labels import disagreement
@@ -48,9 +48,7 @@ class Bench:
     @cached_property
     def key(self) -> str:
         """A digest of all that a row depends on, beside the method."""
-        digest = Digest()
-        digest.add(self.subject.key, self.masks, self.outcomes)
-        return str(digest)
+        return digest_of(self.subject.key, self.masks, self.outcomes)
 
     def checkpoints(self) -> list[Checkpoint]:
         """Write some states that training went through, and return their files."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.data import ReviewCorpus, TextRow, class_of, read_rows
-from lightning_interpret.functional.fingerprint import Digest
+from lightning_interpret.functional.fingerprint import digest_of
 from lightning_interpret.functional.influence.ensembles import MinusLoss, SubsetTrainer, perceptron, sgd
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.bag_of_words import BagOfWords, Vocabulary
@@ -92,11 +92,8 @@ class Subject:
     @property
     def key(self) -> str:
         """A digest of the data and of how they are trained on."""
-        digest = Digest()
-        for each in (self.train, self.queries):
-            digest.add(each["vectors"], each["labels"])
-        digest.add(self.labels, self.seed, _HIDDEN, _RATE, _EPOCHS, _BATCH, WEIGHT_DECAY)
-        return str(digest)
+        data = [each[name] for each in (self.train, self.queries) for name in ("vectors", "labels")]
+        return digest_of(data, self.labels, self.seed, _HIDDEN, _RATE, _EPOCHS, _BATCH, WEIGHT_DECAY)
 
     @cached_property
     def module(self) -> nn.Module:

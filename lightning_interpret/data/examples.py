@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset, default_collate
+from torch.utils.data import default_collate
 
 from lightning_interpret.data.find_ids import distinct, example_ids, field, size_of, whole_number, whole_numbers
-from lightning_interpret.data.fingerprint import absorb
-from lightning_interpret.data.ids import Identified, WithIds, collate_of
+from lightning_interpret.data.ids import Identified, collate_of
 from lightning_interpret.data.random_states import random_states_kept, seed_all
 from lightning_interpret.names import check_whole
 
 _POOL = 50  # batches whose examples are sorted by length together
-_SAMPLE = 64  # examples that a fingerprint looks at
 
 Row = tuple[int, Any]
 
@@ -85,24 +82,6 @@ class TrainingExamples:
         """
         rows = self._broken.nonzero().flatten()
         return rows if self._in_examples else self._ids[rows]
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the data that changes where they do: the same in every process, and at the cost of 64 examples.
-
-        It is of the number of examples, the ids (where they are known without reading), and 64 examples spread evenly,
-        as they are collated: the labels and texts of others can change unnoticed. Of Hugging Face data it also has the
-        library's own fingerprint, which is of all of them.
-        """
-        digest = blake2b(digest_size=16)
-        whole = self.dataset
-        while isinstance(whole, WithIds | Subset):
-            whole = whole.dataset
-        absorb(digest, (len(self), getattr(whole, "_fingerprint", None)))
-        absorb(digest, None if self._in_examples else self._ids)
-        for ids, batch in self._batches(spread(len(self), min(len(self), _SAMPLE)), self.batch_size):
-            absorb(digest, (ids, batch))
-        return digest.hexdigest()
 
     def batches(
         self,

@@ -1,8 +1,6 @@
 """The reader of training data: by index, known by id, in bounded memory, without a random number of anyone else's."""
 
 import random
-import subprocess
-import sys
 import weakref
 
 import numpy
@@ -172,7 +170,6 @@ def test_global_random_states_are_untouched_and_augmentations_the_same_in_each_p
             for i, values in zip(ids.tolist(), batch["drawn"].tolist(), strict=True):
                 assert drawn.setdefault(i, values) == values
     assert len({tuple(values) for values in drawn.values()}) == N
-    assert examples.fingerprint == TrainingExamples(Augmented()).fingerprint
     assert states() == before
 
 
@@ -189,7 +186,6 @@ def test_what_cannot_be_read_is_left_out_and_counted():
             assert seen(examples.batches()) == kept
         assert examples.unreadable.tolist() == named
         assert examples.error == "example 0: OSError: file 0 is damaged"
-        assert examples.fingerprint != TrainingExamples(Rows()).fingerprint
     assert list(examples.take([96])) == []
     assert TrainingExamples(Rows(broken=(0, 4, 22))).ids.tolist() == kept
     message = "None of {} training examples can be read: example 0: OSError: file 0 is damaged"
@@ -260,44 +256,6 @@ def test_ids_that_come_twice_or_are_missing_are_named_with_their_index():
     missing = TrainingExamples(Rows(ids=[*range(20), None, 21, 22]), lambda rows: rows)
     with pytest.raises(ValueError, match="Example 20: `example_id` holds nothing, and an id is an integer"):
         list(missing.batches())
-
-
-# Fingerprints
-
-
-def rows(size=200, labels=(0, 1), text="t"):
-    return [{"text": f"{text}{i}", "label": labels[i % 2]} for i in range(size)]
-
-
-def test_a_fingerprint_changes_with_the_data():
-    def of(data, **options):
-        return TrainingExamples(data, **options).fingerprint
-
-    relabelled, last = rows(), rows()
-    relabelled[100]["label"] = 5  # one of the 64 that are looked at
-    last[199]["label"] = 5  # one that is not
-    same = [WithIds(rows()), WithIds(last), Subset(WithIds(rows(300)), range(200))]
-    assert len({of(data) for data in same}) == 1
-    others = [rows(199), relabelled, rows(text="s"), rows(labels=(1, 0)), rows(labels=(0.0, 1.0)), rows()[::-1]]
-    fingerprints = {of(WithIds(data)) for data in (rows(), *others)}
-    assert len(fingerprints) == 1 + len(others)
-    assert of(rows(), ids=range(1, 201)) not in fingerprints
-    table = Table.from_list([{**row, "example_id": i} for i, row in enumerate(rows())])
-    assert of(table) == of(Table.from_list([{**row, "example_id": i} for i, row in enumerate(rows())]))
-    assert of(table) != of(table.map(lambda row, i: {"label": 5 if i == 199 else row["label"]}, with_indices=True))
-
-
-def test_a_fingerprint_is_the_same_in_every_process():
-    code = """
-import torch
-from lightning_interpret.data import ReviewCorpus, TrainingExamples, WithIds
-rows = [{"a": torch.ones(2, dtype=torch.bfloat16), "b": {"x", "y", "z"}, "c": None, "d": b"1"}]
-prints = [TrainingExamples(data, list).fingerprint for data in (ReviewCorpus(70), WithIds(rows))]
-"""
-    here = {}
-    exec(code, here)
-    there = subprocess.run([sys.executable, "-c", f"{code}\nprint(prints)"], check=True, capture_output=True, text=True)
-    assert there.stdout.strip() == str(here["prints"])
 
 
 def test_a_loader_and_the_reader_give_the_same_examples_the_same_ids():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_interpret.functional.fingerprint import Digest
 from lightning_interpret.tasks import Task, batches
 
 
@@ -93,3 +94,11 @@ def examples_of(source: Any, task: Task, module: nn.Module) -> Examples:
     if isinstance(source, Examples):
         return source
     return Loaded(source, task, next((parameter.device for parameter in module.parameters()), None))
+
+
+def data_hash(examples: Examples) -> str:
+    """Return a digest of all ids and batches: in another order, or padded in another way, they are other data."""
+    digest = Digest()
+    for ids, batch in examples.batches():
+        digest.add(ids, batch)
+    return str(digest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -12,13 +11,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.fingerprint import Digest, weights_hash
+from lightning_interpret.functional.fingerprint import digest_of, weights_hash
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.projection import PROJECTIONS, Projection
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.functional.influence.store import Store, write
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.influence.examples import Examples, data_hash
 from lightning_interpret.methods.influence.roots import distinct
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
@@ -99,7 +98,7 @@ class ProjectedGradients(InfluenceMethod):
             "task": type(fitted.task).__qualname__,
             "torch": torch.__version__,  # whose generator draws
         }
-        key = blake2b(repr(header).encode(), digest_size=6).hexdigest()
+        key = digest_of(header)[:12]
         header["weights"] = weights_hash(module)
         temporary = TemporaryDirectory() if self.folder is None else None
         folder = Path(self.folder or temporary.name)  # type: ignore[union-attr]
@@ -110,10 +109,10 @@ class ProjectedGradients(InfluenceMethod):
             except (ValueError, KeyError, OSError):
                 continue  # cut short: it is written anew
             if all(store.header.get(name) == value for name, value in header.items()):
-                data = data or _data_hash(fitted.examples)
+                data = data or data_hash(fitted.examples)
                 if store.header["data"] == data:
                     return store, temporary, str(path)
-        header["data"] = data = data or _data_hash(fitted.examples)
+        header["data"] = data = data or data_hash(fitted.examples)
         name = str(folder / f"gradients-{key}-{data[:12]}.bin")
         write(name, ((ids, fitted.features(batch)) for ids, batch in distinct(fitted.examples, fitted.task)), header)
         return Store(name), temporary, None
@@ -182,11 +181,3 @@ def _fisher(store: Store) -> tuple[Tensor, int]:
         total.addmm_(finite.T, finite)
         count += len(finite)
     return total / max(1, count), count
-
-
-def _data_hash(examples: Examples) -> str:
-    """Return a digest of all ids and batches: in another order, or padded in another way, they are other data."""
-    digest = Digest()
-    for ids, batch in examples.batches():
-        digest.add(ids, *batches.leaves(batch))
-    return str(digest)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.fingerprint import Digest, weights_hash
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.influence.examples import Examples, data_hash
 from lightning_interpret.methods.neighbors.features import Reader
 from lightning_interpret.methods.neighbors.store import Datastore, Header, Writer, features_name, load
 from lightning_interpret.tasks import Task, batches
@@ -46,14 +46,6 @@ def build(
         writer.abandon()
 
 
-def data_hash(examples: Examples) -> str:
-    """Return a digest of training examples, in the batches and the order that they come in."""
-    digest = Digest()
-    for ids, batch in examples.batches():
-        digest.add(ids, *batches.leaves(batch))
-    return str(digest)
-
-
 def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
     """Return the class of each example, long ``(B,)``; −1 for one without a label, or with one that is no class."""
     labels, size = task.labels(batch), batches.batch_size(batch)
@@ -81,7 +73,7 @@ def _filled(
     # not lists of tensors: small ones that stay keep the memory between them from being used again
     ids_of, labels, classes = array("q"), array("q"), None
     for ids, batch in examples.batches():
-        digest.add(ids, *batches.leaves(batch))
+        digest.add(ids, batch)
         batch = batches.clone(batch)
         logits, features = reader.read(batch)
         classes = class_names(task, logits) if classes is None else classes

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.fingerprint import Digest
+from lightning_interpret.functional.fingerprint import digest_of
 
 SCHEMA = 1
 
@@ -180,9 +180,7 @@ def mapped(path: Path, n: int, d: int) -> Tensor:
 
 def features_name(header: Header) -> str:
     """Return the file name of the features: another one for other weights or data, as the old may be mapped still."""
-    digest = Digest()
-    digest.add(*asdict(header).values())
-    return f"neighbors-{str(digest)[:16]}.f32"
+    return f"neighbors-{digest_of(asdict(header))[:16]}.f32"
 
 
 @contextmanager
@@ -199,9 +197,7 @@ def disk(path: Path) -> Iterator[None]:
 
 
 def _header_path(folder: Path, header: Header) -> Path:
-    digest = Digest()
-    digest.add(header.layer, header.pooling)
-    return Path(folder, f"neighbors-{str(digest)[:8]}.json")
+    return Path(folder, f"neighbors-{digest_of(header.layer, header.pooling)[:8]}.json")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
