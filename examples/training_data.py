@@ -84,4 +84,4 @@ if __name__ == "__main__":
     with Path(trainer.log_dir, "interpret", "influence_suspects.tsv").open(encoding="utf8") as file:
         suspects = [int(row["id"]) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
     wrong = sum(corpus[i].flipped for i in suspects)
-    print(f"Of {len(suspects)} training rows that influence themselves most, {wrong} have a wrong label; by chance 5 %.")
+    print(f"Of {len(suspects)} rows that influence themselves most, {wrong} have a wrong label; by chance 5 %.")

@@ -38,7 +38,7 @@ def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tm
     assert done.returncode == 0, done.stderr[-3000:]
     assert "'interpret/influence/failures': 0.0" in done.stdout
     assert "'interpret/neighbor/failures': 0.0" in done.stdout
-    suspects, wrong = map(int, re.search(r"Of (\d+) training rows .*?, (\d+) have a wrong label", done.stdout).groups())
+    suspects, wrong = map(int, re.search(r"Of (\d+) rows .*?, (\d+) have a wrong label", done.stdout).groups())
     assert suspects == 50
     assert wrong > 15  # by chance 2 or 3 would be
 

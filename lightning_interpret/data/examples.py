@@ -178,7 +178,9 @@ class TrainingExamples:
 
     def _has_length(self, rows: Tensor) -> bool:
         """Return whether it is worth while to read many examples before the first batch: not of pictures, say."""
-        return any(self._length(example) for _, example in self._read(rows[:1].tolist()))
+        if self._length is not length_of:
+            return True
+        return any(length_of(example) for _, example in self._read(rows[:3].tolist()))  # an empty text has none
 
     def _read(self, rows: list[int]) -> list[Row]:
         found = []
