@@ -156,11 +156,13 @@ class EvidenceMonitor(Monitor):
         )
 
     def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:
+        before = self._training
         try:
             self._find(trainer)
         except Exception as error:
-            if self._training is None or self.on_error == "raise":  # nothing has been trained yet that could be lost
+            if before is None or self.on_error == "raise":  # nothing has been trained yet that could be lost
                 raise
+            self._training = before
             self._say(f"the new training data cannot be asked ({error}); those before are.")
         super()._start(trainer, module, loaders)
 

@@ -174,7 +174,7 @@ class InfluenceMonitor(EvidenceMonitor):
                 near = NearestNeighbors(k=self.k)
                 beside = near.fit(module, self.examples(module, share=0.9, fixed=True), task)
                 rows = [suspects.disagreeing(row, beside) for row in rows]
-                queries = [*beside.find([batch]), *[None] * self.aggregate]
+                queries = [*beside.find(batch), *[None] * self.aggregate]
                 rows = [replace(row, neighbors=each) for row, each in zip(rows, queries, strict=True)]
         with self._without("suspected label errors"):
             self._look_at_training(fitted, alone, beside, module, task)

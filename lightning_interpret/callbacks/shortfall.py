@@ -21,7 +21,7 @@ class Shortfall:
     Attributes:
         failed: Queries that it has no evidence for, as it failed.
         late: Whether its time was spent.
-        unreadable: Ids of training examples that could not be read.
+        unreadable: Training examples that could not be read: their ids or, where only they tell it, their indices.
         error: What was wrong with the first of those.
     """
 
@@ -55,7 +55,7 @@ def said(parts: Sequence[Shortfall], asked: int, found: int, max_seconds: float 
 def unreadable(ids: Sequence[int], error: str | None) -> str:
     """Return in words which examples could not be read."""
     more = ", ..." if len(ids) > _NAMED else ""
-    return f"{len(ids)} cannot be read (ids {', '.join(map(str, ids[:_NAMED]))}{more}; {error})"
+    return f"{len(ids)} cannot be read: {', '.join(map(str, ids[:_NAMED]))}{more} ({error})"
 
 
 class UntilLate:
