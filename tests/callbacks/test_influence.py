@@ -13,8 +13,9 @@ from blobs import Keeps, Net, Points, PointsTask, card, fit, loader
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from purity import Texts, Toy, ToyTask
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import quiet_trainer
+from tiny import quiet_trainer, wordpiece
 from torch.utils.data import DataLoader, default_collate
 from transformers import BatchEncoding
 
@@ -22,11 +23,13 @@ from lightning_interpret import InfluenceMonitor, WithIds
 from lightning_interpret.evidence import InfluenceRow
 from lightning_interpret.methods.influence import (
     ConjugateGradientInfluence,
+    EkfacInfluence,
     ExactInfluence,
     GradientSimilarity,
     LissaInfluence,
     ProjectedGradients,
     Rerank,
+    SaliencyInfluence,
     TracIn,
 )
 
@@ -215,6 +218,7 @@ def test_a20_batches_that_are_a_tensor(tmp_path):
         ("exact", "change of the query's loss"),
         (ConjugateGradientInfluence(), "change of the query's loss"),
         (LissaInfluence(depth=100), "change of the query's loss"),
+        (EkfacInfluence(), "change of the query's loss"),
         (GradientSimilarity("dot"), "dot product"),
         (GradientSimilarity(preconditioner="adam"), "cosine of gradients, preconditioned"),
         (ProjectedGradients(dimension=16), "change of the query's loss"),
@@ -406,3 +410,22 @@ def test_it_can_be_pickled_before_and_after_a_fit(tmp_path):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         InfluenceMonitor(**options)
+
+
+def test_a_method_of_tokens_is_asked_for_one_a_query_labelled_or_not(tmp_path):
+    def unlabelled(rows):
+        return {name: values for name, values in default_collate(rows).items() if name != "labels"}
+
+    class Lenient(Toy):
+        def validation_step(self, batch, batch_idx):
+            self(batch["input_ids"])
+
+    monitor = Keeps(SaliencyInfluence(), task=ToyTask(wordpiece()), probes=[1, 2], aggregate=True)
+    val = DataLoader(Texts(8, seed=1), batch_size=4, collate_fn=unlabelled)
+    fit(monitor, tmp_path, module=Lenient(), train=DataLoader(Texts(12), batch_size=4), val=val)
+    *rows, both = monitor.runs[0]
+    assert [(row.example_id, row.neighbors.example_id) for row in rows] == [(1, 1), (2, 2)]
+    assert all(row.approximation.measure.startswith("saliency of token") and row.helpful for row in rows)
+    assert (both.queries, both.neighbors) == (2, None)
+    with pytest.raises(ValueError, match="a Monitor shows one"):
+        fit(Keeps(SaliencyInfluence(top_tokens=2)), tmp_path)
