@@ -166,7 +166,7 @@ def test_of_a_softmax_regression_it_is_the_closed_form():
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_scores_of_other_methods_are_their_products_with_the_same_gradient():
+def test_scores_of_other_methods_are_their_products_with_the_same_gradient(tmp_path):
     model, train, queries, task = bag(), [data(TRAIN[:4]), data(TRAIN[4:], 4)], data(QUERIES), bag_task()
     dot = GradientSimilarity("dot")
     plain = dot.fit(model, train, task)
@@ -177,7 +177,9 @@ def test_scores_of_other_methods_are_their_products_with_the_same_gradient():
     theirs = torch.cat(whole, dim=1)
     # the embedding's rows that nobody read are zeros in both
     torch.testing.assert_close(found.matrix(queries)[1], ours @ theirs.T, rtol=1e-9, atol=1e-12)
-    traced = SaliencyInfluence(influence=TracIn(current=True, learning_rates=0.5)).fit(model, train, task)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "same.ckpt")
+    tracin = TracIn(checkpoints=[str(tmp_path / "same.ckpt")], learning_rates=[0.5])
+    traced = SaliencyInfluence(influence=tracin).fit(model, train, task)
     torch.testing.assert_close(traced.matrix(queries)[1], 0.5 * ours @ theirs.T, rtol=1e-9, atol=1e-12)
     given = {"weight_decay": 0.05}
     exact = SaliencyInfluence(layers="all").fit(model, train, task, **given)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lightning_interpret import ExactInfluence, SaliencyInfluence
 
-EXAMPLES = 100
+EXAMPLES = 80
 WORDS = "the play great a film not bad dull movie good he is very and".split()  # noqa: SIM905
 QUERIES = ["a very good film", "the play was not great", "dull and bad", "he is good and the movie is bad"]
 
@@ -90,13 +90,14 @@ class Weights:
     def optima(self, theta, kept):
         """Return the optima near ``theta`` (S, P) for the examples kept (S, n), by Newton's method, always downhill."""
         slope, curvature, objective = (vmap(each(self.objective)) for each in (grad, hessian, lambda same: same))
-        lengths = 0.5 ** torch.arange(5, dtype=torch.float64)
-        while float(slope(theta, kept).abs().max()) > 1e-12:
-            values, vectors = torch.linalg.eigh(curvature(theta, kept))
-            along = (vectors.mT @ slope(theta, kept)[:, :, None]) / values.abs()[:, :, None]
-            steps = theta - lengths[:, None, None] * (vectors @ along)[:, :, 0]
-            best = torch.stack([objective(each, kept) for each in steps]).argmin(dim=0)
-            theta = steps[best, torch.arange(len(theta))]
+        lengths, theta = 0.5 ** torch.arange(5, dtype=torch.float64), theta.clone()
+        while len(rows := (slope(theta, kept).abs().amax(dim=1) > 1e-12).nonzero().flatten()):
+            here, given = theta[rows], kept[rows]
+            values, vectors = torch.linalg.eigh(curvature(here, given))
+            along = (vectors.mT @ slope(here, given)[:, :, None]) / values.abs()[:, :, None]
+            steps = here - lengths[:, None, None] * (vectors @ along)[:, :, 0]
+            best = torch.stack([objective(each, given) for each in steps]).argmin(dim=0)
+            theta[rows] = steps[best, torch.arange(len(rows))]
         assert float(torch.linalg.eigvalsh(curvature(theta, kept)).min()) > 0
         return theta
 
@@ -125,7 +126,7 @@ def trained(model, decay, wrong, *, fixed):
 CASES = {
     "a softmax regression on fixed embeddings": lambda: trained(Linear(), 0.01, 0.125, fixed=True),
     "a tanh head on fixed embeddings": lambda: trained(Bag(nn.Tanh(), classes=2), 0.01, 0.125, fixed=True),
-    "a tanh head and its embeddings": lambda: trained(Bag(nn.Tanh(), size=3, classes=2), 0.004, 0.0, fixed=False),
+    "a tanh head and its embeddings": lambda: trained(Bag(nn.Tanh(), size=3, classes=2), 0.008, 0.0, fixed=False),
 }
 
 
