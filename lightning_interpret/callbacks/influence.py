@@ -158,7 +158,7 @@ class InfluenceMonitor(EvidenceMonitor):
             checkpoints=partial(run_checkpoints, trainer),
         )
         alone = fitted.keeps and self._shares == (0, 1)
-        labelled = task.labels(batch) is not None or not self.method.of_loss
+        labelled = task.labels(batch) is not None or not self.method.of_loss  # else no label is needed
         found = fitted.scores(
             batch,
             self.k,

@@ -142,7 +142,7 @@ class _Chosen(SecondOrder):
 class _Saliency(Fitted):
     def __init__(self, method: SaliencyInfluence, inner: Fitted) -> None:
         super().__init__(inner.module, inner.examples, inner.task, inner.blocks)
-        self.method, self.inner, self.total = method, inner, inner.total
+        self.method, self.inner, self.total, self.keeps = method, inner, inner.total, inner.keeps
         self._state()
 
     def asked(

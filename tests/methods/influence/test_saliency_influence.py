@@ -307,15 +307,26 @@ def test_what_cannot_be_is_refused_by_name():
         SaliencyInfluence().fit(model, [data()], task).scores(data(QUERIES), measure=task.losses)
 
 
-def test_a_monitor_shows_a_row_of_each_query_and_training_stays_what_it_is(tmp_path):
-    monitor = influence(method=SaliencyInfluence(layers="last"), task=ToyTask(wordpiece()), probes=3, on_error="raise")
+class Unlabelled(ToyTask):
+    """Sees no labels in the five queries."""
+
+    def labels(self, batch):
+        return super().labels(batch) if len(batch["input_ids"]) != 5 else None
+
+
+@pytest.mark.parametrize("task", [ToyTask, Unlabelled])
+def test_a_monitor_shows_a_row_of_each_query_and_training_stays_what_it_is(tmp_path, task):
+    options = {"probes": 5, "queries": "fixed", "on_error": "raise", "track": 0, "suspects": 0}
+    monitor = influence(method=SaliencyInfluence(layers="last"), task=task(wordpiece()), **options)
     rows, update = [], monitor.update
     monitor.update = lambda metrics, probe, *found: (rows.extend(found), update(metrics, probe, *found))
     watched, trainer = fit([monitor], tmp_path / "with", epochs=1)
     plain, _ = fit([], tmp_path / "without", epochs=1)
     assert_same(plain["state"], watched["state"])
-    assert len(rows) >= 3
-    assert len(rows) % 3 == 0
+    assert len(rows) >= 5
+    assert len(rows) % 5 == 0
+    assert all((row.loss is None) == (task is Unlabelled) for row in rows)
+    assert not any("its loss is that of the prediction" in note for row in rows for note in row.notes)
     assert all(row.approximation.measure.startswith("saliency of token ") for row in rows)
     assert all(row.helpful or row.harmful for row in rows)
     assert float(trainer.callback_metrics["interpret/influence/failures"]) == 0
