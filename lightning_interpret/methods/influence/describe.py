@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from lightning_interpret.tasks import Task, batches
 def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]:
     """Return for each example of a batch ``example_id``, ``text``, ``prediction``, ``gold``, ``loss``, ``confidence``.
 
-    Called inside the explaining scope; costs two forward passes. What does not apply is ``None``.
+    Called inside the explaining scope; costs a forward pass, and one more where the losses are not made of the task's
+    logits. What does not apply is ``None``.
     """
     batch = batches.to_full_precision(batch)
     with torch.no_grad():
         logits = task.logits(module, batch)
         known = task.log_probabilities(logits)
-        losses = task.losses(module, batch).tolist() if task.labels(batch) is not None else None
+        again = copy(task)
+        again.logits = lambda module, batch: logits  # type: ignore[method-assign]
+        losses = again.losses(module, batch).tolist() if task.labels(batch) is not None else None
     size = batches.batch_size(batch)
     nothing: list[Any] = [None] * size
     columns = {
