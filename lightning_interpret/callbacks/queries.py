@@ -23,7 +23,7 @@ class Queries:
 
     Attributes:
         batch: Their batch, on the module's device.
-        why: Why each was picked, in words.
+        why: Why each was picked, in words, and where it stands in its data set.
         scanned: How many examples they were picked from.
     """
 
@@ -67,7 +67,8 @@ def pick(
 
     count = probes.within(current)
     if kind == "fixed":
-        return Queries(ready(probes, range(count)), ("a fixed probe",) * count, count)
+        why = tuple(f"a fixed probe{_place(probes, i)}" for i in range(count))
+        return Queries(ready(probes, range(count)), why, count)
     found = probes.spread(scan)
     size = found.within(current)
 
@@ -83,8 +84,15 @@ def pick(
     order = values.masked_fill(~finite, -torch.inf).argsort(descending=True, stable=True)
     chosen = order[: min(count, int(finite.sum()))].tolist()
     what = "loss" if kind == "worst" else "doubt"
-    why = tuple(f"{what} {values[i]:.3g}: number {rank} of {size}" for rank, i in enumerate(chosen, 1))
+    why = tuple(
+        f"{what} {values[i]:.3g}: number {rank} of {size}{_place(found, i)}" for rank, i in enumerate(chosen, 1)
+    )
     return Queries(ready(found, chosen), why, size)
+
+
+def _place(found: Probes, number: int) -> str:
+    """Return in words where an example stands in its data set, so that one without id and text can be found too."""
+    return f", index {found.indices[number]}" if found.indexed else ""
 
 
 @torch.no_grad()

@@ -45,7 +45,8 @@ def test_they_are_those_of_a_loop_over_all_validation_examples(queries, size, tm
         assert ids(rows) == [500 + i for i in order(values)[:4]]
         assert [row.loss for row in rows] == pytest.approx([losses[row.example_id - 500] for row in rows], rel=1e-5)
         what = "loss" if queries == "worst" else "doubt"
-        wanted = [f"{what} {values[i]:.3g}: number {n} of {size}" for n, i in enumerate(order(values)[:4], 1)]
+        first = enumerate(order(values)[:4], 1)
+        wanted = [f"{what} {values[i]:.3g}: number {n} of {size}, index {i}" for n, i in first]
         assert [row.why for row in rows] == wanted
 
 
@@ -62,14 +63,14 @@ class Watched(Net):
 def test_fixed_ones_are_the_same_each_time(probes, wanted, tmp_path):
     monitor = fit(Keeps(queries="fixed" if isinstance(probes, int) else "worst", probes=probes), tmp_path, epochs=2)
     assert [ids(rows) for rows in monitor.runs] == [wanted] * 2
-    assert {row.why for row in monitor.runs[0]} == {"a fixed probe"}
+    assert [row.why for row in monitor.runs[0]] == [f"a fixed probe, index {i}" for i in wanted]
 
 
 def test_no_more_are_scanned_than_asked(tmp_path):
     data = Points(12, seed=1, first=0)
     monitor = fit(Keeps(scan=4, probes=2), tmp_path, val=DataLoader(data, batch_size=5))
     assert set(ids(monitor.runs[0])) <= {0, 3, 6, 9}
-    assert "number 1 of 4" in monitor.runs[0][0].why
+    assert f"number 1 of 4, index {ids(monitor.runs[0])[0]}" in monitor.runs[0][0].why
 
 
 def test_examples_of_no_finite_loss_are_passed_over(tmp_path):

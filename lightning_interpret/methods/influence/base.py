@@ -162,7 +162,7 @@ class Fitted(ABC):
             details: Whether to say text, labels, prediction and loss of the examples found.
 
         Raises:
-            ValueError: If ``k`` is no positive number.
+            ValueError: If ``k`` is no positive number, or there is no query.
         """
         top = TopK(k)
         source = self.examples if examples is None else examples_of(examples, self.task, self.module)
@@ -176,6 +176,8 @@ class Fitted(ABC):
                     found = joined(gradients, found, add=aggregate is True)
                 gradients = found
                 rows += facts
+            if not rows:
+                raise ValueError("There are no `queries`: the iterator or loader yielded no batch.")
             gradients, finite = finite_queries(gradients)
             if aggregate == "also":
                 gradients = joined(gradients, summed(gradients), add=False)
@@ -270,7 +272,9 @@ class Fitted(ABC):
                 "'tracin'."
             )
         batch = batches.to_full_precision(batch)
-        with recording(self.blocks, batches.batch_size(batch)) as record:
+        if not (size := batches.batch_size(batch)):
+            raise ValueError(f"A batch ({type(batch).__name__}) holds no examples.")
+        with recording(self.blocks, size) as record:
             values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)
         return record.gradients(values.sum())
 

@@ -80,7 +80,7 @@ class EkfacInfluence(InfluenceMethod):
         for roots in data:
             for uses in zip(*roots, strict=True):
                 found.curvatures[id(uses[0].block)].gather(uses)
-        found.total = len(data.ids)
+        found.total = len(data.ids) - data.skipped
         if not data.examples:
             raise ValueError(f"None of {data.skipped} training examples has finite gradients.")
         every = found.curvatures.values()
@@ -124,7 +124,7 @@ class EkfacInfluence(InfluenceMethod):
         if self.damping is None and weight_decay == 0:
             least, most = min(found.dampings.values()), max(found.dampings.values())
             notes.append(f"damping of each layer is 0.1 × its mean eigenvalue, from {least:.3g} to {most:.3g}")
-        if data.examples + data.skipped < found.total:
+        if data.examples < found.total:
             notes.append(f"curvature from {data.examples} of {found.total} training examples, spread evenly")
         if data.skipped:
             notes.append(f"{data.skipped} training examples left out of the curvature, as theirs is not finite")

@@ -73,6 +73,8 @@ class ProjectedGradients(InfluenceMethod):
         facts: dict[str, Any] = {"unit": "dot product of projected gradients"}
         if self.curvature:
             fisher, count = _fisher(found.store)
+            if not count:
+                raise ValueError(f"None of {len(found.store.ids)} training examples has finite gradients.")
             damping = chosen_damping(self.damping, weight_decay, float(fisher.diagonal().mean()))
             fisher.diagonal().add_(weight_decay + damping)
             found.factor, wrong = torch.linalg.cholesky_ex(fisher)

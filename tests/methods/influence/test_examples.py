@@ -5,7 +5,15 @@ import torch
 from digits import DigitsTask, digits, split, trained
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_interpret import ExactInfluence, GradientSimilarity, NearestNeighbors, WithIds
+from lightning_interpret import (
+    ConjugateGradientInfluence,
+    EkfacInfluence,
+    ExactInfluence,
+    GradientSimilarity,
+    NearestNeighbors,
+    ProjectedGradients,
+    WithIds,
+)
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.methods.influence.examples import Loaded
 
@@ -65,3 +73,38 @@ def test_batches_of_a_loader_come_on_the_device_asked_for():
 def test_a_weight_decay_that_cannot_be_is_refused(decay):
     with pytest.raises(ValueError, match=r"`weight_decay=.*` must be a number of at least 0"):
         ExactInfluence().fit(trained(), split(digits()[0], 100), DigitsTask(), weight_decay=decay)
+
+
+@pytest.mark.parametrize("aggregate", [False, True, "also"])
+def test_no_query_is_an_error_that_says_so(aggregate):
+    found = GradientSimilarity().fit(trained(), split(digits()[0], 500), DigitsTask())
+    with pytest.raises(ValueError, match="There are no `queries`"):
+        found.scores(iter([]), aggregate=aggregate)
+    with pytest.raises(ValueError, match=r"A batch \(dict\) holds no examples"):
+        found.scores({name: values[:0] for name, values in digits()[1].items()}, aggregate=aggregate)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ExactInfluence(damping=0.1),
+        EkfacInfluence(damping=0.1, label_samples="all"),
+        ConjugateGradientInfluence(damping=0.1),
+        ProjectedGradients(damping=0.1),
+    ],
+)
+def test_an_example_without_finite_gradients_counts_nowhere(method):
+    parts = split({name: values[:40] for name, values in digits()[0].items()}, 8)
+    without = [{name: values.clone() for name, values in part.items()} for part in parts]
+    without[0]["pixels"][3] = float("nan")
+    without[2]["pixels"].fill_(float("nan"))
+    some = [0, 1, 2, 4, 5, 6, 7]
+    rest = [{name: values[some] for name, values in parts[0].items()}, parts[1], *parts[3:]]
+    found = [method.fit(trained(), source, DigitsTask()).scores(digits()[1], 40)[0] for source in (without, rest)]
+    values = [[each.score for each in row.helpful] for row in found]
+    torch.testing.assert_close(*map(torch.tensor, values), rtol=1e-3, atol=1e-6)
+    none = [{name: values.clone() for name, values in part.items()} for part in parts]
+    for part in none:
+        part["pixels"].fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"0.* finite gradients"):
+        method.fit(trained(), none, DigitsTask())
