@@ -47,12 +47,20 @@ if TYPE_CHECKING:
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
-    from lightning_interpret.tasks import ImageClassification, ObjectDetection, SequenceClassification, Targets, Task
+    from lightning_interpret.tasks import (
+        Classification,
+        ImageClassification,
+        ObjectDetection,
+        SequenceClassification,
+        Targets,
+        Task,
+    )
 
 _ROOMS = {
     "Attribution": "explanations",
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
+    "Classification": "tasks",
     "ConjugateGradientInfluence": "methods.influence",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
@@ -101,6 +109,7 @@ __all__ = [
     "Attribution",
     "AttributionRow",
     "Baseline",
+    "Classification",
     "ConjugateGradientInfluence",
     "DeepLift",
     "DifferenceMap",

@@ -45,11 +45,6 @@ class PointsTask(Classification):
         return batch[1] if found is None and isinstance(batch, tuple | list) and len(batch) > 1 else found
 
 
-for _name in ("layer", "units", "baseline", "check"):
-    setattr(PointsTask, _name, lambda self, *_: None)
-PointsTask.__abstractmethods__ = frozenset()
-
-
 SGD = partial(torch.optim.SGD, lr=0.1, weight_decay=0.01)
 
 

@@ -68,7 +68,8 @@ class Task(ABC):
     """How one kind of model and batch is read.
 
     A user's own model needs a subclass that overrides what differs; see :class:`SequenceClassification`, whose defaults
-    serve ``transformers`` models.
+    serve ``transformers`` models. Influence and neighbours read logits, losses and names alone; what attributions read
+    besides is an error here that says what to override.
 
     Attributes:
         references: A batch of reference examples (of the training data), for baselines that are drawn from data, or
@@ -87,17 +88,17 @@ class Task(ABC):
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the loss of each example, ``(B,)``."""
 
-    @abstractmethod
     def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
         """Return what ``which`` means for this batch: ``predicted``, ``gold``, a label, or a contrast ``A-B``."""
+        raise self._unsaid("resolve", "what is explained of an example")
 
-    @abstractmethod
     def score(self, logits: Tensor, targets: Targets, output: str) -> Tensor:
         """Return the scalars explained, ``(N,)``; ``output`` is ``logit``, ``log_prob``, ``prob`` or ``margin``."""
+        raise self._unsaid("score", "which number of an example is explained")
 
-    @abstractmethod
     def layer(self, module: nn.Module) -> str:
         """Return the name of the default layer to attribute to."""
+        raise self._unsaid("layer", "which layer is attributed to")
 
     def layers(self, module: nn.Module, batch: Any) -> list[str]:
         """Return the layers of a sweep (``layer="all"``): :meth:`layer`, then each block in the order of execution.
@@ -122,9 +123,9 @@ class Task(ABC):
         chosen = next((level for level in blocks if len(level) > 1), next(filter(None, blocks), []))
         return [first, *(name for name in chosen if not same_layer(module, name, first))]
 
-    @abstractmethod
     def units(self, batch: Any) -> Units:
         """Return what scores are shown for."""
+        raise self._unsaid("units", "what scores are shown for")
 
     def layout(self, module: nn.Module, batch: Any, features: Tensor, layer: str) -> Layout:
         """Return how features ``(B, *shape)`` of a layer lie on units; what fits no unit is shown by number."""
@@ -133,9 +134,9 @@ class Task(ABC):
         fitted = features.dim() > 1 + len(units.shape) and features.shape[1 : 1 + len(units.shape)] == units.shape
         return Layout.leading(units if fitted else Units.features(len(features), features[0].numel()))
 
-    @abstractmethod
     def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Baseline) -> Tensor:
         """Return the output of :meth:`layer` for x', given its output ``features`` for x; same shape."""
+        raise self._unsaid("baseline", "what its layer returns for a baseline")
 
     def baseline_for(self, baseline: Baseline) -> Baseline:
         """Return the baseline that is meant: the task's own for ``default``, else the one given."""
@@ -172,9 +173,9 @@ class Task(ABC):
         predicted, gold = self.names(logits), self.gold_names(batch)
         return tuple(predicted[i] for i in rows), None if gold is None else tuple(gold[i] for i in rows)
 
-    @abstractmethod
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:
         """Raise a ``ValueError`` for what can be known to fail before any batch is seen."""
+        self.layer(module)
 
     def log_probabilities(self, logits: Tensor) -> Tensor | None:
         """Return the log of the classes' probabilities, ``(B, C)``; None (default) where there are none."""
@@ -253,6 +254,9 @@ class Task(ABC):
         named = [batch, *(part for part in parts if isinstance(part, Mapping))]
         ids = next((found for part in named if (found := batches.get(part, "example_id")) is not None), None)
         return None if ids is None else tuple(int(i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
+
+    def _unsaid(self, member: str, what: str) -> ValueError:
+        return ValueError(f"{type(self).__name__} does not say {what}, as attributions need it: override `{member}`.")
 
     def notes(self, batch: Any) -> Sequence[tuple[str, ...]] | None:
         """Return for each example what its reader should know (``note`` in the batch), or None."""
