@@ -26,9 +26,10 @@ import faiss
 import torch
 from torch import Tensor
 
+from lightning_interpret.functional.store import write
 from lightning_interpret.methods.neighbors import Datastore
 from lightning_interpret.methods.neighbors.index import index_of
-from lightning_interpret.methods.neighbors.store import Header, mapped
+from lightning_interpret.methods.neighbors.store import Header
 
 HEADER = Header("benchmark", "mean", "none")
 
@@ -127,11 +128,10 @@ def main() -> None:
     features, queries = draw(args.examples, args.width, 1, centres), draw(args.queries, args.width, 2, centres)
     expected = truth(queries, features, args.k)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "features.f32")
-        path.write_bytes(features.numpy().data)
+        mapped = write(Path(folder, "features.bin"), [(features, torch.arange(len(features)))], {}).rows
         ways: dict[str, Callable[[], Any]] = {
             "exact, in memory": lambda: index_of(store_of(features), "euclidean", "exact"),
-            "exact, file": lambda: index_of(store_of(mapped(path, *features.shape)), "euclidean", "exact"),
+            "exact, file": lambda: index_of(store_of(mapped), "euclidean", "exact"),
             "torch: matmul, topk": lambda: Plain(features),
             "FAISS Flat, by itself": lambda: Flat(features),
             "index='Flat'": lambda: index_of(store_of(features), "euclidean", "Flat"),

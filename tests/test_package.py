@@ -13,6 +13,7 @@ import lightning_interpret
 ROOT = Path(lightning_interpret.__file__).parent
 ROOMS = {
     "names": set(),
+    "files": set(),
     "palette": set(),
     "units": set(),
     "locations": set(),
@@ -21,12 +22,12 @@ ROOMS = {
     "notebook": {"cards", "evidence", "explanations", "palette", "texts"},  # the records it shows, as types
     "explanations": {"locations", "notebook", "units"},
     "evidence": {"cards", "notebook"},  # as text and in a notebook
-    "functional": {"names"},
+    "functional": {"files", "names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
     "methods": {"tasks", "functional", "evidence", "explanations", "names"},
     "metrics": {"functional"},
-    "report": {"cards", "evidence", "explanations", "locations", "palette", "tensorboard", "texts"},
+    "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
     "modules": {"tasks", "functional", "data", "explanations", "names"},
     "callbacks": {

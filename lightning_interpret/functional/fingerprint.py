@@ -26,7 +26,7 @@ class Digest:
         """Add values; their order counts."""
         for value in values:
             if isinstance(value, Tensor):
-                self._part(f"tensor {value.dtype} {tuple(value.shape)}", _bytes(value))
+                self._part(f"tensor {value.dtype} {tuple(value.shape)}", as_bytes(value))
             elif hasattr(value, "tobytes") and hasattr(value, "dtype") and not value.dtype.hasobject:
                 self._part(f"array {value.dtype} {value.shape}", value.tobytes())
             elif isinstance(value, Mapping):
@@ -71,7 +71,8 @@ def weights_hash(module: nn.Module) -> str:
     return str(digest)
 
 
-def _bytes(tensor: Tensor) -> Any:
+def as_bytes(tensor: Tensor) -> Any:
+    """Return the bytes of a tensor, as what ``hashlib`` and files take."""
     whole = tensor.detach().cpu()
     whole = whole if whole.layout is torch.strided else whole.to_dense()
     return whole.contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -23,7 +23,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from lightning_interpret.report.files import replacing
+from lightning_interpret.files import replacing
 
 _COLUMNS = {"ids": np.int64, "labels": np.int64, "pred_probs": np.float32, "features": np.float32}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_interpret.evidence import Suspect
-from lightning_interpret.report.files import replacing
+from lightning_interpret.files import replacing
 from lightning_interpret.report.markdown import cell, escape, table
 
 SCORES = ("self_influence", "loss", "disagreement")

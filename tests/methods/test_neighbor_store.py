@@ -1,12 +1,11 @@
 """Where features are kept: in memory, in a file past a size, and in a folder from one run to the next."""
 
-import json
-import resource
 from pathlib import Path
 
 import pytest
 import torch
 from digits import DigitsTask, digits, network, split, trained
+from full_disk import room_for
 from torch import nn
 
 from lightning_interpret.methods.neighbors import NearestNeighbors
@@ -51,7 +50,7 @@ def test_features_in_a_file_and_in_memory_are_the_same(tmp_path):
     memory, spilled, kept = fit()[0], fit(in_memory_bytes=1000)[0], fit(tmp_path)[0]
     assert memory.store.path is None
     file = spilled.store.path
-    assert file.stat().st_size == 1000 * 32 * 4
+    assert file.stat().st_size > 1000 * 32 * 4
     assert kept.store.path.parent == tmp_path
     assert memory.find(queries).rows == spilled.find(queries).rows == kept.find(queries).rows
     assert torch.equal(memory.disagreement()[1], spilled.disagreement()[1])
@@ -69,7 +68,7 @@ def test_a_datastore_is_used_again_while_weights_and_data_are_the_same(tmp_path)
     assert again.notes == ()
     cosine, after = fit(tmp_path, metric="cosine")  # features are of no metric
     assert cosine.store.reused
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_other_weights_make_it_anew_and_the_old_file_goes(tmp_path):
@@ -77,7 +76,7 @@ def test_other_weights_make_it_anew_and_the_old_file_goes(tmp_path):
     before = first.find(digits()[1]).rows
     other, rows = fit(tmp_path, model=network(seed=5).eval())
     assert (other.store.reused, rows) == (False, 1001)
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".f32", ".json"]
+    assert len(list(tmp_path.iterdir())) == 1
     assert first.find(digits()[1]).rows == before  # what is mapped stays readable
     assert not fit(tmp_path)[0].store.reused
 
@@ -110,37 +109,36 @@ def test_another_layer_has_a_datastore_of_its_own(tmp_path):
     assert fit(tmp_path, layer="0")[0].store.reused
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "header"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "header", "another version's"])
 def test_a_file_that_is_not_whole_is_made_anew(tmp_path, harm):
     found, _ = fit(tmp_path)
-    path, header = found.store.path, next(tmp_path.glob("*.json"))
+    path = found.store.path
+    data = path.read_bytes()
     del found
     if harm == "cut":
-        path.write_bytes(path.read_bytes()[:-4])
+        path.write_bytes(data[:-4])
     elif harm == "gone":
         path.unlink()
+    elif harm == "header":
+        path.write_bytes(data.replace(b'{"schema"', b'("schema"'))
     else:
-        header.write_text(header.read_text()[:50])
+        path.write_bytes(data.replace(b'{"schema": 2', b'{"schema": 1'))
     again, _ = fit(tmp_path)
     assert not again.store.reused
-    assert json.loads(header.read_text())["n"] == 1000
+    assert len(again.store) == 1000
+    assert fit(tmp_path)[0].store.reused
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(OSError, match=r"datastore cannot be written to .* free some space, give another `folder=`"):
-            fit(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with room_for(20_000), pytest.raises(OSError, match=r"Could not write .* make room, or choose another `folder`"):
+        fit(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert fit(tmp_path)[0].store.features.shape == (1000, 32)
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="give another `folder=`"):
+    with pytest.raises(OSError, match="choose another `folder`"):
         fit(tmp_path / "file" / "below")
 
 
@@ -169,7 +167,7 @@ def test_memory_does_not_grow_with_the_training_data():
 
     model = nn.Sequential(nn.Linear(64, 1024), nn.Tanh(), nn.Linear(1024, 10)).eval()
     found = NearestNeighbors(in_memory_bytes=2**22).fit(model, Many(), DigitsTask())
-    assert found.store.path.stat().st_size == 2**26
+    assert found.store.path.stat().st_size > 2**26
     assert max(seen) - seen[8] < 2**24
     found.find(digits()[1])
     assert anonymous() - seen[8] < 2**27  # chunks of the search, whatever is stored

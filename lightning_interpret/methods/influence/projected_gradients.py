@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,7 +15,7 @@ from lightning_interpret.functional.fingerprint import digest_of, weights_hash
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.projection import PROJECTIONS, Projection
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
-from lightning_interpret.functional.influence.store import Store, write
+from lightning_interpret.functional.store import Store, collect, read, write
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
 from lightning_interpret.methods.influence.examples import Examples, data_hash
 from lightning_interpret.methods.influence.roots import distinct
@@ -67,7 +67,7 @@ class ProjectedGradients(InfluenceMethod):
         """Return what scores queries, from the file that is there or from one pass over the training data."""
         found = _Projected(module, examples, task, blocks)
         found.projection = Projection(blocks, self.projection, self.dimension, self.seed)
-        found.store, found.temporary, path = self._stored(found, module, blocks)
+        found.store, path = self._stored(found, module, blocks)
         notes: tuple[str, ...] = (f"projected to {found.projection.dimension} numbers ({self.projection})",)
         notes += (f"gradients of an earlier fit reused: {path}",) if path else ()
         facts: dict[str, Any] = {"unit": "dot product of projected gradients"}
@@ -90,34 +90,25 @@ class ProjectedGradients(InfluenceMethod):
         found.approximation = stated(self, module, blocks, unit, seed=self.seed, notes=notes, **facts)
         return found
 
-    def _stored(
-        self, fitted: _Projected, module: nn.Module, blocks: list[Block]
-    ) -> tuple[Store, TemporaryDirectory[str] | None, str | None]:
-        """Return Φ, the folder that is to go with it, and the path of a file that was there."""
+    def _stored(self, fitted: _Projected, module: nn.Module, blocks: list[Block]) -> tuple[Store, Path | None]:
+        """Return Φ, and the path of a file of it that was there."""
         header: dict[str, Any] = {
             "projection": [self.projection, fitted.projection.dimension, self.seed],
             "layers": [[block.name, *block.shape] for block in blocks],
             "task": type(fitted.task).__qualname__,
             "torch": torch.__version__,  # whose generator draws
         }
+        parts = ((fitted.features(batch), ids) for ids, batch in distinct(fitted.examples, fitted.task))
+        if self.folder is None:
+            return collect(parts, header, 0), None
         key = digest_of(header)[:12]
-        header["weights"] = weights_hash(module)
-        temporary = TemporaryDirectory() if self.folder is None else None
-        folder = Path(self.folder or temporary.name)  # type: ignore[union-attr]
-        data: str | None = None
-        for path in sorted(folder.glob(f"gradients-{key}-*.bin")):
-            try:
-                store = Store(str(path))
-            except (ValueError, KeyError, OSError):
-                continue  # cut short: it is written anew
-            if all(store.header.get(name) == value for name, value in header.items()):
-                data = data or data_hash(fitted.examples)
-                if store.header["data"] == data:
-                    return store, temporary, str(path)
-        header["data"] = data = data or data_hash(fitted.examples)
-        name = str(folder / f"gradients-{key}-{data[:12]}.bin")
-        write(name, ((ids, fitted.features(batch)) for ids, batch in distinct(fitted.examples, fitted.task)), header)
-        return Store(name), temporary, None
+        header |= {"weights": weights_hash(module), "data": data_hash(fitted.examples)}
+        for path in sorted(Path(self.folder).glob(f"gradients-{key}-*.bin")):
+            with suppress(ValueError, OSError):  # cut short: it is written anew
+                store = read(path)
+                if store.header == header:
+                    return store, path
+        return write(Path(self.folder, f"gradients-{key}-{header['data'][:12]}.bin"), parts, header), None
 
 
 @dataclass(frozen=True)
@@ -128,7 +119,6 @@ class _Kept:
 class _Projected(Fitted):
     projection: Projection
     store: Store
-    temporary: TemporaryDirectory[str] | None
     factor: Tensor | None = None
     keeps = True
 

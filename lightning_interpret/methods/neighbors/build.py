@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.fingerprint import Digest, weights_hash
+from lightning_interpret.functional.store import collect, write
 from lightning_interpret.methods.influence.examples import Examples, data_hash
 from lightning_interpret.methods.neighbors.features import Reader
-from lightning_interpret.methods.neighbors.store import Datastore, Header, Writer, features_name, load
+from lightning_interpret.methods.neighbors.store import Datastore, Header, facts, load
 from lightning_interpret.tasks import Task, batches
 
 
@@ -39,11 +40,13 @@ def build(
         if before.header.data == data_hash(examples):
             return before, notes
         notes.append("the training data changed since the datastore was made: it was made anew")
-    writer = Writer(folder, in_memory_bytes)
-    try:
-        return _filled(module, examples, task, reader, writer, folder, header), notes
-    finally:
-        writer.abandon()
+    kept: dict[str, Any] = {}
+    parts = _parts(examples, task, reader, header, kept)
+    found = collect(parts, kept, in_memory_bytes) if folder is None else write(header.path(folder), parts, kept)
+    if not len(found):
+        skipped = kept["skipped"]
+        raise ValueError(f"The features of all {skipped} training examples are not finite: there are no neighbours.")
+    return Datastore.of(found), notes
 
 
 def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
@@ -60,18 +63,12 @@ def class_names(task: Task, logits: Tensor) -> tuple[str, ...]:
     return () if known is None or known.dim() != 2 else tuple(task.names(torch.eye(known.shape[1])))
 
 
-def _filled(
-    module: nn.Module,
-    examples: Examples,
-    task: Task,
-    reader: Reader,
-    writer: Writer,
-    folder: Path | None,
-    header: Header,
-) -> Datastore:
+def _parts(
+    examples: Examples, task: Task, reader: Reader, header: Header, kept: dict[str, Any]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield features, ids and labels of the training examples, and fill in what is kept with them."""
     digest, seen, skipped, zero = Digest(), set[int](), 0, 0
-    # not lists of tensors: small ones that stay keep the memory between them from being used again
-    ids_of, labels, classes = array("q"), array("q"), None
+    classes: tuple[str, ...] | None = None
     for ids, batch in examples.batches():
         digest.add(ids, batch)
         batch = batches.clone(batch)
@@ -81,17 +78,7 @@ def _filled(
         finite = features.isfinite().all(dim=1).cpu()
         skipped += int((new & ~finite).sum())
         rows = (new & finite).nonzero().flatten()
-        kept = features[rows.to(features.device)]
-        zero += int((kept == 0).all(dim=1).sum())
-        writer.add(kept)
-        ids_of.extend(ids[rows].tolist())
-        labels.extend(labels_of(task, batch, len(classes)).cpu()[rows].tolist())
-    header = replace(header, data=str(digest))
-    features, path = writer.close(features_name(header))
-    found, classed = torch.tensor(ids_of, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
-    store = Datastore(features, found, classed, classes or (), header, skipped, zero, path, holds=writer.holds)
-    if folder is not None:
-        store.saved(folder)
-    if not len(store):
-        raise ValueError(f"The features of all {skipped} training examples are not finite: there are no neighbours.")
-    return store
+        found = features[rows.to(features.device)]
+        zero += int((found == 0).all(dim=1).sum())
+        yield found, ids[rows], labels_of(task, batch, len(classes)).cpu()[rows]
+    kept.update(facts(replace(header, data=str(digest)), classes or (), skipped, zero))

@@ -1,15 +1,14 @@
-import errno
 import os
 
 import pytest
 import torch
 from digits import WEIGHT_DECAY, DigitsTask, digits, network, split, trained
 from digits import train as trained_on
+from full_disk import room_for
 from purity import assert_same, state_of
 from tiny import batch_of, classifier, tokenizer_for
 
 from lightning_interpret import SequenceClassification
-from lightning_interpret.functional.influence import store
 from lightning_interpret.functional.influence.datamodels import linear_datamodeling_score, subsets
 from lightning_interpret.functional.influence.ensembles import MinusLoss, SubsetTrainer
 from lightning_interpret.functional.influence.parameters import Parameters
@@ -124,16 +123,11 @@ def test_what_is_there_in_part_or_is_no_such_file_is_made_anew(tmp_path):
     assert reused(method.fit(trained(), data, TASK))
 
 
-def test_a_full_disk_is_a_clear_error_and_nothing_half_written_stays(tmp_path, monkeypatch):
-    def full(file, values, path):
-        with store._named(path):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_a_full_disk_is_a_clear_error_and_nothing_half_written_stays(tmp_path):
     method, data = ProjectedGradients(32, str(tmp_path)), split(part(40), 15)
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "_put", full)
-        with pytest.raises(OSError, match=r"No space left .*make room, or choose another `folder`"):
-            method.fit(trained(), data, TASK)
+    said = r"Could not write .*make room, or choose another `folder`"
+    with room_for(1000), pytest.raises(OSError, match=said):
+        method.fit(trained(), data, TASK)
     assert os.listdir(tmp_path) == []
     assert len(method.fit(trained(), data, TASK).store) == 40
 
