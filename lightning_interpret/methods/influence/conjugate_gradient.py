@@ -19,7 +19,7 @@ from lightning_interpret.functional.influence.solvers import (
 )
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
 from lightning_interpret.methods.influence.examples import Examples
-from lightning_interpret.methods.influence.roots import RootGradients
+from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
 from lightning_interpret.methods.influence.solved import UNIT, Solved
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task
@@ -107,7 +107,7 @@ class MatrixFree(Solved):
             weight_decay=weight_decay,
             curvature="ggn",
             examples=examples,
-            notes=notes if skipped else (),
+            notes=(*(notes if skipped else ()), *curvature_notes(self.module, self.examples, self.task)),
         )
 
     def stream(

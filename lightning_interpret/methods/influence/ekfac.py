@@ -22,7 +22,7 @@ from lightning_interpret.functional.influence.gradients import Uses
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
 from lightning_interpret.methods.influence.examples import Examples
-from lightning_interpret.methods.influence.roots import RootGradients
+from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
 from lightning_interpret.methods.influence.solved import UNIT
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
@@ -104,7 +104,7 @@ class EkfacInfluence(InfluenceMethod):
             samples=samples,
             seed=None if samples is None and self.query_rank is None else self.seed,
             examples=data.examples,
-            notes=self._notes(found, data, weight_decay),
+            notes=(*self._notes(found, data, weight_decay), *curvature_notes(module, examples, task)),
         )
         found.dampings = {key: value + weight_decay for key, value in found.dampings.items()}
         return found

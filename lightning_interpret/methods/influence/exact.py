@@ -19,6 +19,7 @@ from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import (
     KEPT_BYTES,
     Known,
+    curvature_notes,
     distinct,
     finite_only,
     loss_and_root_gradients,
@@ -84,6 +85,7 @@ class ExactInfluence(InfluenceMethod):
                 "`max_parameters`."
             )
         found.corrected = self.leverage_correction
+        notes = curvature_notes(module, examples, task) if self.curvature == "ggn" else ()
         matrix, skipped = found.measure() if self.curvature == "ggn" else found.measure_hessian()
         if not found.total or not bool(matrix.isfinite().all()):
             raise ValueError(
@@ -101,7 +103,7 @@ class ExactInfluence(InfluenceMethod):
             weight_decay=weight_decay,
             curvature=self.curvature,
             examples=found.total,
-            notes=(*found.inverse.notes, *_notes(self, skipped)),
+            notes=(*found.inverse.notes, *_notes(self, skipped), *notes),
         )
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from lightning_interpret.tasks import Task, batches
 
 KEPT_BYTES = 256 * 2**20
 """What is kept of the training data at most, so that a further pass need not call the module again."""
+
+_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,46 @@ def root_gradients(
     batch = batches.to_full_precision(batches.clone(batch))
     with recording(blocks, batches.batch_size(batch)) as record:
         return _roots(record, task.logits(module, batch), task, samples, generator)
+
+
+def curvature_notes(module: nn.Module, examples: Examples, task: Task) -> tuple[str, ...]:
+    """Return a note, and warn, where a task's losses curve in the logits otherwise than its roots say.
+
+    So it is where a subclass weighs classes in ``losses`` alone. The Hessian of a few examples' losses is multiplied
+    with a random vector, and the roots with the same; logits of more than 64 numbers an example are not tried.
+    """
+    listening, heard = copy(task), []
+
+    def logits(module: nn.Module, batch: Any) -> Tensor:
+        heard.append(task.logits(module, batch).detach().requires_grad_())
+        return heard[-1]
+
+    listening.logits = logits  # type: ignore[method-assign]
+    batch = next(batch for _, batch in examples.batches())
+    few = torch.arange(min(_TRIED, batches.batch_size(batch)))
+    losses = listening.losses(module, batches.to_full_precision(task.take(batches.clone(batch), few)))
+    if len(heard) != 1 or heard[0][0].numel() > 64 or not bool(losses.isfinite().all()):
+        return ()
+    (at,) = heard
+    vector = torch.randn(at.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(at)
+    try:
+        (gradient,) = torch.autograd.grad(losses.sum(), at, create_graph=True)
+        slope = (gradient * vector).sum()
+        product = torch.autograd.grad(slope, at)[0] if slope.requires_grad else torch.zeros_like(at)
+    except RuntimeError:  # a loss that has no second derivative, or none at its logits, as it takes others
+        return ()
+    roots = task.loss_roots(at.detach())
+    along = (roots * vector).flatten(2).sum(dim=2)
+    said = (roots * along.reshape(*along.shape, *[1] * (roots.dim() - 2))).sum(dim=0)
+    error = float((product - said).norm() / torch.maximum(product.norm(), said.norm()).clamp(min=1e-12))
+    if error < 1e-3:
+        return ()
+    note = (
+        f"{type(task).__name__}.losses curves in the logits otherwise than its `loss_roots` says (by {error:.0%}): "
+        "override both, else the curvature is that of another loss"
+    )
+    warnings.warn(f"{note}.", stacklevel=2)
+    return (note,)
 
 
 def finite_only(roots: list[list[Uses]]) -> tuple[list[list[Uses]], int]:
