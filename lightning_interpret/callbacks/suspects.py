@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.evidence import InfluenceRow, Suspect
-from lightning_interpret.methods.influence.describe import described
+from lightning_interpret.methods.influence import describe
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.neighbors import FittedNeighbors
 from lightning_interpret.methods.neighbors.build import labels_of
@@ -37,13 +37,8 @@ def told(
     scores: dict[int, float], examples: Examples, beside: FittedNeighbors | None, module: nn.Module, task: Task
 ) -> list[Suspect]:
     """Return what is known of suspected examples, in the order of their scores; called inside the explaining scope."""
-    found = {}
-    for ids, batch in examples.take(list(scores)) if scores else ():
-        for i, facts in zip(ids.tolist(), described(module, batches.clone(batch), task), strict=True):
-            known = {name: facts[name] for name in ("text", "gold", "prediction", "loss")}
-            found[i] = Suspect(i, self_influence=scores[i], **known)
-    shares = disagreement(list(found), beside)
-    return [replace(found[i], disagreement=shares.get(i)) for i in scores if i in found]
+    found, shares = describe.told(module, examples, task, scores), disagreement(list(scores), beside)
+    return [Suspect(i, self_influence=scores[i], disagreement=shares.get(i), **found[i]) for i in scores if i in found]
 
 
 def together(parts: Sequence[Sequence[Suspect]], count: int) -> list[Suspect]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.features import LayerError, _first_tensor, _with_first_tensor
@@ -47,6 +48,21 @@ def trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, dic
             handle.remove()
     calls = Counter(name for name, _ in seen)
     return result, {name: output for name, output in seen if calls[name] == 1}
+
+
+def last_called(parts: Mapping[str, nn.Module], forward: Callable[[], object]) -> str | None:
+    """Return the name of the part whose call is the last one in ``forward()``; None if none is called."""
+    called: list[str] = []
+    handles = [
+        part.register_forward_pre_hook(lambda *_, name=name: called.append(name)) for name, part in parts.items()
+    ]
+    try:
+        with torch.no_grad():
+            forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called[-1] if called else None
 
 
 def is_cut(result: Tensor, start: Tensor, output: Tensor) -> bool:

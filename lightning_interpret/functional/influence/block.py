@@ -129,6 +129,8 @@ class Block(ABC):
 
 def scaled(gradient: Gradient, diagonal: Tensor | float) -> Gradient:
     """Return gradients times a number, or times a diagonal of the block's shape."""
+    if not isinstance(diagonal, Tensor) and diagonal == 1:
+        return gradient
     if isinstance(gradient, Rows):
         rows = diagonal[gradient.index] if isinstance(diagonal, Tensor) else diagonal
         return Rows(gradient.index, gradient.values * rows)

@@ -14,7 +14,8 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.influence.blocks import Gradient, Outer, Rows
+from lightning_interpret.functional.influence.block import squares
+from lightning_interpret.functional.influence.blocks import Outer, Rows
 from lightning_interpret.functional.influence.gradients import Uses
 from lightning_interpret.functional.influence.parameters import Parameters
 
@@ -60,7 +61,7 @@ def add_ggn_product(total: Tensor, parameters: Parameters, roots: Roots, vectors
 
 def ggn_trace(roots: Roots) -> Tensor:
     """Return the trace of the sum of a batch's Gauss-Newton matrices."""
-    return torch.stack([_square(each.gradient()) for uses in roots for each in uses]).sum()
+    return torch.stack([squares(each.gradient()).sum() for uses in roots for each in uses]).sum()
 
 
 def hessian(gradient: Tensor, point: Tensor, at_once: int = 64) -> Tensor:
@@ -143,7 +144,3 @@ def _coupling(left: Tensor, right: Tensor, weights: Tensor) -> Tensor:
         else:
             total += torch.einsum("bop,bij->oipj", w, x[:, :, None] * y[:, None])
     return total.flatten(2).flatten(0, 1)
-
-
-def _square(gradient: Gradient) -> Tensor:
-    return (gradient.values if isinstance(gradient, Rows) else gradient).square().sum()

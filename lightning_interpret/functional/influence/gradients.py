@@ -6,18 +6,18 @@ and the gradient at its outputs, is what the hooks keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_interpret.functional.influence.block import Block, Gradient
+from lightning_interpret.functional.influence.block import Block, Gradient, squares
 
 
 @dataclass(frozen=True)
@@ -218,17 +218,35 @@ def _copying(record: Recording, module: nn.Module, args: Any, kwargs: dict[str, 
     return args, {**kwargs, first: kwargs[first].clone()}
 
 
-def products(queries: Sequence[Gradient | None], blocks: Sequence[Block], uses: Sequence[Uses]) -> Tensor:
+Known = TypeVar("Known")
+
+
+def by_block(blocks: Sequence[Block], values: Sequence[Known | None]) -> dict[int, Known]:
+    """Return what is known of each block by its ``id``; None is of no use and left out."""
+    return {id(block): value for block, value in zip(blocks, values, strict=True) if value is not None}
+
+
+def products(queries: Mapping[int, Gradient], uses: Sequence[Uses]) -> Tensor:
     """Return ⟨query m, gradient of example b⟩ over all blocks, ``(M, B)``.
 
     Args:
-        queries: The queries' gradients in each block; ``None`` in one that they do not use.
-        blocks: The blocks, in the order of ``queries``.
+        queries: The queries' gradients :func:`by_block`, without blocks that they do not use.
         uses: What the examples' batch made of each block that it used.
     """
-    own = dict(zip(map(id, blocks), queries, strict=True))
-    met = [each.scores(query) for each in uses if (query := own[id(each.block)]) is not None]
+    met = [each.scores(queries[id(each.block)]) for each in uses if id(each.block) in queries]
     if met:
         return torch.stack(met).sum(dim=0)
-    count = next(len(query) for query in queries if query is not None)
+    count = len(next(iter(queries.values())))
     return uses[0].outputs.new_zeros(count, len(uses[0].outputs))
+
+
+def squared_norms(uses: Sequence[Uses], diagonals: Mapping[int, Tensor | float]) -> Tensor:
+    """Return Σ d g² of each example over all blocks, ``(B,)``.
+
+    Args:
+        uses: What the examples' batch made of each block that it used.
+        diagonals: d :func:`by_block`: of the block's shape, or one number.
+    """
+    pairs = [(each, diagonals[id(each.block)]) for each in uses]
+    found = [squares(each.gradient(), d) if isinstance(d, Tensor) else d * each.squares() for each, d in pairs]
+    return torch.stack(found).sum(dim=0)

@@ -71,8 +71,3 @@ class Parameters:
                 start, shape = found[id(p)]
                 tensors[name] = vector[place[start : start + shape.numel()]].reshape(shape)
         return tensors
-
-
-def scores(uses: Sequence[Uses], parts: dict[int, Tensor]) -> Tensor:
-    """Return ⟨vector m, gradient of example b⟩ ``(M, B)``, for vectors as :meth:`Parameters.split` returns them."""
-    return torch.stack([each.scores(parts[id(each.block)]) for each in uses]).sum(dim=0)

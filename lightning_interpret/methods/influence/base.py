@@ -26,7 +26,8 @@ from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.saliency import parameter_gradients
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.influence.describe import described
+from lightning_interpret.functional.trace import last_called
+from lightning_interpret.methods.influence.describe import described, told
 from lightning_interpret.methods.influence.examples import Examples, examples_of, parts_of
 from lightning_interpret.methods.influence.queries import finite_queries, joined, summed
 from lightning_interpret.names import check_seed, choose
@@ -106,13 +107,20 @@ class InfluenceMethod(ABC):
             raise ValueError(f"`weight_decay={weight_decay!r}` must be a number of at least 0.")
         with explaining(module, full_precision=True):
             source = examples_of(examples, task, module)
-            return self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
+            found = self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
+            self.take_from_run(found, module, optimizer, checkpoints)
+            return found
 
     @abstractmethod
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what is ready to score queries; called inside the explaining scope."""
+
+    def take_from_run(  # noqa: B027
+        self, fitted: Fitted, module: nn.Module, optimizer: Optimizers | None, checkpoints: Checkpoints
+    ) -> None:
+        """Give what is fitted what it needs of the run (by default nothing); called inside the explaining scope."""
 
     def check(self, module: nn.Module, task: Task) -> None:  # noqa: B027
         """Raise for what no data could serve, so that a Monitor says it before training starts."""
@@ -185,7 +193,9 @@ class Fitted(ABC):
             del gradients, found  # many queries of a large model: what is streamed may let go of them one by one
             for ids, scores in scored:
                 top.update(ids, scores / self.total)
-            told = self._told(top, source) if details else {}
+            ends = [top.found(largest=largest) for largest in (True, False)]
+            shown = {i for end in ends for row in end for i, _ in row} if details else set()
+            known = told(self.module, source, self.task, shown)
         whole = {"why": f"the sum of {len(rows)} queries", "queries": len(rows)}
         rows = [*(rows if aggregate is not True else ()), *([whole] if aggregate else ())]
         for row, good in zip(rows, finite, strict=False):
@@ -194,18 +204,17 @@ class Fitted(ABC):
         if top.left_out:
             named = f"skipped, as their gradients are not finite: {', '.join(map(str, top.left_out))}"
             rows = [row | {"notes": (*row.get("notes", ()), named)} for row in rows]
-        pairs = zip(rows, top.found(largest=True), top.found(largest=False), strict=True)
         return Influence(
             tuple(
                 InfluenceRow(
                     approximation=self.approximation.of(row.pop("measure", self.approximation.measure)),
                     **row,
-                    helpful=_examples(helpful, told),
-                    harmful=_examples(harmful, told),
+                    helpful=_examples(helpful, known),
+                    harmful=_examples(harmful, known),
                     examples=top.examples,
                     skipped=top.skipped,
                 )
-                for row, helpful, harmful in pairs
+                for row, helpful, harmful in zip(rows, *ends, strict=True)
             )
         )
 
@@ -278,13 +287,6 @@ class Fitted(ABC):
             values = self.task.losses(self.module, batch) if measure is None else measure(self.module, batch)
         return record.gradients(values.sum())
 
-    def _told(self, top: TopK, examples: Examples) -> dict[int, dict[str, Any]]:
-        wanted = {i for largest in (True, False) for row in top.found(largest=largest) for i, _ in row}
-        told: dict[int, dict[str, Any]] = {}
-        for ids, batch in examples.take(sorted(wanted)) if wanted else ():
-            told |= dict(zip(ids.tolist(), described(self.module, batches.clone(batch), self.task), strict=True))
-        return told
-
 
 def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | Sequence[str]) -> list[Block]:
     """Return the blocks that ``layers`` names and that a forward of one batch uses, in the order of their first call.
@@ -306,8 +308,9 @@ def find_used(module: nn.Module, examples: Examples, task: Task, layers: str | S
 
     used, left = trial.settle(blocks, losses)
     if layers == "last":
-        linear = [part.module for block in used for part in block.parts if isinstance(part.module, nn.Linear)][-1:]
-        used, left = [block for block in used if any(part.module in linear for part in block.parts)], {}
+        parts = [part for block in used for part in block.parts if isinstance(part.module, nn.Linear)]
+        last = last_called({part.path: part.module for part in parts}, lambda: losses(2))
+        used, left = [block for block in used if last in {part.path for part in block.parts}], {}
     left |= trial.check(used, losses) if used else {}
     if left and layers != "all":
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left.items())
@@ -338,8 +341,5 @@ def influence_named(method: str | InfluenceMethod, **options: Any) -> InfluenceM
     return INFLUENCE[choose("method", method, INFLUENCE)](**options)
 
 
-def _examples(found: list[tuple[int, float]], told: dict[int, dict[str, Any]]) -> tuple[TrainingExample, ...]:
-    kept = ("text", "gold", "prediction", "loss")
-    return tuple(
-        TrainingExample(i, score=score, **{name: told[i].get(name) for name in kept if i in told}) for i, score in found
-    )
+def _examples(found: list[tuple[int, float]], known: dict[int, dict[str, Any]]) -> tuple[TrainingExample, ...]:
+    return tuple(TrainingExample(i, score=score, **known.get(i, {})) for i, score in found)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
 import torch
 from torch import nn
 
+from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.tasks import Task, batches
+
+_SHOWN = ("text", "gold", "prediction", "loss")  # of a training example
 
 
 def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]:
@@ -35,3 +39,15 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def told(module: nn.Module, examples: Examples, task: Task, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return by id what is shown of training examples: their text, label, prediction and loss.
+
+    Called inside the explaining scope. What cannot be read any more is not among them.
+    """
+    wanted, found = sorted(set(ids)), dict[int, dict[str, Any]]()
+    for some, batch in examples.take(wanted) if wanted else ():
+        for i, facts in zip(some.tolist(), described(module, batches.clone(batch), task), strict=True):
+            found[i] = {name: facts[name] for name in _SHOWN}
+    return found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_interpret.functional.influence.block import scaled, squares
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
-from lightning_interpret.functional.influence.gradients import Uses, products
+from lightning_interpret.functional.influence.gradients import by_block, products, squared_norms
 from lightning_interpret.functional.influence.optimizers import Optimizers, adam_preconditioner
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
 from lightning_interpret.methods.influence.examples import Examples
@@ -52,63 +52,50 @@ class GradientSimilarity(InfluenceMethod):
         if self.preconditioner is not None:
             choose("preconditioner", self.preconditioner, ("adam",))
 
-    def fit(
-        self,
-        module: nn.Module,
-        examples: Any,
-        task: Task,
-        *,
-        weight_decay: float = 0.0,
-        optimizer: Optimizers | None = None,
-        checkpoints: Checkpoints = (),
-    ) -> Fitted:
-        """Return what scores queries, with the optimizer's second moments as they are now."""
-        values = adam_preconditioner(optimizer) if self.preconditioner else None
-        found = super().fit(module, examples, task, weight_decay=weight_decay)
-        assert isinstance(found, _Similarity)
-        if values is not None:
-            found.diagonals = [block.laid(values) for block in found.blocks]
-            unit = f"{found.approximation.unit}, preconditioned"
-            found.approximation = replace(found.approximation, unit=unit, curvature="Adam's second moments")
-        return found
-
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what scores queries: there is nothing to measure first."""
         found = _Similarity(module, examples, task, blocks)
-        found.cosine = self.similarity == "cosine"
+        found.cosine, found.diagonals = self.similarity == "cosine", [1.0] * len(blocks)
         unit = "cosine of gradients" if found.cosine else "dot product of gradients"
         found.approximation = stated(self, module, blocks, unit)
         return found
 
+    def take_from_run(
+        self, fitted: Fitted, module: nn.Module, optimizer: Optimizers | None, checkpoints: Checkpoints
+    ) -> None:
+        """Take the optimizer's second moments as they are now."""
+        if self.preconditioner is None:
+            return
+        assert isinstance(fitted, _Similarity)
+        values = adam_preconditioner(optimizer)
+        fitted.diagonals = [block.laid(values) for block in fitted.blocks]
+        unit = f"{fitted.approximation.unit}, preconditioned"
+        fitted.approximation = replace(fitted.approximation, unit=unit, curvature="Adam's second moments")
+
 
 class _Similarity(Fitted):
     cosine: bool
-    diagonals: list[Tensor] | None = None
+    diagonals: Sequence[Tensor | float]
 
     def stream(
         self, queries: list[Gradient | None], examples: Iterable[tuple[Tensor, Any]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        diagonals: Sequence[Tensor | float] = self.diagonals or [1.0] * len(self.blocks)
-        pairs = list(zip(queries, diagonals, strict=True))
-        size = torch.stack([squares(query, d) for query, d in pairs if query is not None]).sum(dim=0).sqrt()
-        if self.diagonals is not None:
-            queries = [None if query is None else scaled(query, d) for query, d in pairs]
+        pairs = [(query, d) for query, d in zip(queries, self.diagonals, strict=True) if query is not None]
+        size = torch.stack([squares(query, d) for query, d in pairs]).sum(dim=0).sqrt()
+        moved = [None if query is None else scaled(query, d) for query, d in zip(queries, self.diagonals, strict=True)]
+        known: dict[int, Gradient] = by_block(self.blocks, moved)
+        diagonals: dict[int, Tensor | float] = by_block(self.blocks, self.diagonals)
         for ids, batch in examples:
             uses = self.uses(batches.clone(batch))
-            scores = products(queries, self.blocks, uses)
+            scores = products(known, uses)
             if self.cosine:
-                norms = size[:, None] * self._squares(uses).sqrt()
+                norms = size[:, None] * squared_norms(uses, diagonals).sqrt()
                 scores = torch.where(norms == 0, 0.0, scores / norms)
             yield ids, scores
 
     def own(self, batch: Any) -> Tensor:
-        found = self._squares(self.uses(batch))
+        diagonals: dict[int, Tensor | float] = by_block(self.blocks, self.diagonals)
+        found = squared_norms(self.uses(batch), diagonals)
         return torch.where(found == 0, 0.0, found / found) if self.cosine else found
-
-    def _squares(self, uses: Sequence[Uses]) -> Tensor:
-        if self.diagonals is None:
-            return torch.stack([each.squares() for each in uses]).sum(dim=0)
-        by_block = dict(zip(map(id, self.blocks), self.diagonals, strict=True))
-        return torch.stack([squares(each.gradient(), by_block[id(each.block)]) for each in uses]).sum(dim=0)

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_interpret.functional.influence.blocks import Block, Gradient
-from lightning_interpret.functional.influence.gradients import Uses
-from lightning_interpret.functional.influence.parameters import Parameters, scores
+from lightning_interpret.functional.influence.gradients import Uses, products
+from lightning_interpret.functional.influence.parameters import Parameters
 from lightning_interpret.methods.influence.base import Fitted, Measure
 from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import Known, distinct
@@ -54,7 +54,7 @@ class Solved(Fitted):
 
     def met(self, batch: Any, solved: Tensor, parts: dict[int, Tensor]) -> Tensor:
         """Return the scores of a batch ``(M, B)``; ``parts`` are the solved queries by block."""
-        return scores(self.uses(batch), parts)
+        return products(parts, self.uses(batch))
 
     def own(self, batch: Any) -> Tensor:
         """Return gᵀ H⁻¹ g of each example."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.influence.block import scaled, squares
+from lightning_interpret.functional.influence.block import scaled
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import (
     Checkpoint,
@@ -21,7 +21,7 @@ from lightning_interpret.functional.influence.checkpoints import (
     load,
     weights,
 )
-from lightning_interpret.functional.influence.gradients import products
+from lightning_interpret.functional.influence.gradients import by_block, products, squared_norms
 from lightning_interpret.functional.influence.optimizers import Optimizers, as_list, group_names, rates_by_name
 from lightning_interpret.functional.scope import explaining, frozen_weights, original
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
@@ -69,34 +69,24 @@ class TracIn(InfluenceMethod):
             )
         check_whole(window=self.window)
 
-    def fit(
-        self,
-        module: nn.Module,
-        examples: Any,
-        task: Task,
-        *,
-        weight_decay: float = 0.0,
-        optimizer: Optimizers | None = None,
-        checkpoints: Checkpoints = (),
-    ) -> Fitted:
-        """Return what scores queries, after a look into every checkpoint."""
-        with explaining(module):
-            points, notes = self._points(module, optimizer, checkpoints)
-            found = super().fit(module, examples, task, weight_decay=weight_decay)
-            assert isinstance(found, _Trace)
-            found.points, found.window = points, self.window
-            names = {id(original(parameter)): name for name, parameter in module.named_parameters()}
-            found.diagonals = [[_diagonal(block, rate, names) for block in found.blocks] for _, rate in points]
-            found.approximation = replace(found.approximation, notes=notes)
-        return found
-
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what scores queries: there is nothing to measure first."""
         found = _Trace(module, examples, task, blocks)
+        found.window = self.window
         found.approximation = stated(self, module, blocks, "sum over checkpoints of learning rate × gradient product")
         return found
+
+    def take_from_run(
+        self, fitted: Fitted, module: nn.Module, optimizer: Optimizers | None, checkpoints: Checkpoints
+    ) -> None:
+        """Take the learning rates, after a look into every checkpoint."""
+        assert isinstance(fitted, _Trace)
+        fitted.points, notes = self._points(module, optimizer, checkpoints)
+        names = {id(original(parameter)): name for name, parameter in module.named_parameters()}
+        fitted.diagonals = [[_diagonal(block, rate, names) for block in fitted.blocks] for _, rate in fitted.points]
+        fitted.approximation = replace(fitted.approximation, notes=(*fitted.approximation.notes, *notes))
 
     def _points(
         self, module: nn.Module, optimizer: Optimizers | None, given: Checkpoints
@@ -157,9 +147,9 @@ class _Trace(Fitted):
         while window := [(ids, batches.clone(batch)) for ids, batch in islice(source, self.window)]:
             totals: list[Tensor] = []
             for number, (path, _) in enumerate(self.points):
-                own = queries[number * count : (number + 1) * count]
+                own: dict[int, Gradient] = by_block(self.blocks, queries[number * count : (number + 1) * count])
                 with self._at(path):
-                    found = [products(own, self.blocks, self.uses(batch)) for _, batch in window]
+                    found = [products(own, self.uses(batch)) for _, batch in window]
                 totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
             yield from ((ids, scores) for (ids, _), scores in zip(window, totals, strict=True))
 
@@ -179,13 +169,9 @@ class _Trace(Fitted):
     def _own(self, window: list[Any]) -> list[Tensor]:
         totals: list[Tensor] = []
         for (path, _), diagonals in zip(self.points, self.diagonals, strict=True):
-            by_block = dict(zip(map(id, self.blocks), diagonals, strict=True))
+            rates: dict[int, Tensor | float] = by_block(self.blocks, diagonals)
             with self._at(path):
-                found = []
-                for batch in window:
-                    parts = [(each, by_block[id(each.block)]) for each in self.uses(batch)]
-                    own = [squares(u.gradient(), d) if isinstance(d, Tensor) else d * u.squares() for u, d in parts]
-                    found.append(torch.stack(own).sum(dim=0))
+                found = [squared_norms(self.uses(batch), rates) for batch in window]
             totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
         return totals
 

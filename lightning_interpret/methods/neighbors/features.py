@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.features import find_layer
+from lightning_interpret.functional.trace import last_called
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
 
@@ -100,22 +101,12 @@ class Reader:
         return values[torch.arange(len(values), device=values.device), place]
 
     def _last_linear(self, example: Any) -> str:
-        called: list[str] = []
-        parts = [(name.replace("_orig_mod.", ""), part) for name, part in self._module.named_modules()]
-        handles = [
-            part.register_forward_pre_hook(lambda *_, name=name: called.append(name))
-            for name, part in parts
-            if isinstance(part, nn.Linear) and name
-        ]
-        try:
-            with torch.no_grad():
-                self._task.logits(self._module, self._task.take(example, torch.tensor([0])))
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not called:
+        named = ((name.replace("_orig_mod.", ""), part) for name, part in self._module.named_modules())
+        linear = {name: part for name, part in named if isinstance(part, nn.Linear) and name}
+        last = last_called(linear, lambda: self._task.logits(self._module, self._task.take(example, torch.tensor([0]))))
+        if last is None:
             raise ValueError(
                 f"{type(self._module).__name__} uses no linear layer, whose input the features would be: name a layer "
                 "with `layer=`."
             )
-        return called[-1]
+        return last

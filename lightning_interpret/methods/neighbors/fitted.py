@@ -14,7 +14,7 @@ from lightning_interpret.functional.neighbors import labels as says
 from lightning_interpret.functional.neighbors.back_off import WEIGHTS
 from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.influence.describe import described
+from lightning_interpret.methods.influence.describe import described, told
 from lightning_interpret.methods.influence.examples import Examples, parts_of
 from lightning_interpret.methods.neighbors.build import labels_of
 from lightning_interpret.methods.neighbors.calibration import Answers, Calibration, calibrate, mean_of
@@ -85,10 +85,10 @@ class FittedNeighbors:
                         answers.places[:, :show].tolist(), answers.distances[:, :show].tolist(), strict=True
                     )
                 ]
-            told = self._told({place for each in listed for place, _ in each})
+            known = self._told({place for each in listed for place, _ in each})
         return Neighbors(
             tuple(
-                NeighborsRow(**row, neighbors=tuple(TrainingExample(distance=d, **told[place]) for place, d in each))
+                NeighborsRow(**row, neighbors=tuple(TrainingExample(distance=d, **known[place]) for place, d in each))
                 for row, each in zip(rows, listed, strict=True)
             )
         )
@@ -217,11 +217,10 @@ class FittedNeighbors:
         """Return what is said of each neighbour, by its position in the datastore."""
         ids = {int(self.store.ids[place]): place for place in sorted(places)}
         names = dict(enumerate(self.store.classes))
-        told = {p: {"example_id": i, "gold": names.get(int(self.store.labels[p]))} for i, p in ids.items()}
-        for found, batch in self.examples.take(sorted(ids)) if ids else ():
-            for i, facts in zip(found.tolist(), described(self.module, batches.clone(batch), self.task), strict=True):
-                told[ids[i]] |= {name: facts[name] for name in ("text", "gold", "prediction", "loss")}
-        return told
+        known = {p: {"example_id": i, "gold": names.get(int(self.store.labels[p]))} for i, p in ids.items()}
+        for i, facts in told(self.module, self.examples, self.task, ids).items():
+            known[ids[i]] |= facts
+        return known
 
 
 def _named(classes: Sequence[str], values: Tensor, least: float = -1.0) -> dict[str, float]:

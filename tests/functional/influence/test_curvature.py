@@ -12,9 +12,9 @@ from lightning_interpret.functional.influence.curvature import (
     hessian,
     without_example,
 )
-from lightning_interpret.functional.influence.gradients import Uses, recording
+from lightning_interpret.functional.influence.gradients import Uses, products, recording
 from lightning_interpret.functional.influence.outputs import softmax_roots
-from lightning_interpret.functional.influence.parameters import Parameters, scores
+from lightning_interpret.functional.influence.parameters import Parameters
 from lightning_interpret.functional.scope import explaining
 
 
@@ -106,7 +106,7 @@ def test_a_shared_parameter_stands_once_and_its_gradient_is_the_sum():
         vectors = parameters.of(uses)
         assert torch.allclose(parameters.tensors(model, vectors.sum(dim=0))["mix.weight"], gradient)
         query = torch.randn(2, parameters.size, dtype=torch.float64)
-        assert torch.allclose(scores(uses, parameters.split(query)), query @ vectors.T)
+        assert torch.allclose(products(parameters.split(query), uses), query @ vectors.T)
 
 
 def test_of_logits_that_are_linear_in_the_parameters_it_is_the_hessian():

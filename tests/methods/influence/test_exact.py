@@ -10,6 +10,7 @@ from torch import nn
 from lightning_interpret import ExactInfluence, SequenceClassification
 from lightning_interpret.functional.ranks import area_under_curve, recall_at, spearman
 from lightning_interpret.methods.influence import influence_named, roots
+from lightning_interpret.methods.neighbors import NearestNeighbors
 
 TEXTS = ["the player was great .", "he is unaffable and a very good film", "dull", "not a bad movie .", "great play"]
 
@@ -199,6 +200,25 @@ def test_batches_and_padding_change_nothing_nor_does_a_second_reading(leverage, 
         assert torch.allclose(scores, found[0][0], rtol=1e-6, atol=1e-10)
         assert torch.allclose(own, found[0][1], rtol=1e-6, atol=1e-10)
     assert torch.allclose(found[0][0].diagonal(), found[0][1])
+
+
+class Reused(nn.Module):
+    """A layer that is called first and last, and another in between."""
+
+    def __init__(self):
+        super().__init__()
+        self.around, self.between = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.around(torch.tanh(self.between(torch.tanh(self.around(x)))))
+
+
+def test_the_last_layer_is_the_one_whose_call_comes_last():
+    batch = {"pixels": torch.randn(6, 4), "labels": torch.arange(6) % 4, "example_id": torch.arange(6)}
+    fitted = ExactInfluence().fit(Reused().eval(), [batch], DigitsTask())
+    assert fitted.approximation.layers == ("around",)
+    beside = NearestNeighbors(k=2).fit(Reused().eval(), [batch], DigitsTask())
+    assert beside.store.header.layer == "input of around"
 
 
 class NoBackward(torch.autograd.Function):

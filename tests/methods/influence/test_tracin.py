@@ -113,7 +113,7 @@ def test_each_group_of_parameters_has_its_own_learning_rate(tmp_path):
     own = by_hand(paths, rates, train, train, groups=2).diagonal()
     torch.testing.assert_close(read.self_influence()[1], own, rtol=1e-6, atol=1e-9)
     with pytest.raises(ValueError, match=r"several learning rates, \[.*give `fit\(\.\.\., optimizer="):
-        TracIn(paths).fit(module, [train], TASK)
+        TracIn(paths).fit(module, [double(train)], TASK)
 
 
 def test_the_current_weights_are_the_last_checkpoint_if_asked(tmp_path):
@@ -210,6 +210,12 @@ def test_shared_layers_buffers_and_frozen_layers_follow_the_checkpoint(tmp_path)
     fitted = TracIn([str(tmp_path / "other.ckpt")], 0.5).fit(module, train, TASK)
     exact = GradientSimilarity("dot").fit(other, train, TASK).matrix(queries)[1]
     torch.testing.assert_close(fitted.matrix(queries)[1], 0.5 * exact)
+
+
+def test_the_record_says_what_is_not_covered_beside_the_checkpoints():
+    module = nn.Sequential(nn.Linear(64, 10), nn.PReLU())
+    notes = TracIn(current=True, learning_rates=0.3).fit(module, [part(20)], TASK).approximation.notes
+    assert notes == ("not covered: 1.weight", "1 checkpoint; the last of them the weights as they are")
 
 
 def test_captums_tracincp_finds_the_same(tmp_path):
