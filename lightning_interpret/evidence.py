@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 SCHEMA = 1
 
@@ -248,56 +248,43 @@ class InfluenceRow(_Row):
 EvidenceRow = InfluenceRow | NeighborsRow
 
 
+R = TypeVar("R", bound=_Row)
+
+
 @dataclass(frozen=True)
-class Influence(Sequence[InfluenceRow]):
+class _Rows(Sequence[R]):
+    rows: tuple[R, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.rows))
+
+    def _repr_html_(self) -> str:
+        return "<hr>".join(row._repr_html_() for row in self.rows)
+
+
+class Influence(_Rows[InfluenceRow]):
     """The influence of training examples on N queries, one row each.
 
     Attributes:
         rows: A row a query, in their order.
     """
 
-    rows: tuple[InfluenceRow, ...]
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[InfluenceRow]:
-        return iter(self.rows)
-
-    def __str__(self) -> str:
-        return "\n\n".join(map(str, self.rows))
-
-    def _repr_html_(self) -> str:
-        return "<hr>".join(row._repr_html_() for row in self.rows)
-
-
-@dataclass(frozen=True)
-class Neighbors(Sequence[NeighborsRow]):
+class Neighbors(_Rows[NeighborsRow]):
     """The nearest training examples of N queries, one row each.
 
     Attributes:
         rows: A row a query, in their order.
     """
-
-    rows: tuple[NeighborsRow, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[NeighborsRow]:
-        return iter(self.rows)
-
-    def __str__(self) -> str:
-        return "\n\n".join(map(str, self.rows))
-
-    def _repr_html_(self) -> str:
-        return "<hr>".join(row._repr_html_() for row in self.rows)
 
 
 def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.fingerprint import weights_hash
 from lightning_interpret.functional.neighbors.labels import conformity
 from lightning_interpret.methods.neighbors import Answers, FittedNeighbors, NearestNeighbors, calibrate
+from lightning_interpret.names import check_whole
 from lightning_interpret.report import writer
 from lightning_interpret.tasks import Task
 
@@ -123,8 +124,7 @@ class NeighborMonitor(EvidenceMonitor):
         )
         if not 0 < unsure <= 1:
             raise ValueError(f"`unsure={unsure!r}` must be a share above 0 and at most 1.")
-        if isinstance(projector, bool) or not isinstance(projector, int) or projector < 0:
-            raise ValueError(f"`projector={projector!r}` must be a whole number of at least 0.")
+        check_whole(0, projector=projector)
         self.method = NearestNeighbors() if method is None else method
         self.unsure, self.saliency, self.projector = unsure, saliency, projector
         self._fitted: FittedNeighbors | None = None

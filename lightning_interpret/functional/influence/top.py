@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_interpret.names import check_whole
+
 _NAMED = 5
 
 
@@ -24,8 +26,7 @@ class TopK:
     """
 
     def __init__(self, k: int) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"`k={k!r}` must be a whole number of at least 1.")
+        check_whole(k=k)
         self.k, self.examples, self.skipped = k, 0, 0
         self.left_out: list[int] = []
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
