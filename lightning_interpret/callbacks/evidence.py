@@ -24,7 +24,7 @@ from lightning_interpret.callbacks.shortfall import Shortfall, UntilLate, said, 
 from lightning_interpret.callbacks.training_data import ModuleExamples, find_training_data
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.examples import Examples
 
 _NAMED = 5  # of what is more, the number is said
 

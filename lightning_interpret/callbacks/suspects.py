@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.evidence import InfluenceRow, Suspect
-from lightning_interpret.methods.influence import describe
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods import describe
+from lightning_interpret.methods.describe import labels_of
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.neighbors import FittedNeighbors
-from lightning_interpret.methods.neighbors.build import labels_of
 from lightning_interpret.report.cleanlab import CleanlabFile
 from lightning_interpret.tasks import Task, batches
 

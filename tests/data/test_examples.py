@@ -10,7 +10,7 @@ from datasets import Dataset as Table
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 
 from lightning_interpret.data import ReviewCorpus, TextRow, TrainingExamples, WithIds
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.examples import Examples
 
 N = 23
 

@@ -27,8 +27,8 @@ from lightning_interpret.functional.influence.saliency import parameter_gradient
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.trace import last_called
-from lightning_interpret.methods.influence.describe import described, told
-from lightning_interpret.methods.influence.examples import Examples, examples_of, parts_of
+from lightning_interpret.methods.describe import described, told
+from lightning_interpret.methods.examples import Examples, examples_of, parts_of
 from lightning_interpret.methods.influence.queries import finite_queries, joined, summed
 from lightning_interpret.names import check_seed, choose
 from lightning_interpret.tasks import Task, batches

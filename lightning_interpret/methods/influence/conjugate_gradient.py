@@ -17,8 +17,8 @@ from lightning_interpret.functional.influence.solvers import (
     chosen_damping,
     conjugate_gradient,
 )
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
 from lightning_interpret.methods.influence.solved import UNIT, Solved
 from lightning_interpret.names import check_whole

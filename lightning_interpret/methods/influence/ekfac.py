@@ -20,8 +20,8 @@ from lightning_interpret.functional.influence.ekfac import (
 )
 from lightning_interpret.functional.influence.gradients import Uses
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
 from lightning_interpret.methods.influence.solved import UNIT
 from lightning_interpret.names import check_whole, choose

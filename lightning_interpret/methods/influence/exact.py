@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lightning_interpret.functional.influence.blocks import Block
 from lightning_interpret.functional.influence.curvature import add_ggn, hessian, without_example
 from lightning_interpret.functional.influence.solvers import Inverse, check_damping, chosen_damping
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import (
     KEPT_BYTES,
     Known,

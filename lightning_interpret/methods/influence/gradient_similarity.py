@@ -14,8 +14,8 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.gradients import by_block, products, squared_norms
 from lightning_interpret.functional.influence.optimizers import Optimizers, adam_preconditioner
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
 

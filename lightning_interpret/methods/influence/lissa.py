@@ -18,9 +18,9 @@ from lightning_interpret.functional.influence.solvers import (
     largest_eigenvalue,
     stochastic_recursion,
 )
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod
 from lightning_interpret.methods.influence.conjugate_gradient import MatrixFree
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import finite_only, root_gradients
 from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.tasks import Task

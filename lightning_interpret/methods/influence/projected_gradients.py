@@ -16,8 +16,8 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.projection import PROJECTIONS, Projection
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.functional.store import Store, collect, read, write
+from lightning_interpret.methods.examples import Examples, data_hash
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
-from lightning_interpret.methods.influence.examples import Examples, data_hash
 from lightning_interpret.methods.influence.roots import distinct
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches

@@ -14,8 +14,8 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
+from lightning_interpret.methods.examples import Examples, examples_of
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, influence_named
-from lightning_interpret.methods.influence.examples import Examples, examples_of
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.influence.blocks import Block, Table
 from lightning_interpret.functional.influence.gradients import Recording, Uses, recording
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.tasks import Task, batches
 
 KEPT_BYTES = 256 * 2**20

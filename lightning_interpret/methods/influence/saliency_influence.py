@@ -17,9 +17,9 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.saliency import SALIENCIES, at_positions, saliency, strongest
+from lightning_interpret.methods.describe import described
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, SecondOrder, influence_named
-from lightning_interpret.methods.influence.describe import described
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
 from lightning_interpret.tasks.images import ImageTask

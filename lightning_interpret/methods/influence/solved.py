@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.gradients import Uses, products
 from lightning_interpret.functional.influence.parameters import Parameters
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, Measure
-from lightning_interpret.methods.influence.examples import Examples
 from lightning_interpret.methods.influence.roots import Known, distinct
 from lightning_interpret.tasks import Task, batches
 

@@ -24,8 +24,8 @@ from lightning_interpret.functional.influence.checkpoints import (
 from lightning_interpret.functional.influence.gradients import by_block, products, squared_norms
 from lightning_interpret.functional.influence.optimizers import Optimizers, as_list, group_names, rates_by_name
 from lightning_interpret.functional.scope import explaining, frozen_weights, original
+from lightning_interpret.methods.examples import Examples, examples_of
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
-from lightning_interpret.methods.influence.examples import Examples, examples_of
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task, batches
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.fingerprint import Digest, weights_hash
 from lightning_interpret.functional.store import collect, write
-from lightning_interpret.methods.influence.examples import Examples, data_hash
+from lightning_interpret.methods.describe import class_names, labels_of
+from lightning_interpret.methods.examples import Examples, data_hash
 from lightning_interpret.methods.neighbors.features import Reader
 from lightning_interpret.methods.neighbors.store import Datastore, Header, facts, load
 from lightning_interpret.tasks import Task, batches
@@ -47,20 +48,6 @@ def build(
         skipped = kept["skipped"]
         raise ValueError(f"The features of all {skipped} training examples are not finite: there are no neighbours.")
     return Datastore.of(found), notes
-
-
-def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
-    """Return the class of each example, long ``(B,)``; −1 for one without a label, or with one that is no class."""
-    labels, size = task.labels(batch), batches.batch_size(batch)
-    if labels is None or labels.is_floating_point() or labels.shape != (size,):
-        return torch.full((size,), -1)
-    return labels.long().masked_fill((labels < 0) | (labels >= classes), -1)
-
-
-def class_names(task: Task, logits: Tensor) -> tuple[str, ...]:
-    """Return the name of each class, in the order of the logits; none where there are no classes."""
-    known = task.log_probabilities(logits)
-    return () if known is None or known.dim() != 2 else tuple(task.names(torch.eye(known.shape[1])))
 
 
 def _parts(

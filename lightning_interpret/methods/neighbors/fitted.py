@@ -14,9 +14,8 @@ from lightning_interpret.functional.neighbors import labels as says
 from lightning_interpret.functional.neighbors.back_off import WEIGHTS
 from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.influence.describe import described, told
-from lightning_interpret.methods.influence.examples import Examples, parts_of
-from lightning_interpret.methods.neighbors.build import labels_of
+from lightning_interpret.methods.describe import described, labels_of, told
+from lightning_interpret.methods.examples import Examples, parts_of
 from lightning_interpret.methods.neighbors.calibration import Answers, Calibration, calibrate, mean_of
 from lightning_interpret.methods.neighbors.features import Reader
 from lightning_interpret.methods.neighbors.index import ExactIndex, FaissIndex

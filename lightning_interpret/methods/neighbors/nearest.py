@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_interpret.functional.neighbors.search import METRICS
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.influence.examples import examples_of
+from lightning_interpret.methods.examples import examples_of
 from lightning_interpret.methods.neighbors.build import build
 from lightning_interpret.methods.neighbors.features import POOLINGS, Reader
 from lightning_interpret.methods.neighbors.fitted import FittedNeighbors

@@ -3,8 +3,8 @@ import torch
 from digits import WEIGHT_DECAY, DigitsTask, digits, split, trained
 from purity import assert_same, state_of
 
+from lightning_interpret.methods.examples import Loaded
 from lightning_interpret.methods.influence import ExactInfluence, GradientSimilarity, ProjectedGradients, Rerank, TracIn
-from lightning_interpret.methods.influence.examples import Loaded
 
 TASK = DigitsTask()
 

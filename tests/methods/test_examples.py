@@ -15,7 +15,7 @@ from lightning_interpret import (
     WithIds,
 )
 from lightning_interpret.data import TrainingExamples
-from lightning_interpret.methods.influence.examples import Loaded
+from lightning_interpret.methods.examples import Loaded
 
 
 class PairsTask(DigitsTask):

@@ -7,9 +7,9 @@ from copy import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_interpret.methods.influence.examples import Examples
+from lightning_interpret.methods.examples import Examples
 from lightning_interpret.tasks import Task, batches
 
 _SHOWN = ("text", "gold", "prediction", "loss")  # of a training example
@@ -51,3 +51,17 @@ def told(module: nn.Module, examples: Examples, task: Task, ids: Iterable[int]) 
         for i, facts in zip(some.tolist(), described(module, batches.clone(batch), task), strict=True):
             found[i] = {name: facts[name] for name in _SHOWN}
     return found
+
+
+def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
+    """Return the class of each example, long ``(B,)``; −1 for one without a label, or with one that is no class."""
+    labels, size = task.labels(batch), batches.batch_size(batch)
+    if labels is None or labels.is_floating_point() or labels.shape != (size,):
+        return torch.full((size,), -1)
+    return labels.long().masked_fill((labels < 0) | (labels >= classes), -1)
+
+
+def class_names(task: Task, logits: Tensor) -> tuple[str, ...]:
+    """Return the name of each class, in the order of the logits; none where there are no classes."""
+    known = task.log_probabilities(logits)
+    return () if known is None or known.dim() != 2 else tuple(task.names(torch.eye(known.shape[1])))
