@@ -61,7 +61,7 @@ def by_hooks(model, losses, count, layers="all"):
         # a product with queries is the product of gradients, however it is computed
         for each in uses:
             own = each.block.flat(each.gradient())
-            for queries in (each.gradient(), each.block.unflat(own[:1])):
+            for queries in (each.gradient(), own[:1].reshape(1, *each.block.shape)):
                 wanted = each.block.flat(queries) @ own.T
                 torch.testing.assert_close(
                     each.scores(queries), wanted, rtol=1e-4, atol=1e-6 * float(own.square().sum())

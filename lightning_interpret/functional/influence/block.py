@@ -122,10 +122,6 @@ class Block(ABC):
         assert isinstance(gradient, Tensor)
         return gradient.flatten(1)
 
-    def unflat(self, flat: Tensor) -> Gradient:
-        """Return gradients that :meth:`flat` made flat."""
-        return flat.reshape(len(flat), *self.shape)
-
 
 def scaled(gradient: Gradient, diagonal: Tensor | float) -> Gradient:
     """Return gradients times a number, or times a diagonal of the block's shape."""

@@ -108,7 +108,7 @@ def test_the_inverse_is_that_of_the_matrix_written_out(kind, places, corrected):
     expected = torch.linalg.solve(matrix, flat.T).T
     assert torch.allclose(made.flat(curvature.preconditioned(gradient, DAMPING)), expected, rtol=1e-10, atol=1e-12)
     assert torch.allclose(curvature.own(uses, DAMPING), (flat * expected).sum(dim=1), rtol=1e-10)
-    whole = made.unflat(flat)
+    whole = flat.reshape(len(flat), *made.shape)
     assert torch.allclose(made.flat(curvature.preconditioned(whole, DAMPING)), expected, rtol=1e-10, atol=1e-12)
 
 
