@@ -226,9 +226,14 @@ def _neighbor_facts(row: NeighborsRow) -> Iterator[tuple[str, str]]:
 def _influence(row: InfluenceRow) -> Iterator[Table]:
     scores = [each.score or 0.0 for each in (*row.helpful, *row.harmful)]
     scale = max((abs(score) for score in scores if math.isfinite(score)), default=0.0) or 1.0
+    measure = row.approximation.measure
     for title, meaning, found in (
-        ("Helpful", f"removing one of these would raise the {row.approximation.measure}", row.helpful),
-        ("Harmful", f"removing one of these would lower the {row.approximation.measure}", row.harmful),
+        (("Alike", "most like the query in the model's features", row.helpful),)
+        if measure is None
+        else (
+            ("Helpful", f"removing one of these would raise the {measure}", row.helpful),
+            ("Harmful", f"removing one of these would lower the {measure}", row.harmful),
+        )
     ):
         lines = [_line(e, "–" if e.score is None else signed(e.score), (e.score or 0.0) / scale) for e in found]
         yield Table(title, meaning, "score", tuple(lines))
@@ -282,6 +287,8 @@ def _tokens(row: NeighborsRow) -> Iterator[tuple[str, float]]:
 
 
 def _sign(stated: Approximation) -> str:
+    if stated.measure is None:
+        return f"Score: {stated.unit}. It is a similarity, and says nothing of a removal."
     measured = "query's loss" if stated.measure == "loss" else stated.measure
     return (
         f"Score: {stated.unit}. Positive is helpful: removing the example would raise the {measured}. "
@@ -312,7 +319,7 @@ def _how(stated: Approximation, examples: int, skipped: int) -> Iterator[str]:
         yield ("solver converged" if stated.converged else "solver NOT CONVERGED") + residual
     yield f"{examples:,} training examples scored"
     if skipped:
-        yield f"{skipped:,} skipped, as their gradients were not finite"
+        yield f"{skipped:,} skipped, as their {'features' if stated.measure is None else 'gradients'} were not finite"
 
 
 def _layers(names: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ class Approximation:
     Attributes:
         method: Name of the method.
         unit: What a score is, in words: "change of the query's loss if the example is removed", "cosine", ...
-        measure: What is measured at the query.
+        measure: What is measured at the query; ``None`` where nothing is, and a score says nothing of a removal.
         layers: Names of the layers whose parameters are covered.
         coverage: Share of the trainable parameters that are covered.
         damping: What was added to the curvature's diagonal, beside the weight decay; ``None`` without curvature.
@@ -99,14 +99,14 @@ class Approximation:
     converged: bool | None = None
     residual: float | None = None
     notes: tuple[str, ...] = ()
-    measure: str = "loss"
+    measure: str | None = "loss"
 
-    def of(self, measure: str) -> Approximation:
+    def of(self, measure: str | None) -> Approximation:
         """Return this of another measure, which is named in the unit, too."""
         said = "query's loss" if self.measure == "loss" else self.measure
-        return replace(
-            self, measure=measure, unit=self.unit if measure == self.measure else self.unit.replace(said, measure)
-        )
+        if measure is None or said is None or measure == self.measure:
+            return replace(self, measure=measure)
+        return replace(self, measure=measure, unit=self.unit.replace(said, measure))
 
 
 @dataclass(frozen=True, kw_only=True)

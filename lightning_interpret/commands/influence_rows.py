@@ -23,7 +23,8 @@ from lightning_interpret.methods.influence import INFLUENCE, Fitted, InfluenceMe
 from lightning_interpret.names import choose
 
 CONTROLS = LOSS, NEIGHBOURS, CHANCE = ("training loss", "disagreement of neighbours", "chance")
-_ALSO = ("exact:layers=all", "gradient_similarity:similarity=dot")  # all curvature that there is, and none
+# all curvature that there is, none, and not even a gradient
+_ALSO = ("exact:layers=all", "gradient_similarity:similarity=dot", "feature_similarity")
 _K = 10  # neighbours of an example
 
 

@@ -11,7 +11,9 @@ from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
-_NONE = {"Helpful": "No example has a positive score.", "Harmful": "No example has a negative score."}
+_NONE = {"Harmful": "No example has a negative score."} | dict.fromkeys(
+    ("Helpful", "Alike"), "No example has a positive score."
+)
 
 
 def render(row: EvidenceRow) -> str:

@@ -36,7 +36,7 @@ _EXAMPLES, _NOTES = 5, 3  # that are shown of each list
 _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 4, 2, 6  # of text
 _NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
 _LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
-_COLOURS = {"Helpful": FOR, "Harmful": AGAINST}
+_COLOURS = {"Helpful": FOR, "Harmful": AGAINST, "Alike": FOR}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
@@ -57,8 +59,12 @@ class TopK:
             place = values.argsort(dim=1, descending=True, stable=True)[:, : self.k]
             self._kept[sign] = own.gather(1, place), values.gather(1, place)
 
-    def found(self, *, largest: bool) -> list[list[tuple[int, float]]]:
+    def found(self, *, largest: bool, signed: bool = True) -> list[list[tuple[int, float]]]:
         """Return each query's (id, score) pairs: positive ones from the largest, or negative ones from the smallest.
+
+        Args:
+            largest: Which end.
+            signed: Whether it ends at 0; else scores on the other side of 0 count, too, and those of 0 do not.
 
         Raises:
             ValueError: If no example came.
@@ -67,7 +73,11 @@ class TopK:
         if sign not in self._kept:
             raise ValueError("No training example was scored: the training data yielded no batch.")
         ids, values = self._kept[sign]
+
+        def kept(value: float) -> bool:
+            return isfinite(value) and (value > 0 if signed else value != 0)
+
         return [
-            [(i, sign * value) for i, value in zip(row, of, strict=True) if value > 0 and value != float("inf")]
+            [(i, sign * value) for i, value in zip(row, of, strict=True) if kept(value)]
             for row, of in zip(ids.tolist(), values.tolist(), strict=True)
         ]

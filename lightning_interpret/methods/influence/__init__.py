@@ -4,6 +4,7 @@ from lightning_interpret.methods.influence.base import INFLUENCE, Fitted, Influe
 from lightning_interpret.methods.influence.conjugate_gradient import ConjugateGradientInfluence
 from lightning_interpret.methods.influence.ekfac import EkfacInfluence
 from lightning_interpret.methods.influence.exact import ExactInfluence
+from lightning_interpret.methods.influence.feature_similarity import FeatureSimilarity
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.methods.influence.lissa import LissaInfluence
 from lightning_interpret.methods.influence.projected_gradients import ProjectedGradients
@@ -16,6 +17,7 @@ __all__ = [
     "ConjugateGradientInfluence",
     "EkfacInfluence",
     "ExactInfluence",
+    "FeatureSimilarity",
     "Fitted",
     "GradientSimilarity",
     "InfluenceMethod",

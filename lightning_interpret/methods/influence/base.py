@@ -107,7 +107,7 @@ class InfluenceMethod(ABC):
             raise ValueError(f"`weight_decay={weight_decay!r}` must be a number of at least 0.")
         with explaining(module, full_precision=True):
             source = examples_of(examples, task, module)
-            found = self.fitted(module, source, task, find_used(module, source, task, self.layers), weight_decay)
+            found = self.fitted(module, source, task, self.covered(module, source, task), weight_decay)
             self.take_from_run(found, module, optimizer, checkpoints)
             return found
 
@@ -116,6 +116,10 @@ class InfluenceMethod(ABC):
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what is ready to score queries; called inside the explaining scope."""
+
+    def covered(self, module: nn.Module, examples: Examples, task: Task) -> list[Block]:
+        """Return the blocks whose parameters the scores are of; called inside the explaining scope."""
+        return find_used(module, examples, task, self.layers)
 
     def take_from_run(  # noqa: B027
         self, fitted: Fitted, module: nn.Module, optimizer: Optimizers | None, checkpoints: Checkpoints
@@ -133,11 +137,16 @@ class Fitted(ABC):
         approximation: What the scores are, as each record says it.
         total: Training examples n that a score is divided by; 1 where a score has no such unit.
         keeps: Whether what was read for the fit is kept, so that :meth:`read` calls the module no more for it.
+        ends: 2, or 1 where a small score means nothing: of a similarity no example is harmful, and the foremost are the
+            nearest.
+        reads: What it reads of an example and of a query.
     """
 
     approximation: Approximation
     total: int = 1
     keeps: bool = False
+    ends: Literal[1, 2] = 2
+    reads: str = "gradient"
 
     def __init__(self, module: nn.Module, examples: Examples, task: Task, blocks: Sequence[Block]) -> None:
         self.module, self.examples, self.task, self.blocks = module, examples, task, list(blocks)
@@ -194,15 +203,17 @@ class Fitted(ABC):
             for ids, scores in scored:
                 top.update(ids, scores / self.total)
             ends = [top.found(largest=largest) for largest in (True, False)]
+            if self.ends == 1:
+                ends[1] = [[] for _ in ends[0]]
             shown = {i for end in ends for row in end for i, _ in row} if details else set()
             known = told(self.module, source, self.task, shown)
         whole = {"why": f"the sum of {len(rows)} queries", "queries": len(rows)}
         rows = [*(rows if aggregate is not True else ()), *([whole] if aggregate else ())]
         for row, good in zip(rows, finite, strict=False):
             if not good:
-                row["reasons"] = {"influence": "the query's gradient is not finite"}
+                row["reasons"] = {"influence": f"the query's {self.reads} is not finite"}
         if top.left_out:
-            named = f"skipped, as their gradients are not finite: {', '.join(map(str, top.left_out))}"
+            named = f"skipped, as their {self.reads}s are not finite: {', '.join(map(str, top.left_out))}"
             rows = [row | {"notes": (*row.get("notes", ()), named)} for row in rows]
         return Influence(
             tuple(

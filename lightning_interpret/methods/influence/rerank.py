@@ -16,6 +16,7 @@ from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
 from lightning_interpret.methods.examples import Examples, examples_of
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, influence_named
+from lightning_interpret.methods.influence.feature_similarity import FeatureSimilarity
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task
@@ -26,15 +27,15 @@ class Rerank(InfluenceMethod):
     """Scores of one method for the examples that another one puts foremost for each query (as Guo et al., 2021, do).
 
     The first method scores all examples; half of each query's candidates are its largest positive scores, half its
-    most negative ones. The second scores those, each query's its own, and says nothing of the others. What the first
-    misses stays missed.
+    most negative ones; of ``feature_similarity`` all are its nearest, whatever is measured. The second scores those,
+    each query's its own, and says nothing of the others. What the first misses stays missed.
 
     Args:
         first: A method or its name, cheap; ``None`` for the dot product of gradients, whose shortlist loses less of
             what curvature puts foremost than the cosine's does.
         then: A method or its name, whose scores are shown.
-        candidates: Examples kept for each query, half from each end.
-        layers: Of methods given by name: ``"all"``, ``"last"``, or names of modules.
+        candidates: Examples kept for each query, half from each end; of a similarity of features, the nearest.
+        layers: Of methods given by name, whose parameters are covered: ``"all"``, ``"last"``, or names of modules.
         seed: Of methods given by name: seed of what is drawn.
 
     Raises:
@@ -80,8 +81,14 @@ class Rerank(InfluenceMethod):
 
     def _methods(self) -> list[InfluenceMethod]:
         options: dict[str, Any] = {"layers": self.layers, "seed": self.seed}
+        features = {"seed": self.seed}  # of no parameters, whose layers these are
         first = GradientSimilarity("dot", **options) if self.first is None else self.first
-        return [influence_named(each, **(options if isinstance(each, str) else {})) for each in (first, self.then)]
+        return [
+            each
+            if isinstance(each, InfluenceMethod)
+            else influence_named(each, **(features if each == FeatureSimilarity.name else options))
+            for each in (first, self.then)
+        ]
 
 
 class _Whole:
@@ -100,18 +107,26 @@ class _Whole:
 class _Reranked(Fitted):
     def __init__(self, first: Fitted, then: Fitted, candidates: int) -> None:
         super().__init__(then.module, then.examples, then.task, then.blocks)
-        self.first, self.then, self.ends = first, then, candidates // 2
-        self.total, self.keeps = then.total, first.keeps
+        self.first, self.then, self.each = first, then, candidates // first.ends
+        self.total, self.keeps, self.ends, self.reads = then.total, first.keeps, then.ends, then.reads
         self._parted = 0
         self._counts: tuple[int, int, list[int]] = (0, 0, [])
-        says = f"the {2 * self.ends} foremost of {first.approximation.method} ({first.approximation.unit})"
+        says = f"the {first.ends * self.each} foremost of {first.approximation.method} ({first.approximation.unit})"
         self.approximation = replace(then.approximation, notes=(*then.approximation.notes, f"reranked: {says}"))
 
     def gradients(self, batch: Any, measure: Measure | None = None, *, summed: bool = False) -> list[Gradient | None]:
         """Return the queries as the first method reads them, then as the second does."""
-        found = [each.gradients(batch, measure, summed=summed) for each in (self.first, self.then)]
-        self._parted = len(found[0])
-        return [*found[0], *found[1]]
+        near = self.first.approximation.measure is None  # what is near is near, whatever is measured
+        first = self.first.gradients(batch, None if near else measure, summed=summed)
+        then = self.then.gradients(batch, measure, summed=summed)
+        counts = [next((len(each) for each in part if each is not None), 0) for part in (first, then)]
+        if near and counts[0] != counts[1]:
+            raise ValueError(
+                f"`measure` has {counts[1]} values of {counts[0]} queries, and {self.first.approximation.method!r} "
+                "looks for what is near a query: measure one value of each, or give another `first`."
+            )
+        self._parted = len(first)
+        return [*first, *then]
 
     def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
         """Yield examples; of these, all of a data set, the first method leaves some to the second."""
@@ -125,11 +140,13 @@ class _Reranked(Fitted):
         if not isinstance(examples, _Whole):
             yield from self.then.stream(then, examples)
             return
-        top = TopK(self.ends)
+        top = TopK(self.each)
         for ids, scores in self.first.stream(first, self.first.read(examples.source)):
             top.update(ids, scores)
-        ends = zip(top.found(largest=True), top.found(largest=False), strict=True)
-        shortlists = [torch.tensor([i for i, _ in (*a, *b)], dtype=torch.long) for a, b in ends]
+        ends = [top.found(largest=largest, signed=self.first.ends == 2) for largest in (True, False)[: self.first.ends]]
+        shortlists = [
+            torch.tensor([i for end in row for i, _ in end], dtype=torch.long) for row in zip(*ends, strict=True)
+        ]
         union = torch.cat(shortlists).unique()
         self._counts = top.examples, top.skipped, [len(each) for each in shortlists]
         if not len(union):

@@ -4,7 +4,14 @@ from digits import WEIGHT_DECAY, DigitsTask, digits, split, trained
 from purity import assert_same, state_of
 
 from lightning_interpret.methods.examples import Loaded
-from lightning_interpret.methods.influence import ExactInfluence, GradientSimilarity, ProjectedGradients, Rerank, TracIn
+from lightning_interpret.methods.influence import (
+    ExactInfluence,
+    FeatureSimilarity,
+    GradientSimilarity,
+    ProjectedGradients,
+    Rerank,
+    TracIn,
+)
 
 TASK = DigitsTask()
 
@@ -89,6 +96,54 @@ def test_a_shortlist_of_a_tenth_keeps_what_the_curvature_finds_and_a_cosines_les
 
     assert kept(None) > 0.95
     assert kept("gradient_similarity") < kept(None)
+    print(
+        "KEPT",
+        kept(None),
+        kept("gradient_similarity"),
+        [kept(FeatureSimilarity(similarity=s)) for s in ("cosine", "euclidean", "dot")],
+    )
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "dot"])
+def test_neighbours_first_then_curvature_on_each_querys_nearest(similarity):
+    queries, module, examples, given = some(5), trained(), data(), {"weight_decay": WEIGHT_DECAY}
+    first, expensive = FeatureSimilarity(similarity=similarity), ExactInfluence(layers="last")
+    near = first.fit(module, examples, TASK).matrix(queries)[1]
+    exact = expensive.fit(module, examples, TASK, **given).matrix(queries)[1]
+    before = state_of(module)
+    fitted = Rerank(first, expensive, candidates=31).fit(module, examples, TASK, **given)
+    found = fitted.scores(queries, k=31, details=False)
+    assert_same(before, state_of(module))
+    for row, close, scores in zip(found, near, exact, strict=True):
+        shortlist = close.topk(31).indices.tolist()
+        listed = {each.example_id: each.score for each in (*row.helpful, *row.harmful)}
+        assert set(listed) == set(shortlist)  # both ends of the exact scores are of what is near
+        assert listed == pytest.approx({i: float(scores[i]) for i in shortlist}, rel=1e-4, abs=1e-9)
+        assert row.approximation.notes[-1].startswith("reranked: the 31 foremost of feature_similarity (")
+        assert row.approximation.measure == "loss"
+        assert row.notes == ("scored 1000 examples; reranked 31",)
+
+
+def test_as_many_neighbours_as_examples_are_all_of_them_those_of_negative_cosine_too():
+    fitted = Rerank("feature_similarity", "exact", candidates=1000).fit(trained(), data(), TASK)
+    assert fitted.scores(some(2), details=False)[1].notes == ("scored 1000 examples; reranked 1000",)
+    assert fitted.first.approximation.notes == ("features: input of 2",)
+    assert fitted.then.approximation.coverage == 1.0  # `layers` are those of parameters
+
+
+def test_neighbours_are_the_same_whatever_is_measured_of_each_query():
+    queries, module = some(4), trained()
+    fitted = Rerank("feature_similarity", GradientSimilarity("dot"), candidates=12).fit(module, data(), TASK)
+
+    def most(module, batch):
+        return module(batch["pixels"]).max(dim=1).values
+
+    by_loss, by_logit = (fitted.matrix(queries, measure=each)[1] for each in (None, most))
+    assert torch.equal(by_loss != 0, by_logit != 0)
+    assert not torch.allclose(by_loss, by_logit)
+    fitted.then.gradients = lambda batch, measure, summed: [torch.zeros(7, 1)]
+    with pytest.raises(ValueError, match="`measure` has 7 values of 4 queries, and 'feature_similarity' looks"):
+        fitted.matrix(queries)
 
 
 def test_a_query_without_a_gradient_has_no_candidates():

@@ -23,25 +23,39 @@ export function render(payload, context) {
 }
 
 function one(record, context, charts) {
-  const stated = record.approximation ?? {}, near = record.neighbors, measure = printable(stated.measure ?? "loss");
+  const stated = record.approximation ?? {}, near = record.neighbors;
   const listed = [...(record.helpful ?? []), ...(record.harmful ?? [])];
   const scale = Math.max(0, ...listed.map(({ score }) => Math.abs(score ?? 0))) || 1;
   const number = ({ score }) => bar(score, scale);
   return [
     stated.converged === false ? notice("warn", "The solver did not converge", h("p", {}, `The scores are not what they are said to be${Number.isFinite(stated.residual) ? `: the largest residual is ${percent(stated.residual)}` : ""}.`)) : null,
     query(record, verdict(near)),
-    h("p", { class: "muted" }, `Score: ${printable(stated.unit ?? "influence")}. Positive is helpful: removing the example would raise the ${measure}. Negative is harmful: removing it would lower it.`),
-    h("div", { class: "sides" },
-      examples({ title: "Helpful", meaning: `Removing one of these would raise the ${measure}.`, found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
-      examples({ title: "Harmful", meaning: `Removing one of these would lower the ${measure}.`, found: record.harmful ?? [], column: "Score", number, none: "No example has a negative score.", hue: "against" })),
+    ...(stated.measure === null ? similar(record, stated, number) : signedSides(record, stated, number)),
     nearest(near, context),
     charts,
     about(record, [
       ["Method", stated.method], ["Curvature", stated.curvature], ["Measured on", stated.examples], ["Labels drawn", stated.samples], ["Seed", stated.seed],
       ["Damping", stated.damping], ["Weight decay", stated.weight_decay], ["Parameters covered", Number.isFinite(stated.coverage) ? percent(stated.coverage) : null],
       ["Layers", layers(stated.layers)], ["Converged", { true: "yes", false: "NO" }[String(stated.converged)]], ["Residual", stated.residual],
-      ["Examples scored", record.examples], ["Skipped (gradients not finite)", record.skipped || null], ...searched(near),
+      ["Examples scored", record.examples], [`Skipped (${stated.measure === null ? "features" : "gradients"} not finite)`, record.skipped || null], ...searched(near),
     ], [...(stated.notes ?? []), ...(near?.notes ?? [])]),
+  ];
+}
+
+function signedSides(record, stated, number) {
+  const measure = printable(stated.measure ?? "loss");
+  return [
+    h("p", { class: "muted" }, `Score: ${printable(stated.unit ?? "influence")}. Positive is helpful: removing the example would raise the ${measure}. Negative is harmful: removing it would lower it.`),
+    h("div", { class: "sides" },
+      examples({ title: "Helpful", meaning: `Removing one of these would raise the ${measure}.`, found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
+      examples({ title: "Harmful", meaning: `Removing one of these would lower the ${measure}.`, found: record.harmful ?? [], column: "Score", number, none: "No example has a negative score.", hue: "against" })),
+  ];
+}
+
+function similar(record, stated, number) {
+  return [
+    h("p", { class: "muted" }, `Score: ${printable(stated.unit)}. It is a similarity, and says nothing of a removal.`),
+    examples({ title: "Alike", meaning: "Most like the query in the model's features.", found: record.helpful ?? [], column: "Score", number, none: "No example has a positive score.", hue: "for" }),
   ];
 }
 
