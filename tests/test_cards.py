@@ -9,7 +9,8 @@ from records import NASTY
 
 from lightning_interpret.cards import EXAMPLE, card_of
 from lightning_interpret.cards import QUERY as LONGEST
-from lightning_interpret.evidence import Influence, TrainingExample
+from lightning_interpret.evidence import Approximation, Influence, TrainingExample
+from lightning_interpret.report.evidence_markdown import render
 from lightning_interpret.texts import printable, shortened
 
 
@@ -65,6 +66,17 @@ def test_no_examples_and_no_convergence_are_said():
     assert "solver NOT CONVERGED (residual 0.3)" in empty.stated[1]
     assert "Helpful (removing one of these would raise the loss): none" in str(empty)
     assert "solver converged" in card_of(influence(approximation=replace(STATED, converged=True))).stated[1]
+
+
+def test_a_similarity_is_said_to_be_one():
+    stated = Approximation("feature_similarity", "cosine of features", measure=None, notes=("features: input of head",))
+    card = card_of(influence(harmful=(), approximation=stated))
+    (alike,) = card.tables
+    assert (alike.title, len(alike.lines)) == ("Alike", len(HELPFUL))
+    assert card.stated[0] == "Score: cosine of features. It is a similarity, and says nothing of a removal."
+    assert "3 skipped, as their features were not finite" in card.stated[1]
+    assert card.notes == ("features: input of head",)
+    assert "No example has a positive score." in render(influence(helpful=(), harmful=(), approximation=stated))
 
 
 def test_labels_that_are_many_or_all_but_absent_are_summed_up():

@@ -97,6 +97,7 @@ def test_every_method_is_served_or_says_why_not(command, small, tmp_path, monkey
     left_out = {name: row["left_out"] for name, row in rows(tmp_path).items() if "left_out" in row}
     assert left_out == {"fussy": "ValueError: It is of no use here."}
     assert {name for name, method in INFLUENCE.items() if method.of_loss} <= set(rows(tmp_path))
+    assert rows(tmp_path)["feature_similarity"]["unit"] == "cosine of features"  # a control
     assert "Left out: fussy: ValueError: It is of no use here." in found.out
     assert "* fussy: ValueError: It is of no use here." in (tmp_path / "influence.md").read_text()
 

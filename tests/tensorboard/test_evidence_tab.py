@@ -7,6 +7,8 @@ import pytest
 import tab
 from evidence import HARMFUL, HELPFUL, QUERY, STATED, influence, near
 
+from lightning_interpret.evidence import Approximation, TrainingExample
+
 pytestmark = boards.needs_browser
 
 MARKUP = "<b>bold</b><script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31m \u202eevil **x** `y`"
@@ -35,6 +37,10 @@ def _write(folder):
             helpful=(), harmful=(),
         )  # fmt: skip
         events.row(summed, name="influence", probe=3, step=10)
+        alike = Approximation("feature_similarity", "cosine of features", measure=None)
+        close = (TrainingExample(5, 0.91, text="A dull hour.", gold="negative"),)
+        row = influence(text="A dull day.", helpful=close, harmful=(), approximation=alike)
+        events.row(row, name="influence", probe=4, step=10)
         shares = {f"label {i}": (30 - i) / 465 for i in range(30)}
         events.row(
             near(text=RTL, tokens=tuple(RTL.split()), scores=(0.1,) * 6, shares=shares, probabilities=None),
@@ -102,6 +108,17 @@ def test_a_bad_case_is_shown_with_what_helped_and_what_harmed(frame):
         assert part in about
     sizes = frame.locator(".evidence.for .meter").evaluate_all("all => all.map(e => e.style.getPropertyValue('--s'))")
     assert sizes == ["0.651", "0.429", "0.079"]
+
+
+def test_a_similarity_is_said_to_be_one_and_has_no_harmful_examples(opened):
+    with opened(4) as (_, frame):
+        assert frame.locator(".body h2").all_inner_texts()[0] == "Alike"
+        assert _rows(frame, "Alike")[0].startswith("+0.91 A dull hour. 5 negative")
+        said = frame.inner_text(".body")
+        assert "Score: cosine of features. It is a similarity, and says nothing of a removal." in said
+        assert "Harmful" not in said
+        assert "helpful: removing" not in said
+        assert "Skipped (features not finite) 3" in " ".join(frame.inner_text(".about").split())
 
 
 def test_neighbours_alone_have_a_card_too(opened):

@@ -28,7 +28,7 @@ _UNITS = {
 class FeatureSimilarity(InfluenceMethod):
     """Similarity of the features that the last linear layer reads: neighbours, with no gradient at all.
 
-    The control of every influence method (Hanawa et al., 2021, sections 4 and 5), and as ``Rerank(first=...)`` the
+    The control of every influence method (Hanawa et al., 2021), and as ``Rerank(first=...)`` the
     neighbours that curvature ranks anew. A score says nothing of a removal and nothing of labels: near examples of
     another label are as likely to harm as those of the same one are to help. So no example is ``harmful``, and what is
     least alike means nothing. Features of norm 0 have cosine 0 with all. Of several queries as one, the distance is

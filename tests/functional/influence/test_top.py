@@ -31,6 +31,12 @@ def test_a_stream_has_the_top_of_the_whole_however_it_is_cut(size, k):
     assert (top.examples, top.skipped) == (60, 0)
 
 
+def test_without_regard_to_the_sign_the_largest_are_the_largest_and_0_is_none():
+    top = streamed(torch.tensor([[-3.0, 0.0, 2.0, -1.0], [0.0, 0.0, 0.0, 0.0]]), 3, 2)
+    assert top.found(largest=True, signed=False) == [[(2, 2.0), (3, -1.0)], []]
+    assert top.found(largest=False, signed=False) == [[(0, -3.0), (3, -1.0)], []]
+
+
 def test_order_of_the_stream_changes_nothing_and_ties_go_to_the_smaller_id():
     scores = torch.tensor([[1.0, 2.0, 2.0, -1.0, -1.0, 2.0]])
     order = torch.tensor([5, 3, 2, 0, 4, 1])

@@ -4,12 +4,13 @@ import pytest
 import torch
 from blobs import Keeps, fit
 from digits import DigitsTask, digits, network, split, trained
-from purity import assert_same, state_of
-from tiny import batch_of, classifier, tokenizer_for
+from purity import Texts, Toy, ToyTask, assert_same, state_of
+from tiny import batch_of, classifier, tokenizer_for, wordpiece
 from torch import nn
+from torch.utils.data import DataLoader, default_collate
 
 from lightning_interpret import FeatureSimilarity, InfluenceRow, NearestNeighbors, SequenceClassification
-from lightning_interpret.methods.influence import SaliencyInfluence
+from lightning_interpret.methods.influence import Rerank, SaliencyInfluence
 
 TASK = DigitsTask()
 TEXTS = ["the player was great .", "a dull film", "he is not a dull film was he", "bad movie ."]
@@ -163,7 +164,48 @@ def test_what_has_no_part_in_it_is_refused_by_name():
     assert saliency.approximation.notes[-1].startswith("influence by 'feature_similarity'")
 
 
-def test_a_monitor_shows_it_with_queries_that_have_labels_and_without(tmp_path):
+class Lenient(Toy):
+    """Validates without labels."""
+
+    def validation_step(self, batch, batch_idx):
+        self(batch["input_ids"])
+
+
+def unlabelled(rows):
+    return {name: values for name, values in default_collate(rows).items() if name != "labels"}
+
+
+@pytest.mark.parametrize(
+    "method", ["feature_similarity", Rerank("feature_similarity", "exact", candidates=6, layers="last")]
+)
+def test_a_monitor_asks_for_no_label(method, tmp_path):
+    val = DataLoader(Texts(8, seed=1), batch_size=4, collate_fn=unlabelled)
+    monitor = Keeps(method, task=ToyTask(wordpiece()), probes=[1, 2], suspects=0, queries="fixed")
+    fit(monitor, tmp_path, module=Lenient(), train=DataLoader(Texts(12), batch_size=4), val=val)
+    (rows,) = monitor.runs
+    assert [row.example_id for row in rows] == [1, 2]
+    for row in rows:
+        near = [each.example_id for each in row.neighbors.neighbors]
+        assert len(row.helpful) == 5 or row.harmful
+        without = "the query has no label: its loss is that of the prediction" in row.notes
+        assert without == isinstance(method, Rerank)
+        assert len(near) == 5
+
+
+def test_a_saliencys_curvature_may_look_at_neighbours_only():
+    module = classifier("bert", dtype=torch.float64)
+    task = SequenceClassification(tokenizer_for("bert", pad_token="[PAD]"))
+    batch = {**batch_of(task.tokenizer, TEXTS, labels=[2, 0, 1, 0]), "example_id": torch.arange(len(TEXTS))}
+    inner = Rerank("feature_similarity", "exact", candidates=2, layers="last")
+    row = SaliencyInfluence(influence=inner).fit(module, [batch], task).scores(batch)[0]
+    assert len(row.helpful + row.harmful) == 2
+    assert row.approximation.measure.startswith("saliency of token")
+    several = SaliencyInfluence(influence=inner, top_tokens=2).fit(module, [batch], task)
+    with pytest.raises(ValueError, match="`measure` has 8 values of 4 queries"):
+        several.scores(batch)
+
+
+def test_a_monitor_shows_it(tmp_path):
     monitor = fit(Keeps("feature_similarity", probes=2, aggregate=True, suspects=0), tmp_path)
     (rows,) = monitor.runs
     assert [len(row.helpful) for row in rows] == [5, 5, 5]

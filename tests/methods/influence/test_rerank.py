@@ -80,7 +80,7 @@ def test_with_as_many_candidates_as_examples_nothing_is_lost():
         assert scores[0] == pytest.approx(scores[1], rel=1e-4)
 
 
-def test_a_shortlist_of_a_tenth_keeps_what_the_curvature_finds_and_a_cosines_less_of_it():
+def test_a_shortlist_of_a_tenth_keeps_what_the_curvature_finds_neighbours_most_of_it_and_a_cosine_less():
     examples, queries, given = data(), some(100), {"weight_decay": WEIGHT_DECAY}
     expensive = ExactInfluence(layers="last")
     alone = expensive.fit(trained(), examples, TASK, **given).scores(queries, k=5, details=False)
@@ -95,13 +95,8 @@ def test_a_shortlist_of_a_tenth_keeps_what_the_curvature_finds_and_a_cosines_les
         return sum(len(a & b) for a, b in pairs) / 500
 
     assert kept(None) > 0.95
-    assert kept("gradient_similarity") < kept(None)
-    print(
-        "KEPT",
-        kept(None),
-        kept("gradient_similarity"),
-        [kept(FeatureSimilarity(similarity=s)) for s in ("cosine", "euclidean", "dot")],
-    )
+    assert kept("gradient_similarity") < kept(FeatureSimilarity()) < kept(None)
+    assert kept(FeatureSimilarity()) > 0.8
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean", "dot"])
