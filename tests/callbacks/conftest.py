@@ -4,7 +4,7 @@ import pytest
 import torch
 from purity import Purity
 
-#: Cells that every Monitor goes through by default. SaliencyMonitor goes through all of them, and with `-m slow` all do.
+#: Cells that every Monitor goes through by default; SaliencyMonitor goes through all, as all do with `-m slow`.
 EVERYONE = (
     *("32-true-accumulation-eager", "32-true-validate-eager", "32-true-test-eager", "32-true-predict-eager"),
     *(
