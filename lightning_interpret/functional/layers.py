@@ -7,6 +7,11 @@ from torch import nn
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 
 
+def plain_name(name: str) -> str:
+    """Return a module's name without what `torch.compile` puts into it."""
+    return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
+
+
 def levels(module: nn.Module) -> list[list[str]]:
     """Return names of layers, coarse to fine: what stands in one container, in two, and so on; at last the leaves.
 
@@ -20,7 +25,7 @@ def levels(module: nn.Module) -> list[list[str]]:
             parent = name.rpartition(".")[0]
             inside = isinstance(parts[parent], _CONTAINERS)
             depth[name] = depth[parent] + inside
-            known = name.replace("_orig_mod.", "").removesuffix("._orig_mod")
+            known = plain_name(name)
             if inside:
                 found.setdefault(depth[name], []).append(known)
             if next(part.children(), None) is None:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.functional.scope import trains
 
 KEYS = ("weight", "bias")
@@ -46,8 +47,9 @@ class Block(ABC):
     methods take.
 
     Attributes:
-        name: Name of the module; of the parameter, where the module's parameters are in several blocks.
-        path: Name of the module.
+        name: Name of the module, as it would be without `torch.compile`; of the parameter, where the module's
+            parameters are in several blocks.
+        path: Name of the module, with what `torch.compile` puts into it.
         module: The module.
         shape: Shape of one example's gradient; of a weight with its bias, ``(out, in + 1)``.
         weight: Whether the weight trains and belongs to this block.
@@ -61,7 +63,7 @@ class Block(ABC):
     shape: tuple[int, ...]
 
     def __init__(self, name: str, module: nn.Module, keys: Collection[str] = KEYS) -> None:
-        self.name, self.path, self.module = name, name, module
+        self.name, self.path, self.module = plain_name(name), name, module
         self.weight, self.bias = (key in keys and trains(module._parameters.get(key)) for key in KEYS)
         self.parts: tuple[Block, ...] = (self,)
         self.layout: Layout = "batch"

@@ -11,6 +11,7 @@ from lightning_interpret.functional.influence.block import KEYS, Block, Gradient
 from lightning_interpret.functional.influence.outer import Convolution, Grouped, Outer
 from lightning_interpret.functional.influence.scale import Scale, normalises
 from lightning_interpret.functional.influence.table import Lookup, Table
+from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.functional.scope import trains
 from lightning_interpret.names import choose, unknown
 
@@ -63,8 +64,8 @@ def find_blocks(module: nn.Module, layers: str | Sequence[str] = "all") -> list[
     if layers != "all":
         if not layers or not isinstance(layers, str | Sequence):
             raise ValueError(f"`layers={layers!r}` must be 'all', 'last', or names of modules.")
-        names = [_plain(name) for name in ([layers] if isinstance(layers, str) else layers)]
-        of = {id(part): _plain(name) for name, part in module.named_modules()}
+        names = [plain_name(name) for name in ([layers] if isinstance(layers, str) else layers)]
+        of = {id(part): plain_name(name) for name, part in module.named_modules()}
         places = [(block, {of[id(part.module)] for part in block.parts}) for block in blocks]
         blocks = []
         for name in names:
@@ -89,11 +90,6 @@ def uncovered(module: nn.Module, blocks: Sequence[Block]) -> list[str]:
     """Return the names of the module's trainable parameters that no block covers."""
     covered = _covered(blocks)
     return [name for name, p in module.named_parameters() if trains(p) and id(p) not in covered]
-
-
-def _plain(name: str) -> str:
-    """Return a module's name without what `torch.compile` puts into it."""
-    return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
 
 
 def _covered(blocks: Sequence[Block]) -> set[int]:

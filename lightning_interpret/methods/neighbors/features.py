@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.features import find_layer
+from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.functional.trace import last_called
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
@@ -40,7 +41,7 @@ class Reader:
         self._fixed = pooling != "auto"
         names = [self._last_linear(example)] if layers is None else list(layers)
         self._layers = {name: find_layer(module, name) for name in names}
-        self.layer = f"input of {names[0]}" if layers is None else " + ".join(names)
+        self.layer = f"input of {plain_name(names[0])}" if layers is None else " + ".join(names)
 
     @torch.no_grad()
     def read(self, batch: Any) -> tuple[Tensor, Tensor]:
