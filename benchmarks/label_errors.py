@@ -43,21 +43,6 @@ class Features(Classification):
         """Return class scores ``(B, C)``."""
         return module(batch["features"])
 
-    def layer(self, module: nn.Module) -> str:
-        """Return the first layer."""
-        return "0"
-
-    def units(self, batch: Any) -> Any:
-        """Not used: nothing is attributed to parts."""
-        raise NotImplementedError
-
-    def baseline(self, module: nn.Module, batch: Any, features: Tensor, baseline: Any) -> Tensor:
-        """Not used."""
-        raise NotImplementedError
-
-    def check(self, module: nn.Module, which: str, baseline: Any) -> None:
-        """Nothing to refuse."""
-
 
 def ag_news(folder: Path) -> tuple[list[str], Tensor, Tensor]:
     """Return texts, labels as given, and whether each is wrong."""

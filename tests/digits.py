@@ -20,18 +20,6 @@ class DigitsTask(Classification):
     def logits(self, module, batch):
         return module(batch["pixels"])
 
-    def layer(self, module):
-        return "0"
-
-    def units(self, batch):
-        raise NotImplementedError
-
-    def baseline(self, module, batch, features, baseline):
-        raise NotImplementedError
-
-    def check(self, module, which, baseline):
-        pass
-
 
 @cache
 def digits(dtype=torch.float32):

@@ -38,18 +38,6 @@ class PointsTask(Classification):
     def logits(self, module, batch):
         return module(batch["pixels"])
 
-    def layer(self, module):
-        return "head"
-
-    def units(self, batch):
-        raise NotImplementedError
-
-    def baseline(self, module, batch, features, baseline):
-        raise NotImplementedError
-
-    def check(self, module, which, baseline):
-        pass
-
 
 class Line(LightningModule):
     """A linear model, which knows nothing of rings."""
