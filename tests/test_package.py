@@ -30,8 +30,14 @@ ROOMS = {
     "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
     "modules": {"tasks", "data"},
+    "layers": {"functional", "names"},
+    "trainer": {"data", "functional", "tasks"},
+    "mixins": {
+        *("layers", "methods", "tasks", "functional", "data", "trainer"),
+        *("evidence", "explanations", "names"),
+    },
     "callbacks": {
-        *("methods", "metrics", "report", "tasks", "functional", "data"),
+        *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),
     },
     "commands": {

@@ -16,17 +16,17 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import Metric
 
 from lightning_interpret.callbacks import output
-from lightning_interpret.callbacks.context import attribution_mode
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.callbacks.queries import QUERIES, pick
 from lightning_interpret.callbacks.shortfall import Shortfall, UntilLate, said, unreadable
-from lightning_interpret.callbacks.training_data import ModuleExamples, find_training_data
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task
+from lightning_interpret.trainer.context import attribution_mode
+from lightning_interpret.trainer.training_data import ModuleExamples, find_training_data
 
 
 class EvidenceMonitor(Monitor):

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from lightning_interpret.callbacks import output, suspects
-from lightning_interpret.callbacks._compat import fast_dev_run
-from lightning_interpret.callbacks.checkpoints import run_checkpoints
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
-from lightning_interpret.callbacks.optimisation import objective_weight_decay
 from lightning_interpret.evidence import InfluenceRow, Suspect
 from lightning_interpret.methods.influence import Fitted, InfluenceMethod, influence_named
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
 from lightning_interpret.tasks import Task
+from lightning_interpret.trainer._compat import fast_dev_run
+from lightning_interpret.trainer.checkpoints import run_checkpoints
+from lightning_interpret.trainer.optimisation import objective_weight_decay
 
 
 class InfluenceMonitor(EvidenceMonitor):

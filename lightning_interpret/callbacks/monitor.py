@@ -16,12 +16,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torchmetrics import MaxMetric, Metric, SumMetric
 
 from lightning_interpret.callbacks import output
-from lightning_interpret.callbacks._compat import fast_dev_run, logging_step
-from lightning_interpret.callbacks.context import PRECISIONS, attribution_mode
-from lightning_interpret.callbacks.probes import Probes, to_module
+from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.report.presenters import Row
 from lightning_interpret.tasks import Task, find_task
+from lightning_interpret.trainer._compat import fast_dev_run, logging_step
+from lightning_interpret.trainer.context import PRECISIONS, attribution_mode
+from lightning_interpret.trainer.transfer import to_module
 
 STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
 

@@ -11,9 +11,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MeanMetric, Metric
 
-from lightning_interpret.callbacks._compat import fast_dev_run, logging_step
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
-from lightning_interpret.callbacks.probes import Probes, to_module
+from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.evidence import NeighborsRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.fingerprint import weights_hash
@@ -22,6 +21,8 @@ from lightning_interpret.methods.neighbors import Answers, FittedNeighbors, Near
 from lightning_interpret.names import check_whole
 from lightning_interpret.report import writer
 from lightning_interpret.tasks import Task
+from lightning_interpret.trainer._compat import fast_dev_run, logging_step
+from lightning_interpret.trainer.transfer import to_module
 
 _AT_ONCE = 64
 _SAYS = ("model", "knn", "mixture")

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_interpret.callbacks._compat import fast_dev_run
 from lightning_interpret.evidence import Suspect
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import jsonl, suspects, writer
 from lightning_interpret.report.presenters import Row
+from lightning_interpret.trainer._compat import fast_dev_run
 
 Rows = list[tuple[int, Row]]
 T = TypeVar("T")

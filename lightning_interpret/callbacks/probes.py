@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import IterableDataset
 
-from lightning_interpret.callbacks._compat import before_batch_transfer
 from lightning_interpret.tasks import Task, batches
 
 
@@ -72,23 +70,6 @@ class Probes:
     def within(self, current: Any) -> int:
         """Return how many probes there are with this batch at hand."""
         return len(self.indices) if self.indexed else min(len(self.indices), batches.batch_size(current))
-
-
-def to_module(batch: Any, trainer: Trainer, module: LightningModule, *, precision: str, moved: bool) -> Any:
-    """Return a batch as the evaluation loop would hand it to the module, in the precision of the Monitor.
-
-    Args:
-        batch: The batch.
-        trainer: The trainer.
-        module: Its module.
-        precision: ``"32"`` for tensors in single precision at least, ``"model"`` for the trainer's own.
-        moved: Whether the evaluation loop has moved it already, with the user's hooks.
-    """
-    batch = batches.clone(batch)
-    if not moved:
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = trainer.strategy.batch_to_device(before_batch_transfer(module, batch))
-    return batches.to_full_precision(batch) if precision == "32" else batch
 
 
 def _length(dataset: Any) -> int | None:

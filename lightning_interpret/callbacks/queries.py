@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_interpret.callbacks.probes import Probes, to_module
+from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.tasks import Task
+from lightning_interpret.trainer.transfer import to_module
 
 QUERIES = ("worst", "unsure", "fixed")
 _AT_ONCE = 64

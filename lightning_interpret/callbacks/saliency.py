@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
-from lightning_interpret.callbacks.probes import Probes, to_module
+from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
@@ -18,6 +18,7 @@ from lightning_interpret.methods.case import CLASSIFIED
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
+from lightning_interpret.trainer.transfer import to_module
 
 
 class SaliencyMonitor(Monitor):

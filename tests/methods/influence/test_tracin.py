@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from lightning_interpret.callbacks.checkpoints import run_checkpoints
 from lightning_interpret.methods.influence import GradientSimilarity, TracIn
+from lightning_interpret.trainer.checkpoints import run_checkpoints
 
 TASK = DigitsTask()
 

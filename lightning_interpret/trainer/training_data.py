@@ -13,11 +13,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 
-from lightning_interpret.callbacks._compat import own_sampler
-from lightning_interpret.callbacks.probes import to_module
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.data.ids import collate_of, plain_collate
 from lightning_interpret.data.random_states import random_states_kept
+from lightning_interpret.trainer._compat import own_sampler
+from lightning_interpret.trainer.transfer import to_module
 
 
 @torch.inference_mode(False)  # what is made there could be used nowhere else

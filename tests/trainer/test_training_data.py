@@ -21,10 +21,10 @@ from torch.utils.data import (
 )
 
 from lightning_interpret import GradientSimilarity, TextDataModule, WithIds
-from lightning_interpret.callbacks.context import attribution_mode
-from lightning_interpret.callbacks.training_data import ModuleExamples, find_training_data
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.methods.examples import Examples
+from lightning_interpret.trainer.context import attribution_mode
+from lightning_interpret.trainer.training_data import ModuleExamples, find_training_data
 
 
 class Sealed(DataLoader):
