@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lightning_interpret.callbacks.neighbors import NeighborMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.data.ids import WithIds
-    from lightning_interpret.evidence import Influence, InfluenceRow, Neighbors, NeighborsRow
+    from lightning_interpret.evidence import Influence, InfluenceRow, Landmarks, LandmarksRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
     from lightning_interpret.methods import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         TracIn,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
+    from lightning_interpret.mixins import JointMixin, TurnOverDropoutMixin
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.tasks import (
@@ -77,7 +78,10 @@ _ROOMS = {
     "InfluenceMonitor": "callbacks.influence",
     "InfluenceRow": "evidence",
     "IntegratedGradients": "methods",
+    "JointMixin": "mixins",
     "KernelShap": "methods",
+    "Landmarks": "evidence",
+    "LandmarksRow": "evidence",
     "LayerCam": "methods",
     "LayerwiseRelevance": "methods",
     "Lime": "methods",
@@ -102,6 +106,7 @@ _ROOMS = {
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
     "TracIn": "methods.influence",
+    "TurnOverDropoutMixin": "mixins",
     "WithIds": "data.ids",
     "explain": "methods",
 }
@@ -127,7 +132,10 @@ __all__ = [
     "InfluenceMonitor",
     "InfluenceRow",
     "IntegratedGradients",
+    "JointMixin",
     "KernelShap",
+    "Landmarks",
+    "LandmarksRow",
     "LayerCam",
     "LayerwiseRelevance",
     "Lime",
@@ -152,6 +160,7 @@ __all__ = [
     "TextClassifier",
     "TextDataModule",
     "TracIn",
+    "TurnOverDropoutMixin",
     "WithIds",
     "explain",
 ]

@@ -147,7 +147,7 @@ class _Row:
                 f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
             )
         values = _known(cls, data)
-        for name in ("helpful", "harmful", "neighbors"):
+        for name in ("helpful", "harmful", "neighbors", "like", "unlike"):
             if isinstance(values.get(name), tuple):
                 values[name] = tuple(TrainingExample(**_known(TrainingExample, each)) for each in values[name])
         if isinstance(values.get("neighbors"), Mapping):
@@ -245,6 +245,42 @@ class InfluenceRow(_Row):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LandmarksRow(_Row):
+    """The landmarks, real training examples, that a kernel layer made its prediction of.
+
+    The scores are the relevance of the landmarks (Croce et al., 2019): with ``absorbed`` they sum to ``target``.
+
+    Attributes:
+        like: Landmarks that speak for the target, the largest score first.
+        unlike: Landmarks that speak against it, the most negative first.
+        target_name: What is explained: a class, or a contrast.
+        target: Its score F(x), which is handed back.
+        absorbed: What did not reach the landmarks, by what took it: ``bias``, ...
+        error: Σ scores + Σ absorbed − target, over all landmarks.
+        kernel: Name of the kernel.
+        landmarks: How many landmarks there are.
+        approximation_error: Relative error of the kernel matrix that the landmarks stand for (Frobenius), as it was
+            measured on training examples when they were chosen.
+        tokens: Tokens of the query, where the relevance was asked for on down to them.
+        scores: Relevance of each token.
+    """
+
+    kind: ClassVar[str] = "landmarks"
+
+    like: tuple[TrainingExample, ...] = ()
+    unlike: tuple[TrainingExample, ...] = ()
+    target_name: str | None = None
+    target: float | None = None
+    absorbed: Mapping[str, float] = field(default_factory=dict)
+    error: float | None = None
+    kernel: str | None = None
+    landmarks: int = 0
+    approximation_error: float | None = None
+    tokens: tuple[str, ...] | None = None
+    scores: tuple[float, ...] | None = None
+
+
 EvidenceRow = InfluenceRow | NeighborsRow
 
 
@@ -276,6 +312,14 @@ class Influence(_Rows[InfluenceRow]):
 
     Attributes:
         rows: A row a query, in their order.
+    """
+
+
+class Landmarks(_Rows[LandmarksRow]):
+    """The landmarks of N predictions, one row each.
+
+    Attributes:
+        rows: A row a prediction, in their order.
     """
 
 

@@ -32,10 +32,7 @@ ROOMS = {
     "modules": {"tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
-    "mixins": {
-        *("layers", "methods", "tasks", "functional", "data", "trainer"),
-        *("evidence", "explanations", "names"),
-    },
+    "mixins": {"layers", "tasks", "functional"},
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),

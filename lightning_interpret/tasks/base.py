@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
@@ -250,9 +250,7 @@ class Task(ABC):
 
         They are ``example_id`` in the batch, or in a mapping that is a part of a tuple.
         """
-        parts = batch if isinstance(batch, tuple | list) and not hasattr(batch, "_fields") else ()
-        named = [batch, *(part for part in parts if isinstance(part, Mapping))]
-        ids = next((found for part in named if (found := batches.get(part, "example_id")) is not None), None)
+        ids = batches.example_ids(batch)
         return None if ids is None else tuple(int(i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids))
 
     def _unsaid(self, member: str, what: str) -> ValueError:

@@ -127,6 +127,13 @@ def get(batch: Any, *names: str) -> Any:
     return None
 
 
+def example_ids(batch: Any) -> Any:
+    """Return the ids that a batch carries, as they are: ``example_id``, also in a mapping that is a part of a tuple."""
+    parts = batch if isinstance(batch, tuple | list) and not hasattr(batch, "_fields") else ()
+    named = [batch, *(part for part in parts if isinstance(part, Mapping))]
+    return next((found for part in named if (found := get(part, "example_id")) is not None), None)
+
+
 def as_mapping(batch: Any) -> dict[str, Any]:
     """Return the named parts of a batch.
 

@@ -1,0 +1,5 @@
+"""nn.Modules of the joint methods: what they learn and what they remember."""
+
+from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
+
+__all__ = ["TurnOverDropout"]
