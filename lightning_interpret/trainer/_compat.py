@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 
 def logging_step(trainer: Trainer) -> int:
@@ -25,3 +25,12 @@ def fast_dev_run(trainer: Trainer) -> bool:
 def own_sampler(sampler: Any) -> Any:
     """Return the user's sampler, taken out of what Lightning puts around it in distributed training."""
     return getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
+
+
+def given_train_loaders(trainer: Trainer) -> Any:
+    """Return the loaders that were handed to ``trainer.fit``, or None.
+
+    ``trainer.train_dataloader`` is None until the loop has set them up, which is after ``on_fit_start``.
+    """
+    source = getattr(getattr(trainer.fit_loop, "_data_source", None), "instance", None)
+    return None if isinstance(source, LightningModule | LightningDataModule) else source

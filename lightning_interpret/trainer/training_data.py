@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset, SubsetRandomSampler
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.data.ids import collate_of, plain_collate
 from lightning_interpret.data.random_states import random_states_kept
-from lightning_interpret.trainer._compat import own_sampler
+from lightning_interpret.trainer._compat import given_train_loaders, own_sampler
 from lightning_interpret.trainer.transfer import to_module
 
 
@@ -96,8 +96,8 @@ class ModuleExamples:
 
 
 def _loader_of_run(trainer: Trainer) -> Any:
-    if trainer.train_dataloader is not None:
-        return _first(trainer.train_dataloader)
+    if (loaders := _train_loaders(trainer)) is not None:
+        return _first(loaders)
     data = getattr(trainer, "datamodule", None)
     if data is not None and is_overridden("train_dataloader", data):
         return _loader_of_data_module(trainer, data)
@@ -108,6 +108,11 @@ def _loader_of_run(trainer: Trainer) -> Any:
         "`train_data=None`, and this run has no training data: give `train_data=` a data module, a loader or a data "
         "set, or call the trainer with a data module that has a `train_dataloader`."
     )
+
+
+def _train_loaders(trainer: Trainer) -> Any:
+    """Return those that the trainer trains with, or in `on_fit_start` those that it was given."""
+    return given_train_loaders(trainer) if trainer.train_dataloader is None else trainer.train_dataloader
 
 
 def _loader_of_data_module(trainer: Trainer, data: LightningDataModule) -> Any:
@@ -162,7 +167,7 @@ def _of_loader(loader: Any, id_column: str | None) -> TrainingExamples:
 
 
 def _of_dataset(trainer: Trainer, dataset: Any, id_column: str | None) -> TrainingExamples:
-    known = (trainer.train_dataloader, trainer.val_dataloaders, trainer.test_dataloaders, trainer.predict_dataloaders)
+    known = (_train_loaders(trainer), trainer.val_dataloaders, trainer.test_dataloaders, trainer.predict_dataloaders)
     loader = next((_first(loaders) for loaders in known if loaders is not None), None)
     collate = getattr(loader, "collate_fn", None)
     collate = collate_of(dataset) or (None if collate is None else plain_collate(collate))

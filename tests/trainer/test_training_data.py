@@ -23,6 +23,7 @@ from torch.utils.data import (
 from lightning_interpret import GradientSimilarity, TextDataModule, WithIds
 from lightning_interpret.data import TrainingExamples
 from lightning_interpret.methods.examples import Examples
+from lightning_interpret.trainer._compat import given_train_loaders
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.training_data import ModuleExamples, find_training_data
 
@@ -115,6 +116,43 @@ def test_training_is_the_same_with_it_and_without_it(tmp_path):
             return example
 
     assert_same(weights([]), weights([Finds(shard=(0, 2), limit=10, by_length=True, batch_size=3)]))
+
+
+class FindsAtStart(Callback):
+    """Looks for the training data before the first step, when Lightning has not set its loaders up."""
+
+    def on_fit_start(self, trainer, pl_module):
+        assert trainer.train_dataloader is None
+        self.ids = find_training_data(trainer).ids.tolist()
+
+
+class TextData(LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(Texts(6), batch_size=2)
+
+
+class ToyWithData(Toy):
+    def train_dataloader(self):
+        return DataLoader(Texts(6), batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("module", "data"),
+    [
+        (Toy, lambda: {"train_dataloaders": DataLoader(Texts(6), batch_size=2)}),
+        (Toy, lambda: {"datamodule": TextData()}),
+        (ToyWithData, dict),
+    ],
+)
+def test_they_are_known_when_fit_starts(module, data, tmp_path):
+    finds = FindsAtStart()
+    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0, callbacks=[finds])
+    given = data()
+    trainer.fit(module(), **given)
+    assert finds.ids == list(range(6))
+    assert given_train_loaders(trainer) is given.get("train_dataloaders")  # Lightning's, and not public
+    trainer.validate(module(), val_loader(), verbose=False)
+    assert given_train_loaders(trainer) is None
 
 
 @pytest.mark.parametrize("shape", [dict, list, CombinedLoader])
