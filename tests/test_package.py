@@ -32,7 +32,7 @@ ROOMS = {
     "modules": {"tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
-    "mixins": {"layers", "tasks", "functional"},
+    "mixins": {"layers", "tasks", "functional", "trainer"},
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+
+from lightning_interpret.trainer._compat import logs_in_training_step
 
 if TYPE_CHECKING:  # what a mixin is always mixed into, though it does not derive from it
     _Mixed = LightningModule
@@ -24,28 +27,21 @@ class JointMixin(_Mixed):
     nothing is lost and nothing counted twice. Layers are found by name in :meth:`attach`, which is called when the
     module is complete: after ``configure_model``, and before a checkpoint is loaded.
 
+    A module that overrides one of Lightning's hooks calls ``super()``'s, as the mixins' are there too. A step that takes
+    a ``dataloader_iter`` calls :meth:`begin_step` with the batch that it has drawn.
+
     Raises:
         TypeError: If the class lists ``LightningModule`` before a mixin, whose hooks would never run.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_bases(cls)
         if not issubclass(cls, LightningModule):
             return
-        bases = cls.__mro__
-        late = [
-            base.__name__
-            for base in bases[bases.index(LightningModule) :]
-            if issubclass(base, JointMixin) and base is not JointMixin
-        ]
-        if late or bases.index(JointMixin) > bases.index(LightningModule):
-            raise TypeError(
-                f"{cls.__name__}: {', '.join(late) or 'JointMixin'} comes after LightningModule among its bases, so "
-                f"that none of its hooks would run: write `class {cls.__name__}({', '.join(late)}, ...)`, mixins first."
-            )
         step = cls.training_step
         if step is not LightningModule.training_step and not hasattr(step, "_takes_terms"):
-            cls.training_step = _taking_terms(step)  # type: ignore[method-assign]
+            cls.training_step = _taking_terms(cls, step)  # type: ignore[method-assign]
         build = cls.configure_model
         if not hasattr(build, "_attaches"):
             cls.configure_model = _attaching(build)  # type: ignore[method-assign]
@@ -67,14 +63,38 @@ class JointMixin(_Mixed):
     # The loss
 
     def add_term(self, name: str, value: Tensor) -> None:
-        """Record a term of the loss, a scalar; terms of one name are added up. Outside of training nothing is kept."""
-        if self.training and self._steps:
+        """Record a term of the loss, which is logged as ``train_<name>``; terms of one name are added up.
+
+        Nothing is kept outside of a training step, nor where a backward pass computes activations again.
+
+        Raises:
+            ValueError: If the value is no tensor without dimensions.
+        """
+        if not isinstance(value, Tensor) or value.dim():
+            found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise ValueError(
+                f"The term {name!r} of the loss must be a tensor without dimensions, such as a mean over the batch, "
+                f"but is {found}."
+            )
+        if self.training and self._steps and torch._C._current_graph_task_id() == -1:
             self._terms[name] = self._terms[name] + value if name in self._terms else value
 
+    @torch.compiler.disable
     def auxiliary_loss(self) -> Tensor | float:
-        """Return the sum of the terms recorded since the last call, and forget them; 0 where there are none."""
+        """Return the sum of the terms recorded since the last call, and forget them; 0 where there are none.
+
+        Raises:
+            ValueError: If a term is not a number.
+        """
         terms, self._terms = self._terms, {}
-        return sum(terms.values(), start=0.0)
+        total = sum(terms.values(), start=0.0)
+        if isinstance(total, Tensor) and bool(total.isnan()):  # the device is waited for once a step, not once a term
+            wrong = [name for name, value in terms.items() if bool(value.isnan())] or list(terms)
+            raise ValueError(f"Terms of the loss are NaN, and their gradients would be: {', '.join(wrong)}.")
+        if logs_in_training_step(self):
+            for name, value in terms.items():
+                self.log(f"train_{name}", value.detach(), batch_size=1)  # read in each step, averaged nowhere
+        return total
 
     # Hooks
 
@@ -87,49 +107,59 @@ class JointMixin(_Mixed):
         self.attach()
         return super().load_state_dict(*args, **kwargs)
 
-    @contextmanager
-    def _step(self, batch: Any) -> Iterator[bool]:
-        """Run a training step; yield whether it is the outermost."""
-        outermost = not self._steps
-        if outermost:
-            self._terms = {}
-            self.begin_step(batch)
-        self._steps += 1
-        try:
-            yield outermost
-        except BaseException:
-            self._terms = {}
-            raise
-        finally:
-            self._steps -= 1
+
+def _check_bases(cls: type) -> None:
+    order = cls.__mro__
+    if any(base.__name__ == "LightningModule" and base.__module__.startswith("pytorch_lightning") for base in order):
+        raise TypeError(
+            f"{cls.__name__} is a LightningModule of `pytorch_lightning`, which the mixins do not know: import "
+            "LightningModule and Trainer from `lightning.pytorch`."
+        )
+    if LightningModule not in order or order.index(JointMixin) < order.index(LightningModule):
+        return
+    mixins = [base for base in cls.__bases__ if issubclass(base, JointMixin) and not issubclass(base, LightningModule)]
+    right = [base.__name__ for base in (*mixins, *(base for base in cls.__bases__ if base not in mixins))]
+    raise TypeError(
+        f"{cls.__name__} lists {cls.__bases__[0].__name__} before {mixins[0].__name__}, so that none of the mixin's "
+        f"hooks would run: write `class {cls.__name__}({', '.join(right)})`, mixins first."
+    )
 
 
-def _taking_terms(step: Callable) -> Callable:
+def _taking_terms(cls: type, step: Callable) -> Callable:
     """Return a training step that adds the terms which the module's own has not taken."""
+    own = "training_step" in vars(cls)
+    iterates = "dataloader_iter" in inspect.signature(step).parameters
 
     @wraps(step)
-    def training_step(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._step(batch) as outermost:
-            result = step(self, batch, *args, **kwargs)
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        outermost = not self._steps
+        self._steps += 1
+        try:
+            if outermost and not iterates:
+                self.begin_step(next(iter((*args, *kwargs.values()))))
+            # of an inherited step there may be another one between, in a class that derives from two
+            result = step(self, *args, **kwargs) if own else super(cls, self).training_step(*args, **kwargs)
             return _with_terms(self, result) if outermost and self._terms else result
+        finally:
+            self._steps -= 1
+            if outermost:
+                self._terms = {}
 
     training_step._takes_terms = True  # type: ignore[attr-defined]
     return training_step
 
 
-def _with_terms(module: Any, result: Any) -> Any:
-    if result is None:
-        names = ", ".join(module._terms)
-        module._terms = {}
-        if module.automatic_optimization:  # the step skips this batch, and so do its terms
-            return None
+def _with_terms(module: JointMixin, result: Any) -> Any:
+    if not module.automatic_optimization:
         raise RuntimeError(
-            f"Terms of the loss are pending after a `training_step` with manual optimisation: {names}. Add "
-            "`self.auxiliary_loss()` to the loss before `self.manual_backward(loss)`."
+            "Terms of the loss are pending after a `training_step` with manual optimisation: "
+            f"{', '.join(module._terms)}. Add `self.auxiliary_loss()` to the loss before `self.manual_backward(loss)`."
         )
-    if isinstance(result, Mapping):
+    if isinstance(result, Tensor):
+        return result + module.auxiliary_loss()
+    if isinstance(result, dict) and result.get("loss") is not None:
         return {**result, "loss": result["loss"] + module.auxiliary_loss()}
-    return result + module.auxiliary_loss()
+    return result  # None skips the batch, and so its terms; what else it is, Lightning refuses
 
 
 def _attaching(build: Callable) -> Callable:

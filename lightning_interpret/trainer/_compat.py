@@ -34,3 +34,10 @@ def given_train_loaders(trainer: Trainer) -> Any:
     """
     source = getattr(getattr(trainer.fit_loop, "_data_source", None), "instance", None)
     return None if isinstance(source, LightningModule | LightningDataModule) else source
+
+
+def logs_in_training_step(module: LightningModule) -> bool:
+    """Return whether what a module logs now is of a training step that a trainer runs."""
+    trainer = getattr(module, "_trainer", None)
+    current = getattr(module, "_current_fx_name", None)
+    return trainer is not None and current == "training_step" and not trainer.barebones
