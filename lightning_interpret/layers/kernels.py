@@ -1,0 +1,174 @@
+"""Kernels with their parameters, learned or fixed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.functional import kernels
+from lightning_interpret.names import check_positive, check_whole, choose
+
+
+class Kernel(nn.Module):
+    """Base of the kernels: ``(…, d) × (l, d) → (…, l)``."""
+
+    learned = False  # whether it has parameters that are trained
+
+    def fit(self, features: Tensor) -> None:
+        """Set what was not given by features of examples, ``(n, d)``."""
+
+
+class LinearKernel(Kernel):
+    """x·y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the kernel."""
+        return kernels.linear(x, y)
+
+
+class CosineKernel(Kernel):
+    """The cosine of x and y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the kernel."""
+        return kernels.cosine(x, y)
+
+
+class RBFKernel(Kernel):
+    """exp(−scale · ‖x − y‖²).
+
+    Args:
+        scale: By default 1 / (2 σ²), σ the median distance between examples (the median heuristic).
+        learned: Whether the scale is trained, as its logarithm.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, scale: float | None = None, learned: bool = True) -> None:
+        super().__init__()
+        self.given, self.learned = scale, learned
+        _positive(self, "log_scale", 1.0 if scale is None else scale, "scale", learned)
+
+    def fit(self, features: Tensor) -> None:
+        """Set the scale by the median heuristic where it was not given."""
+        if self.given is None:
+            _set(self.log_scale, kernels.median_scale(features))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the kernel."""
+        return kernels.rbf(x, y, self.log_scale.exp())
+
+
+class PolynomialKernel(Kernel):
+    """(scale · x·y + offset)^degree.
+
+    Args:
+        degree: A whole number of at least 1.
+        offset: 0 or more; 0 stays 0.
+        scale: By default 1 over the mean squared length of the examples' features.
+        learned: Whether scale and offset are trained, as their logarithms.
+    """
+
+    log_scale: Tensor
+    log_offset: Tensor | None
+
+    def __init__(self, degree: int = 2, offset: float = 1.0, scale: float | None = None, learned: bool = True) -> None:
+        super().__init__()
+        check_whole(degree=degree)
+        self.degree, self.given, self.learned = degree, scale, learned
+        _positive(self, "log_scale", 1.0 if scale is None else scale, "scale", learned)
+        if offset == 0:
+            self.register_parameter("log_offset", None)
+        else:
+            _positive(self, "log_offset", offset, "offset", learned)
+
+    def fit(self, features: Tensor) -> None:
+        """Set the scale where it was not given."""
+        if self.given is None:
+            length = float(features.square().sum(dim=1).mean())
+            _set(self.log_scale, 1 / length if length else 1.0)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the kernel."""
+        offset = 0.0 if self.log_offset is None else self.log_offset.exp()
+        return kernels.polynomial(x, y, self.log_scale.exp(), offset, self.degree)
+
+
+class OwnKernel(Kernel):
+    """A function of the user's on features, or a module, whose parameters are trained.
+
+    Args:
+        function: ``(…, d) × (l, d) → (…, l)``, symmetric, in the precision it is given, or where to import it from:
+            ``"package.module.function"``.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = _imported(function) if isinstance(function, str) else function
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the kernel."""
+        return self.function(x, y)
+
+
+KERNELS: dict[str, type[Kernel]] = {
+    "linear": LinearKernel,
+    "rbf": RBFKernel,
+    "polynomial": PolynomialKernel,
+    "cosine": CosineKernel,
+}
+
+
+def kernel_named(kernel: Any, options: Mapping[str, Any] | None = None) -> Kernel:
+    """Return a kernel by its name, or one's own by its import path, which has a dot, or as a function.
+
+    Args:
+        kernel: The kernel.
+        options: Its options.
+
+    Raises:
+        ValueError: If there is no such kernel, or it has no such option.
+    """
+    options = dict(options or {})
+    if isinstance(kernel, str) and "." not in kernel:
+        kind = KERNELS[choose("kernel", kernel, [*KERNELS, "precomputed"])]
+        known = [] if kind.__init__ is Kernel.__init__ else list(inspect.signature(kind).parameters)
+    else:
+        known = []
+    for name in options:
+        choose(f"option of kernel {kernel!r}", name, known)
+    return kind(**options) if isinstance(kernel, str) and "." not in kernel else OwnKernel(kernel)
+
+
+def single_or_double() -> torch.dtype:
+    """Return the default precision, but never half: a context such as that of ``bf16-true`` makes half the default."""
+    dtype = torch.get_default_dtype()
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+def _positive(module: nn.Module, name: str, value: float, argument: str, learned: bool) -> None:
+    check_positive(**{argument: value})
+    logarithm = torch.tensor(math.log(value), dtype=single_or_double())
+    if learned:
+        module.register_parameter(name, nn.Parameter(logarithm))
+    else:
+        module.register_buffer(name, logarithm)
+
+
+def _set(logarithm: Tensor, value: float) -> None:
+    with torch.no_grad():
+        logarithm.fill_(math.log(value))
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"`kernel={path!r}` cannot be imported: {error}. Write 'package.module.function'.") from error
