@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Rerank,
         SaliencyInfluence,
         TracIn,
+        TurnOverDropoutInfluence,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.mixins import JointMixin, TurnOverDropoutMixin
@@ -106,6 +107,7 @@ _ROOMS = {
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
     "TracIn": "methods.influence",
+    "TurnOverDropoutInfluence": "methods.influence",
     "TurnOverDropoutMixin": "mixins",
     "WithIds": "data.ids",
     "explain": "methods",
@@ -160,6 +162,7 @@ __all__ = [
     "TextClassifier",
     "TextDataModule",
     "TracIn",
+    "TurnOverDropoutInfluence",
     "TurnOverDropoutMixin",
     "WithIds",
     "explain",

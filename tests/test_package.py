@@ -25,7 +25,7 @@ ROOMS = {
     "functional": {"files", "names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
-    "methods": {"tasks", "functional", "evidence", "explanations", "names"},
+    "methods": {"tasks", "layers", "functional", "evidence", "explanations", "names"},
     "metrics": {"functional"},
     "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),

@@ -35,7 +35,10 @@ class InfluenceMonitor(EvidenceMonitor):
     examples that have the label the query is predicted as), ``self_influence`` (mean over the training examples that
     were read), ``self_influence_<id>`` (of a tracked example), ``examples`` and ``skipped`` (training examples
     scored, and left out since their gradients were not finite), ``coverage`` (share of the trainable parameters),
-    ``seconds`` and ``failures``.
+    ``seconds`` and ``failures``. Of ``turn_over_dropout``, where there are ``suspects``: ``seen_accuracy``,
+    ``unseen_accuracy``, ``seen_loss`` and ``unseen_loss``, of the training examples under their own masks. The unseen
+    accuracy is the honest measure of what the flipped network never learnt: it should be near the accuracy on
+    validation data, and by as much as it is above that, labels have leaked through the masks.
 
     A query without a label is asked for the loss of what is predicted. The run's optimizers and checkpoints are given
     to methods that read them. Under DDP every process scores its share of the training examples, after each has fitted
@@ -186,7 +189,7 @@ class InfluenceMonitor(EvidenceMonitor):
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
-        names = ("query_loss", "same_label", "examples", "skipped", "coverage", "self_influence")
+        names = ("query_loss", "same_label", "examples", "skipped", "coverage", "self_influence", *self.method.scalars)
         tracked = [f"self_influence_{i}" for i in self._tracked]
         return {name: MeanMetric(nan_strategy="ignore") for name in (*names, *tracked)}
 
@@ -252,6 +255,7 @@ class InfluenceMonitor(EvidenceMonitor):
             return
         ids, scores = suspects.finite(*fitted.self_influence(None if alone else examples))
         self._measured.append(("self_influence", float(scores.sum()) / max(1, len(ids)), len(ids)))
+        self._measured += [(name, value, count) for name, (value, count) in fitted.scalars().items()]
         found = suspects.foremost(ids, scores, self.suspects)
         self._suspected = suspects.told(found, examples, beside, module, task)
 

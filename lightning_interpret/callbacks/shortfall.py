@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from lightning_interpret.methods.examples import Examples
+from lightning_interpret.methods.examples import Examples, id_batches
+
+T = TypeVar("T")
 
 _NAMED = 5  # of what is more, the number is said
 
@@ -95,6 +97,19 @@ class UntilLate:
             number += 1
         if self._last is not None:
             self._count = number
+
+    def id_batches(self, size: int) -> Iterator[Tensor] | None:
+        """Yield ids while there is time; None where only reading tells them, or each pass is of what the first was."""
+        known = None if self._last is not None else id_batches(self._examples, size)
+        return None if known is None else self.in_time(known)
+
+    def in_time(self, parts: Iterable[T]) -> Iterator[T]:
+        """Yield parts of some work while there is time, at least one."""
+        for number, part in enumerate(parts):
+            if number and time.perf_counter() > self._end:
+                self._late()
+                return
+            yield part
 
     def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
         """Yield the batches of the examples with these ids."""

@@ -104,13 +104,18 @@ class TrainingExamples:
             ValueError: If an option is out of its range; while reading, if an id is missing or comes twice, or if no
                 example can be read.
         """
-        rank, world = shard
-        if not 0 <= rank < world:
-            raise ValueError(f"`shard={shard}` must be (rank, number of processes), the rank from 0.")
-        if limit is not None:
-            check_whole(limit=limit)
-        count = len(self) if limit is None else min(limit, len(self))
-        return self._batches(spread(len(self), count)[rank::world], self._size(batch_size), by_length)
+        return self._batches(self._rows(shard, limit), self._size(batch_size), by_length)
+
+    def id_batches(
+        self, size: int, *, shard: tuple[int, int] = (0, 1), limit: int | None = None
+    ) -> Iterator[Tensor] | None:
+        """Return an iterator over the ids of the examples, ``size`` at a time; None where only reading them tells.
+
+        Raises:
+            ValueError: If an option is out of its range.
+        """
+        rows = self._rows(shard, limit)
+        return None if self._in_examples else iter(self._ids[rows].split(size))
 
     def take(self, ids: Sequence[int] | Tensor, batch_size: int | None = None) -> Iterator[tuple[Tensor, Any]]:
         """Return an iterator over the batches of the examples with these ids, in their order.
@@ -135,6 +140,14 @@ class TrainingExamples:
             missing = ", ".join(map(str, wanted[rows < 0][:3].tolist()))
             raise ValueError(f"`ids`: there is no {missing} among the ids of the {len(self)} training examples.")
         return rows
+
+    def _rows(self, shard: tuple[int, int], limit: int | None) -> Tensor:
+        rank, world = shard
+        if not 0 <= rank < world:
+            raise ValueError(f"`shard={shard}` must be (rank, number of processes), the rank from 0.")
+        if limit is not None:
+            check_whole(limit=limit)
+        return spread(len(self), len(self) if limit is None else min(limit, len(self)))[rank::world]
 
     def _size(self, batch_size: int | None) -> int:
         if batch_size is None:

@@ -24,6 +24,19 @@ class Examples(Protocol):
         """Yield the batches of the examples with these ids, in any order."""
 
 
+class Whole:
+    """The batches of a data set, which is known: for a method that reads another part of it, or none."""
+
+    def __init__(self, source: Examples) -> None:
+        self.source, self._batches = source, source.batches()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Any]:
+        return next(self._batches)
+
+
 class Loaded:
     """The examples of a loader whose batches carry ``example_id``.
 
@@ -82,6 +95,18 @@ class Loaded:
             rows = torch.isin(found, wanted).nonzero().flatten()
             if len(rows):
                 yield found[rows], self._task.take(batch, rows)
+
+
+def id_batches(examples: Examples, size: int) -> Iterator[Tensor] | None:
+    """Yield the ids of all examples without reading one, ``size`` at a time; None where only reading them tells."""
+    known = getattr(examples, "id_batches", None)
+    return None if known is None else known(size)
+
+
+def in_time(examples: Examples, parts: Iterable[Any]) -> Iterable[Any]:
+    """Yield parts of the work on some examples for as long as these say that there is time; by default all."""
+    until = getattr(examples, "in_time", None)
+    return parts if until is None else until(parts)
 
 
 def parts_of(queries: Any) -> Iterable[Any]:

@@ -86,6 +86,10 @@ class ModuleExamples:
         """Return an iterator over the ids ``(B,)`` of some examples and their batch."""
         return map(self._moved, self.examples.batches(**self._options))
 
+    def id_batches(self, size: int) -> Iterator[Tensor] | None:
+        """Return an iterator over the ids of the same examples; None where only reading them tells."""
+        return self.examples.id_batches(size, shard=self._options["shard"], limit=self._options["limit"])
+
     def take(self, ids: Sequence[int]) -> Iterator[tuple[Tensor, Any]]:
         """Return an iterator over the batches of the examples with these ids, whatever the shard."""
         return map(self._moved, self.examples.take(ids, self._options["batch_size"]))

@@ -11,6 +11,7 @@ from lightning_interpret.methods.influence.projected_gradients import ProjectedG
 from lightning_interpret.methods.influence.rerank import Rerank
 from lightning_interpret.methods.influence.saliency_influence import SaliencyInfluence
 from lightning_interpret.methods.influence.tracin import TracIn
+from lightning_interpret.methods.influence.turn_over_dropout import TurnOverDropoutInfluence
 
 __all__ = [
     "INFLUENCE",
@@ -26,5 +27,6 @@ __all__ = [
     "Rerank",
     "SaliencyInfluence",
     "TracIn",
+    "TurnOverDropoutInfluence",
     "influence_named",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal
@@ -61,6 +61,7 @@ class InfluenceMethod(ABC):
 
     name: ClassVar[str]
     of_loss: ClassVar[bool] = True  # whether its scores are of the query's loss, where nothing else is asked for
+    scalars: ClassVar[tuple[str, ...]] = ()  # names of what :meth:`Fitted.scalars` may tell
 
     layers: str | Sequence[str] = "all"
     seed: int = 0
@@ -252,6 +253,10 @@ class Fitted(ABC):
             source = self.examples if examples is None else examples_of(examples, self.task, self.module)
             found = [(ids, self.own(batches.clone(batch))) for ids, batch in self.read(source)]
         return torch.cat([ids for ids, _ in found]), torch.cat([scores for _, scores in found]) / self.total
+
+    def scalars(self) -> Mapping[str, tuple[float, int]]:
+        """Return other means over the examples that :meth:`self_influence` went through, and of how many each is."""
+        return {}
 
     def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
         """Yield examples as :meth:`stream` and :meth:`own` take them; a method may have kept those of the fit."""

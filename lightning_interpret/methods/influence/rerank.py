@@ -14,7 +14,7 @@ from lightning_interpret.functional.influence.blocks import Block, Gradient
 from lightning_interpret.functional.influence.checkpoints import Checkpoints
 from lightning_interpret.functional.influence.optimizers import Optimizers
 from lightning_interpret.functional.influence.top import TopK
-from lightning_interpret.methods.examples import Examples, examples_of
+from lightning_interpret.methods.examples import Examples, Whole, examples_of
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, influence_named
 from lightning_interpret.methods.influence.feature_similarity import FeatureSimilarity
 from lightning_interpret.methods.influence.gradient_similarity import GradientSimilarity
@@ -91,19 +91,6 @@ class Rerank(InfluenceMethod):
         ]
 
 
-class _Whole:
-    """The batches of a data set, which is known."""
-
-    def __init__(self, source: Examples) -> None:
-        self.source, self._batches = source, source.batches()
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        return self
-
-    def __next__(self) -> tuple[Tensor, Any]:
-        return next(self._batches)
-
-
 class _Reranked(Fitted):
     def __init__(self, first: Fitted, then: Fitted, candidates: int) -> None:
         super().__init__(then.module, then.examples, then.task, then.blocks)
@@ -130,14 +117,14 @@ class _Reranked(Fitted):
 
     def read(self, source: Examples) -> Iterator[tuple[Tensor, Any]]:
         """Yield examples; of these, all of a data set, the first method leaves some to the second."""
-        return _Whole(source)
+        return Whole(source)
 
     def stream(
         self, queries: list[Gradient | None], examples: Iterable[tuple[Tensor, Any]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what the second method says of each query's own candidates; 0 for those of other queries."""
         first, then = queries[: self._parted], queries[self._parted :]
-        if not isinstance(examples, _Whole):
+        if not isinstance(examples, Whole):
             yield from self.then.stream(then, examples)
             return
         top = TopK(self.each)
