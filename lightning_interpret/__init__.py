@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lightning_interpret.callbacks.influence import InfluenceMonitor
     from lightning_interpret.callbacks.neighbors import NeighborMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
+    from lightning_interpret.callbacks.twin import PlainTwin
     from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Landmarks, LandmarksRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
@@ -94,6 +95,7 @@ _ROOMS = {
     "ObjectDetection": "tasks",
     "Occlusion": "methods",
     "Odam": "methods",
+    "PlainTwin": "callbacks.twin",
     "ProjectedGradients": "methods.influence",
     "Rerank": "methods.influence",
     "SaliencyInfluence": "methods.influence",
@@ -149,6 +151,7 @@ __all__ = [
     "ObjectDetection",
     "Occlusion",
     "Odam",
+    "PlainTwin",
     "ProjectedGradients",
     "Rerank",
     "SaliencyInfluence",

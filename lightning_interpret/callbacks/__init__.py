@@ -1,9 +1,10 @@
-"""One Monitor a post-hoc family, and the context in which they run."""
+"""One Monitor a post-hoc family, and what measures a joint method's cost."""
 
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.callbacks.influence import InfluenceMonitor
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.neighbors import NeighborMonitor
 from lightning_interpret.callbacks.saliency import SaliencyMonitor
+from lightning_interpret.callbacks.twin import PlainTwin
 
-__all__ = ["EvidenceMonitor", "InfluenceMonitor", "Monitor", "NeighborMonitor", "SaliencyMonitor"]
+__all__ = ["EvidenceMonitor", "InfluenceMonitor", "Monitor", "NeighborMonitor", "PlainTwin", "SaliencyMonitor"]

@@ -60,6 +60,9 @@ class JointMixin(_Mixed):
     def begin_step(self, batch: Any) -> None:
         """Take note of the batch of a training step that begins."""
 
+    def become_plain(self) -> None:
+        """Take the method out for good, or put its plain form in its place: what `PlainTwin` trains beside it."""
+
     # The loss
 
     def add_term(self, name: str, value: Tensor) -> None:

@@ -54,6 +54,11 @@ class TurnOverDropoutMixin(JointMixin):
         """Leave every layer."""
         self.turn_over_dropout.detach()
 
+    def become_plain(self) -> None:
+        """Drop out units at the same sites with masks that are drawn anew each time."""
+        super().become_plain()
+        self.turn_over_dropout.plain = True
+
     def begin_step(self, batch: Any) -> None:
         """Take the ids of the examples."""
         super().begin_step(batch)

@@ -1,8 +1,14 @@
 """What we read of Lightning that is not public: one place, held by contract tests."""
 
+from copy import deepcopy
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
+from torch.optim import Optimizer
 
 
 def logging_step(trainer: Trainer) -> int:
@@ -41,3 +47,18 @@ def logs_in_training_step(module: LightningModule) -> bool:
     trainer = getattr(module, "_trainer", None)
     current = getattr(module, "_current_fx_name", None)
     return trainer is not None and current == "training_step" and not trainer.barebones
+
+
+def optimizers_of(module: LightningModule) -> tuple[list[Optimizer], list[Any]]:
+    """Return what ``configure_optimizers`` gives, read and checked as the trainer does it: optimizers and schedules."""
+    return _init_optimizers_and_lr_schedulers(module)
+
+
+def copy_of(module: LightningModule) -> LightningModule:
+    """Return a copy of a module that shares nothing with it; of a compiled one, a copy that is not compiled."""
+    context = module._compiler_ctx
+    copied = deepcopy(module, {} if context is None else {id(context): None})
+    if context is not None:  # its compiled steps are functions of the module, not of the copy
+        for name in ("forward", "training_step", "validation_step", "test_step", "predict_step"):
+            vars(copied).pop(name, None)
+    return copied

@@ -33,9 +33,7 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
     """
     full = precision == "32"
     with explaining(module, full_precision=full):
-        for part in module.modules():
-            if hasattr(type(part), "log_dict"):  # a `LightningModule`, whichever of the two packages it is of
-                vars(part).update(log=_nothing, log_dict=_nothing)  # put back with all else that is on the module
+        mute(module)  # put back with all else that is on the module
         device = module.device.type
         single = full and not any(weight.dtype == torch.float64 for weight in module.parameters())
         context = torch.autocast(device, enabled=False) if single else trainer.precision_plugin.forward_context()
@@ -49,6 +47,13 @@ def attribution_mode(trainer: Trainer, module: LightningModule, precision: str =
                 f"{type(module).__name__} keeps a tensor that it made in inference mode, which no gradient can pass: "
                 "use `Trainer(inference_mode=False)`."
             ) from error
+
+
+def mute(module: LightningModule) -> None:
+    """Let what the module logs go nowhere."""
+    for part in module.modules():
+        if hasattr(type(part), "log_dict"):  # a `LightningModule`, whichever of the two packages it is of
+            vars(part).update(log=_nothing, log_dict=_nothing)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
