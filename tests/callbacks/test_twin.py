@@ -8,6 +8,7 @@ import torch
 from digits import DigitsTask, digits
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 from purity import Cell, Toy, ToyTask, assert_same, bracketed
 from tiny import quiet_trainer, wordpiece
 from torch import nn
@@ -135,6 +136,18 @@ def test_the_twin_is_a_plain_module_trained_alone(tmp_path, module, options):
     cost = logged["interpret/twin/accuracy"] - logged["val_accuracy"]
     assert logged["interpret/twin/cost"].item() == pytest.approx(cost.item(), abs=1e-6)
     assert logged["interpret/twin/seconds"] > 0
+
+
+def test_the_twin_scales_its_own_loss_in_half_precision(tmp_path):
+    def plugin():  # the first steps overflow and are skipped, until the scale is small enough
+        return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**20))
+
+    callback, joint, alone = PlainTwin(on_error="raise"), seeded(Detached), seeded(Net)
+    fit(tmp_path, joint, [callback], plugins=[plugin()], accumulate_grad_batches=2, gradient_clip_val=0.5)
+    other = fit(tmp_path, alone, plugins=[plugin()], accumulate_grad_batches=2, gradient_clip_val=0.5)
+    assert_same(weights(alone), weights(callback.twin))
+    assert callback.state_dict()["scaler"] == other.precision_plugin.state_dict()
+    assert other.precision_plugin.scaler.get_scale() < 2.0**20
 
 
 def test_hooks_of_the_module_are_the_twins_too(tmp_path):
