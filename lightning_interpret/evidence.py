@@ -101,6 +101,13 @@ class Approximation:
     notes: tuple[str, ...] = ()
     measure: str | None = "loss"
 
+    @property
+    def read(self) -> str:
+        """What each training example is asked for: its ``features``, ``gradients`` or ``outputs``."""
+        if self.measure is None:
+            return "features"
+        return "outputs" if self.coverage is None and self.curvature is None else "gradients"
+
     def of(self, measure: str | None) -> Approximation:
         """Return this of another measure, which is named in the unit, too."""
         said = "query's loss" if self.measure == "loss" else self.measure
@@ -280,8 +287,22 @@ class LandmarksRow(_Row):
     tokens: tuple[str, ...] | None = None
     scores: tuple[float, ...] | None = None
 
+    @property
+    def total(self) -> float | None:
+        """The sum of the scores of all landmarks, listed or not; ``None`` where the record does not say it."""
+        known = (self.target, self.error, *self.absorbed.values())
+        return None if None in known else self.target + self.error - sum(self.absorbed.values())  # type: ignore[operator]
 
-EvidenceRow = InfluenceRow | NeighborsRow
+    @property
+    def converged(self) -> bool | None:
+        """Whether the parts sum to the target, up to a hundredth of the largest of them; ``None`` where unknown."""
+        if self.total is None or self.target is None or self.error is None:
+            return None
+        parts = (self.target, self.total, *self.absorbed.values())
+        return abs(self.error) <= 0.01 * max(map(abs, parts))
+
+
+EvidenceRow = InfluenceRow | NeighborsRow | LandmarksRow
 
 
 R = TypeVar("R", bound=_Row)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lightning_interpret.cards import Card, Label, Line, card_of, percent
+from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
 from lightning_interpret.palette import AGAINST, FOR, background, foreground, scale_of
 from lightning_interpret.texts import printable
 
@@ -32,6 +32,7 @@ def card(row: EvidenceRow) -> str:
     """Return the card of a record of evidence: the query, its training examples, labels, and how they were found."""
     shown = card_of(row)
     parts = [
+        f"<p>{_turns(shown.sentence)}</p>" if shown.sentence else "",
         f"<p><b>{_text(shown.title)}</b></p>",
         f"<p>{_facts(shown)}</p>",
         f"<blockquote>{_text(shown.text)}</blockquote>",
@@ -39,14 +40,15 @@ def card(row: EvidenceRow) -> str:
     for each in shown.tables:
         parts.append(f"<p><b>{each.title}</b>: {_text(each.meaning)}</p>")
         heads = (each.column, "", "id", "label", "text", "loss", "kNN disagree")
-        parts.append(_table(heads, map(_line, each.lines)) if each.lines else "<p>none</p>")
+        parts.append(_table(heads, map(_line, each.lines)) if each.lines else f"<p>{each.none}</p>")
+    if shown.total:
+        parts.append(f"<p>{_turns(shown.total)}</p>")
     if shown.labels:
         columns = ("label", "among neighbours", "", "p of kNN", "p of model")
         parts.append(_table(columns, map(_label, shown.labels)))
-    if shown.tokens:
-        parts.append(
-            f"<p>Blue: without it fewer neighbours have the predicted label. Orange: more. {_tokens(shown)}</p>"
-        )
+    if shown.strip is not None:
+        said = f"Tokens, blue: {shown.strip.positive}; orange: {shown.strip.negative}."
+        parts.append(f"<p>{said} {_tokens(shown.strip)}</p>")
     parts += [f"<p><small>{_text(line)}</small></p>" for line in shown.stated]
     notes = "".join(f"<li>{_text(note)}</li>" for note in shown.notes)
     return "".join(parts) + (f"<ul>{notes}</ul>" if notes else "")
@@ -54,6 +56,11 @@ def card(row: EvidenceRow) -> str:
 
 def _text(text: str) -> str:
     return f"<bdi>{escape(printable(text))}</bdi>"
+
+
+def _turns(pieces: Sequence[str]) -> str:
+    """Return our words and logged texts in turn, each text isolated from the words around it."""
+    return "".join(_text(piece) if i % 2 else escape(piece) for i, piece in enumerate(pieces))
 
 
 def _facts(shown: Card) -> str:
@@ -88,9 +95,9 @@ def _bar(strength: float) -> str:
     return f'<span style="display:inline-block;{size};background:rgb{colour}"></span>'
 
 
-def _tokens(shown: Card) -> str:
-    scale = shown.strength or 1.0
-    return " ".join(_span(printable(token), score, score / scale) for token, score in shown.tokens)
+def _tokens(strip: Strip) -> str:
+    scale = strip.strength or 1.0
+    return " ".join(_span(printable(token), score, score / scale) for token, score in strip.tokens)
 
 
 def _span(text: str, score: float, share: float) -> str:

@@ -1,10 +1,10 @@
-"""Records of evidence to report on: a usual bad case, and records of arbitrary texts and missing fields."""
+"""Records of evidence to report on: usual cases, and records of arbitrary texts and missing fields."""
 
 import random
 
 from records import arbitrary_text
 
-from lightning_interpret.evidence import Approximation, InfluenceRow, NeighborsRow, TrainingExample
+from lightning_interpret.evidence import Approximation, InfluenceRow, LandmarksRow, NeighborsRow, TrainingExample
 
 QUERY = "Not a bad film at all: the plot is thin, but the actors make every minute of it a pleasure to watch."
 STATED = Approximation(
@@ -74,8 +74,31 @@ def influence(**changes):
     return InfluenceRow(**OF_QUERY | values | changes)
 
 
+LIKE = (
+    TrainingExample(402, 1.2, None, "Where is the Louvre ?", "location", "location", 0.02, 0.1),
+    TrainingExample(17, 0.8, None, "What city hosts the Prado ?", "location", "entity", 1.9, 0.4),
+    TrainingExample(88, 0.7, None, "Name a museum in Paris .", "entity", "entity", 0.3, 0.5),
+)
+UNLIKE = (
+    TrainingExample(5, -0.9, None, "Who painted the Mona Lisa ?", "human", "human", 0.05, 0.0),
+    TrainingExample(61, -0.2, None, None, None),
+)
+
+
+def landmarks(**changes):
+    """Return the landmarks of a question that is answered rightly: 1.6 listed + 0.45 of others − 0.25 bias = 1.8."""
+    values = {
+        "example_id": 9, "text": "Where do I find the Mona Lisa ?", "prediction": "location", "gold": "location",
+        "loss": 0.11, "confidence": 0.9, "like": LIKE, "unlike": UNLIKE, "target_name": "location", "target": 1.8,
+        "absorbed": {"bias": -0.25}, "error": 2e-9, "kernel": "rbf", "landmarks": 64, "approximation_error": 0.087,
+        "tokens": ("[CLS]", "Where", "do", "I", "find", "the", "Mona", "Lisa", "?", "[SEP]"),
+        "scores": (0.05, 0.9, 0.1, 0.0, 0.6, 0.05, -0.3, -0.2, 0.4, 0.2),
+    }  # fmt: skip
+    return LandmarksRow(**values | changes)
+
+
 def arbitrary_evidence(seed):
-    """Return an influence or a neighbours row in which any text is arbitrary and any field may be missing."""
+    """Return a row of influence, neighbours or landmarks in which any text is arbitrary and any field may be missing."""
     rng = random.Random(seed)
 
     def maybe(value):
@@ -121,8 +144,14 @@ def arbitrary_evidence(seed):
         scores=maybe(tuple(rng.gauss(0, 1) for _ in tokens)),
         **of_query,
     )
-    if seed % 2:
+    if seed % 3 == 1:
         return row
+    if seed % 3 == 2:
+        return LandmarksRow(
+            like=examples(), unlike=examples(), target_name=text(), target=number(), error=number(), kernel=text(),
+            absorbed={name: rng.gauss(0, 1) for name in labels[:3]}, landmarks=rng.randrange(100),
+            approximation_error=share(), tokens=row.tokens, scores=row.scores, **of_query,
+        )  # fmt: skip
     approximation = Approximation(
         arbitrary_text(rng), arbitrary_text(rng), converged=rng.choice((None, True, False)), residual=number(),
         damping=number(), coverage=share(), samples=maybe(4), notes=(arbitrary_text(rng),),

@@ -131,7 +131,7 @@ def test_numbers_that_are_not_finite_are_shown_as_such():
     (line,) = card_of(row).tables[0].lines
     assert (line.number, line.strength, line.loss, line.disagreement) == ("+nan", 0.0, "inf", "–")
     tokens = card_of(near(tokens=("a", "b"), scores=(math.nan, 0.5)))
-    assert tokens.strength == 0.5
+    assert tokens.strip.strength == 0.5
     assert "NaN" not in near(tokens=("a", "b"), scores=(math.nan, 0.5))._repr_html_()
     assert type(row).from_dict(row.to_dict()).loss is None
 

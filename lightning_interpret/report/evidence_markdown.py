@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Table, card_of, percent
+from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Strip, Table, card_of, percent
 from lightning_interpret.evidence import EvidenceRow
 from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
-_NONE = {"Harmful": "No example has a negative score."} | dict.fromkeys(
-    ("Helpful", "Alike"), "No example has a positive score."
-)
 
 
 def render(row: EvidenceRow) -> str:
@@ -23,17 +20,21 @@ def render(row: EvidenceRow) -> str:
 
 def _parts(card: Card) -> Iterator[str]:
     # what is read first comes first: the tab shows some ten lines of a card before it scrolls
+    if card.sentence:
+        yield escape("".join(card.sentence), 2 * QUERY)
     yield " · ".join(
         [f"**{escape(card.title, QUERY)}**", *(f"{name} {escape(value, QUERY)}" for name, value in card.facts)]
     )
     yield "> " + escape(card.text, QUERY)
     for each in card.tables:
-        yield f"**{each.title}**: {each.meaning}"
-        yield _examples(each) if each.lines else _NONE.get(each.title, "No example.")
+        yield f"**{each.title}**: {escape(each.meaning, QUERY)}"
+        yield _examples(each) if each.lines else each.none
+    if card.total:
+        yield escape("".join(card.total), QUERY)
     if card.labels:
         yield table(["label", "among neighbours", "", "p of kNN", "p of model"], map(_label, card.labels))
-    if card.tokens:
-        yield "Without a token fewer neighbours (🟦) or more (🟧) have the predicted label: " + _strip(card)
+    if card.strip is not None:
+        yield f"Tokens, 🟦 {card.strip.positive}, 🟧 {card.strip.negative}: {_strip(card.strip)}"
     yield from (escape(line, 2 * QUERY) for line in card.stated)
     if card.notes:
         yield "\n".join(f"- {escape(note, QUERY)}" for note in card.notes)
@@ -58,12 +59,12 @@ def _label(label: Label) -> list[str]:
     return [escape(label.name), percent(label.share), bar, percent(label.neighbors), percent(label.model)]
 
 
-def _strip(card: Card) -> str:
-    scale = card.strength or 1.0
+def _strip(strip: Strip) -> str:
+    scale = strip.strength or 1.0
 
     def shown(token: str, score: float) -> str:
         if not math.isfinite(score) or abs(score) < _MATTERS * scale or not score:
             return escape(token)
         return f"**{escape(token)}** {squares(score / scale)} {escape(signed(score))}"
 
-    return " ".join(shown(token, score) for token, score in card.tokens)
+    return " ".join(shown(token, score) for token, score in strip.tokens)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lightning_interpret.evidence import EvidenceRow, NeighborsRow, TrainingExample
+from lightning_interpret.cards import sentence
+from lightning_interpret.evidence import EvidenceRow, LandmarksRow, NeighborsRow, TrainingExample
 from lightning_interpret.report.pages import Fits, Record
 from lightning_interpret.tensorboard.payload import FACT
 from lightning_interpret.texts import shortened
@@ -19,7 +20,9 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
     """Return the one record of a row: a reader sees no more than a page, and the file of records keeps all.
 
     Beside the row's own fields stands what the tab follows from step to step: the ``gold_share`` among the neighbours,
-    the ids ``listed``, the scores ``most_helpful`` and ``most_harmful``, and whether the solver ``converged``.
+    the ids ``listed``, the scores ``most_helpful`` and ``most_harmful``, and whether the solver ``converged``; of
+    landmarks ``most_like`` and ``most_unlike``, the ``total`` of all of them, the ``bias_share`` of what did not reach
+    them, whether that all adds up (``converged``), and the ``sentence``: our words and logged texts in turn.
 
     Args:
         row: The row to write.
@@ -35,6 +38,10 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
         short = _bounded(record, longest, most)
         said = f"Shortened here: texts to {longest} characters, lists to {most} entries. The file of records keeps all."
         short["notes"] = [*short["notes"], said]
+        if isinstance(row, LandmarksRow):  # a sentence is shortened in its texts, and never loses its end
+            short["sentence"] = [
+                shortened(text, longest) if i % 2 else text for i, text in enumerate(record["sentence"])
+            ]
         if fits(short, 1):
             return [short]
     raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
@@ -43,6 +50,16 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
 def _followed(row: EvidenceRow) -> dict[str, Any]:
     if isinstance(row, NeighborsRow):
         return {"listed": _ids(row.neighbors)} | _gold_share(row, row.gold)
+    if isinstance(row, LandmarksRow):
+        return {
+            "listed": _ids([*row.like[:_LISTED], *row.unlike[:_LISTED]]),
+            "converged": row.converged,
+            "most_like": _score(row.like),
+            "most_unlike": _score(row.unlike),
+            "total": _finite(row.total),
+            "bias_share": _bias_share(row),
+            "sentence": list(sentence(row)),
+        }
     followed = {
         "listed": _ids([*row.helpful[:_LISTED], *row.harmful[:_LISTED]]),
         "converged": row.approximation.converged,
@@ -60,6 +77,15 @@ def _ids(examples: Iterable[TrainingExample]) -> str:
 
 def _gold_share(row: NeighborsRow, gold: str | None) -> dict[str, float | None]:
     return {"gold_share": _finite(row.shares.get(gold, 0.0))} if row.shares and gold is not None else {}
+
+
+def _bias_share(row: LandmarksRow) -> float | None:
+    """Return how much of the parts, by size, is none of the landmarks': in [0, 1], whatever their signs."""
+    if row.total is None:
+        return None
+    absorbed = sum(map(abs, row.absorbed.values()))
+    size = absorbed + abs(row.total)
+    return _finite(absorbed / size) if size else None
 
 
 def _score(examples: Sequence[TrainingExample]) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lightning_interpret.cards import Card, Label, Line, card_of, percent
+from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
 from lightning_interpret.evidence import EvidenceRow
 from lightning_interpret.palette import AGAINST, FOR
 from lightning_interpret.report import image
@@ -33,10 +33,11 @@ from lightning_interpret.report.words import Shade
 from lightning_interpret.texts import printable
 
 _EXAMPLES, _NOTES = 5, 3  # that are shown of each list
-_QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 4, 2, 6  # of text
+_SENTENCE_LINES, _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 8, 4, 2, 6  # of text
 _NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
 _LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
-_COLOURS = {"Helpful": FOR, "Harmful": AGAINST, "Alike": FOR}
+_COLOURS: dict[int, Colour] = {1: FOR, -1: AGAINST}  # by the sign of a table's numbers
+_ALARMS = ("NOT CONVERGED", "NOT ADD UP")
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,47 @@ def wrapped(text: str, pen: Pen, size: int, room: float, most: int) -> list[str]
 
 
 def _texts(card: Card) -> Iterator[str]:
-    yield from (card.origin, card.title, card.text, *card.stated, *card.notes, *(value for _, value in card.facts))
+    yield from (
+        card.origin,
+        card.title,
+        card.text,
+        *card.sentence,
+        *card.total,
+        *card.stated,
+        *card.notes,
+        *(value for _, value in card.facts),
+    )
     yield from (f"{line.label} {line.text or ''}" for table in card.tables for line in table.lines)
-    yield from (*(label.name for label in card.labels), *(token for token, _ in card.tokens))
+    yield from (
+        *(label.name for label in card.labels),
+        *(token for token, _ in (card.strip.tokens if card.strip else ())),
+    )
 
 
 def _parts(card: Card, pen: Pen, room: float) -> Iterator[_Part]:
+    if card.sentence:
+        yield _text("".join(card.sentence), pen, BODY, INK, room, _SENTENCE_LINES, above=10)
     yield _header(card, pen, room)
     yield _text(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
     for table in card.tables:
-        yield _heading(table.title, table.meaning, pen, room)
-        yield from (_example(line, pen, room, _COLOURS.get(table.title)) for line in table.lines[:_EXAMPLES])
+        colour = _COLOURS.get(table.sign)
+        yield _heading(table.title, table.meaning, pen, room, colour or INK)
+        yield from (_example(line, pen, room, colour) for line in table.lines[:_EXAMPLES])
         left_out = len(table.lines) - _EXAMPLES
         if left_out > 0 or not table.lines:
-            yield _text(f"… {left_out} more" if table.lines else "none", pen, SMALL, GREY, room, 1)
+            yield _text(f"… {left_out} more" if table.lines else table.none, pen, SMALL, GREY, room, 1)
+    if card.total:
+        yield _stated("".join(card.total), pen, room, SMALL, INK, above=10)
     if card.labels:
         yield _heading("Labels", "share among the neighbours, with p of kNN and of the model", pen, room)
         yield from (_label(label, pen, room) for label in card.labels)
-    if card.tokens:
-        yield _heading("Tokens", "blue: without it fewer neighbours agree; orange: more", pen, room)
-        yield _strip(card, pen, room)
+    if card.strip is not None:
+        meaning = f"blue: {card.strip.positive}; orange: {card.strip.negative}"
+        yield _heading("Tokens", meaning, pen, room)
+        yield _strip(card.strip, pen, room)
     yield _Part(10, lambda canvas, top: canvas.box(MARGIN, top + 6, room, 1, RULE))
     for line in (*card.stated, *card.notes[:_NOTES]):
-        yield _text(line, pen, TINY, ALARM if "NOT CONVERGED" in line else GREY, room, 4, below=2)
+        yield _stated(line, pen, room, TINY, GREY, below=2)
 
 
 def _header(card: Card, pen: Pen, room: float) -> _Part:
@@ -118,9 +137,17 @@ def _header(card: Card, pen: Pen, room: float) -> _Part:
     return _Part(height + 6, draw)
 
 
-def _text(text: str, pen: Pen, size: int, colour: Colour, room: float, most: int, below: float = 0) -> _Part:
+def _text(
+    text: str, pen: Pen, size: int, colour: Colour, room: float, most: int, above: float = 0, below: float = 0
+) -> _Part:
     lines = wrapped(text, pen, size, room, most)
-    return _Part(_LEADING[size] * len(lines) + below, lambda canvas, top: _written(canvas, lines, top, size, colour))
+    height = above + _LEADING[size] * len(lines) + below
+    return _Part(height, lambda canvas, top: _written(canvas, lines, top + above, size, colour))
+
+
+def _stated(text: str, pen: Pen, room: float, size: int, colour: Colour, above: float = 0, below: float = 0) -> _Part:
+    alarming = any(alarm in text for alarm in _ALARMS)
+    return _text(text, pen, size, ALARM if alarming else colour, room, 4, above, below)
 
 
 def _written(canvas: Canvas, lines: Sequence[str], top: float, size: int, colour: Colour, x: float = MARGIN) -> None:
@@ -128,9 +155,9 @@ def _written(canvas: Canvas, lines: Sequence[str], top: float, size: int, colour
         canvas.text(x, top + _LEADING[size] * number - 4, line, size, colour)
 
 
-def _heading(title: str, meaning: str, pen: Pen, room: float) -> _Part:
+def _heading(title: str, meaning: str, pen: Pen, room: float, colour: Colour = INK) -> _Part:
     def draw(canvas: Canvas, top: float) -> None:
-        used = canvas.text(MARGIN, top + 22, title, BODY, _COLOURS.get(title, INK)) + 8
+        used = canvas.text(MARGIN, top + 22, title, BODY, colour) + 8
         canvas.text(MARGIN + used, top + 22, pen.clipped(meaning, TINY, room - used), TINY, GREY)
 
     return _Part(28, draw)
@@ -179,11 +206,11 @@ def _label(label: Label, pen: Pen, room: float) -> _Part:
     return _Part(20, draw)
 
 
-def _strip(card: Card, pen: Pen, room: float) -> _Part:
-    scale = card.strength or 1.0
-    shares = (score / scale if math.isfinite(score) else 0.0 for _, score in card.tokens)
+def _strip(strip: Strip, pen: Pen, room: float) -> _Part:
+    scale = strip.strength or 1.0
+    shares = (score / scale if math.isfinite(score) else 0.0 for _, score in strip.tokens)
     words = [
-        Shade(printable(token), score, share, False) for (token, score), share in zip(card.tokens, shares, strict=True)
+        Shade(printable(token), score, share, False) for (token, score), share in zip(strip.tokens, shares, strict=True)
     ]
     lines, left_out = image.laid_out(words, pen, room, _TOKEN_LINES)
 

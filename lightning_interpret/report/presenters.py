@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from lightning_interpret.evidence import EvidenceRow, InfluenceRow, NeighborsRow
+from lightning_interpret.evidence import EvidenceRow, InfluenceRow, LandmarksRow, NeighborsRow
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.report import evidence_markdown, evidence_pages, evidence_picture, image, markdown, pages
 from lightning_interpret.report.pages import Fits, Record
@@ -45,6 +45,7 @@ PRESENTERS: dict[str, Presenter] = {
                 "Training examples that made the model say this. Positive: removing it would raise what is measured.",
             ),
             (NeighborsRow, "The training examples nearest in feature space."),
+            (LandmarksRow, "The landmarks, training examples, that the prediction is like and unlike."),
         )
     },
 }

@@ -3,7 +3,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from evidence import influence, near
+from evidence import influence, landmarks, near
 from PIL import Image
 from records import NASTY, row
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -73,7 +73,7 @@ def test_a_row_that_cannot_be_paged_writes_nothing(logger):
     assert not _read(logger).Tags()["tensors"] + _read(logger).Tags()["images"]
 
 
-@pytest.mark.parametrize("sample", [row(NASTY), influence(neighbors=near()), near()], ids=lambda sample: sample.kind)
+@pytest.mark.parametrize("sample", [row(NASTY), influence(neighbors=near()), near(), landmarks()], ids=lambda sample: sample.kind)
 def test_a_row_of_any_kind_is_written_alike(logger, sample):
     shown = PRESENTERS[sample.kind]
     writer.write(logger, sample, name="any", probe=1, step=3)
@@ -91,7 +91,7 @@ def test_a_row_of_any_kind_is_written_alike(logger, sample):
 
 
 def test_a_kind_that_nothing_shows_is_refused_by_its_name():
-    with pytest.raises(ValueError, match="'rumour'; there are 'attribution', 'influence', 'neighbors'"):
+    with pytest.raises(ValueError, match="'rumour'; there are 'attribution', 'influence', 'landmarks', 'neighbors'"):
         presenter_of("rumour")
     with pytest.raises(ValueError, match="No record is of kind None"):
         row_of({})

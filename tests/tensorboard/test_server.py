@@ -84,7 +84,7 @@ def many(tmp_path_factory):
 def test_every_probe_of_every_run_is_listed_once_whatever_its_pages(board, written):
     status, answer = board.get("tags")
     assert status == 200
-    assert answer["kinds"] == ["attribution", "influence", "neighbors", "plain"]
+    assert answer["kinds"] == ["attribution", "influence", "landmarks", "neighbors", "plain"]
     assert answer["schema"] == payload.SCHEMA
     assert answer["samples"] == SAMPLES
     found = {(entry["run"], entry["tag"]) for entry in answer["tags"]}
@@ -289,7 +289,7 @@ def test_an_empty_folder_has_no_tags_and_the_tab_is_there_but_not_active(tmp_pat
     board = boards.backend(tmp_path, reader)
     assert board.get("tags") == (
         200,
-        {"schema": 1, "kinds": ["attribution", "influence", "neighbors", "plain"], "samples": SAMPLES, "tags": []},
+        {"schema": 1, "kinds": ["attribution", "influence", "landmarks", "neighbors", "plain"], "samples": SAMPLES, "tags": []},
     )
     assert board.get("/data/plugins_listing")[1]["interpret"]["enabled"] is False
 

@@ -10,6 +10,9 @@ const LONG = 240; // characters of a text that are shown before it is opened
 /** A text as it was logged, isolated from what is around it; a dash where there is none. */
 export const text = (value) => (value === null || value === undefined ? "–" : h("bdi", {}, printable(value)));
 
+/** A sentence of our words and logged texts in turn, each text isolated from the words around it. */
+export const turns = (pieces) => pieces.map((piece, i) => (i % 2 ? h("bdi", {}, printable(piece)) : String(piece)));
+
 /** What is known of the query, and its text. `more` are further facts. */
 export function query(record, ...more) {
   const missed = wrong(record), many = record.queries > 1;
@@ -117,7 +120,7 @@ export function nearest(near, { options, set }) {
       column: "Distance", number: (example) => plain(example.distance), none: "No neighbour was found.",
     }),
     labels(near, options, set),
-    tokens(near),
+    tokens(near, "Conformity without each token", ["rises"], ["drops"]),
   ];
 }
 
@@ -139,11 +142,12 @@ function labels(near, options, set) {
   );
 }
 
-function tokens(near) {
-  if (!near.tokens?.length || near.scores?.length !== near.tokens.length) return null;
-  const found = units({ tokens: near.tokens, scores: near.scores }, "token");
+/** The tokens of the query in the colours of their scores, `null` where it has none; `ends` are a legend's two. */
+export function tokens(record, title, ...ends) {
+  if (!record.tokens?.length || record.scores?.length !== record.tokens.length) return null;
+  const found = units({ tokens: record.tokens, scores: record.scores }, "token");
   const scale = scaleOf(found), whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
-  return strip(found, scale, whole, [h("span", {}, "Conformity without each token"), legend(scale, ["rises"], ["drops"])]);
+  return strip(found, scale, whole, [h("span", {}, title), legend(scale, ...ends)]);
 }
 
 /** How it was found: names and values, then notes and what is not given. */

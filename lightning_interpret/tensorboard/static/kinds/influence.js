@@ -37,7 +37,7 @@ function one(record, context, charts) {
       ["Method", stated.method], ["Curvature", stated.curvature], ["Measured on", stated.examples], ["Labels drawn", stated.samples], ["Seed", stated.seed],
       ["Damping", stated.damping], ["Weight decay", stated.weight_decay], ["Parameters covered", Number.isFinite(stated.coverage) ? percent(stated.coverage) : null],
       ["Layers", layers(stated.layers)], ["Converged", { true: "yes", false: "NO" }[String(stated.converged)]], ["Residual", stated.residual],
-      ["Examples scored", record.examples], [`Skipped (${stated.measure === null ? "features" : "gradients"} not finite)`, record.skipped || null], ...searched(near),
+      ["Examples scored", record.examples], [`Skipped (${read(stated)} not finite)`, record.skipped || null], ...searched(near),
     ], [...(stated.notes ?? []), ...(near?.notes ?? [])]),
   ];
 }
@@ -60,3 +60,9 @@ function similar(record, stated, number) {
 }
 
 const layers = (names = []) => (names.length > 4 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ") || null);
+
+/** What each training example was asked for: gradients only where some parameters, or a curvature, are covered. */
+function read({ measure, coverage = null, curvature = null }) {
+  if (measure === null) return "features";
+  return coverage === null && curvature === null ? "outputs" : "gradients";
+}
