@@ -33,18 +33,20 @@ def polynomial(x: Tensor, y: Tensor, scale: Tensor | float, offset: Tensor | flo
 
 def rbf(x: Tensor, y: Tensor, scale: Tensor | float) -> Tensor:
     """Return exp(−scale · ‖x − y‖²): ``(…, d) × (l, d) → (…, l)``."""
-    return torch.exp(-(squared_distances(x, y) * scale))
+    # k − 1 is 0 at the landmark itself: what relevance is handed on by, with the 1 a constant
+    return 1 + torch.expm1(-(squared_distances(x, y) * scale))
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return ‖x − y‖² of every x and every y, ``(…, d) × (l, d) → (…, l)``, by one matrix product.
 
-    The mean of y is taken off both first: products of vectors that are long and near each other lose digits.
+    The mean of y is taken off both first: products of vectors that are long and near each other lose digits. Rounding
+    may leave it a little below 0; a clamp there would cut off gradients and relevance of an example at its landmark.
     """
     middle = y.mean(dim=0)
     x, y = x - middle, y - middle
     squares = x.square().sum(dim=-1, keepdim=True) + y.square().sum(dim=-1)
-    return (squares - 2 * F.linear(x, y)).clamp(min=0)
+    return squares - 2 * F.linear(x, y)
 
 
 def median_scale(features: Tensor) -> float:

@@ -73,6 +73,7 @@ class NystroemLayer(nn.Module):
     Attributes:
         gram: The submodule whose output is c.
         rank: How many eigenvalues were kept; 0 while there are no landmarks.
+        gram_error: Relative error of the approximated kernel matrix, as whoever set the landmarks measured it.
 
     Raises:
         ValueError: If an option does not exist or has a value that makes no sense.
@@ -96,6 +97,7 @@ class NystroemLayer(nn.Module):
         check_positive(rtol=rtol)
         choose("projection", projection, ("trained", "fixed"))
         self.width, self.count, self.rtol, self.rank = width, landmarks, rtol, 0
+        self.gram_error: float | None = None
         self.kernel = kernel if isinstance(kernel, str) else getattr(kernel, "__name__", type(kernel).__name__)
         self._landmarks = (Landmark(),) * landmarks
         dtype = single_or_double()
@@ -218,7 +220,8 @@ class NystroemLayer(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the kernel's name, the rank and what is known of the landmarks, in plain types."""
-        return {"kernel": self.kernel, "rank": self.rank, "landmarks": [asdict(each) for each in self._landmarks]}
+        facts = [asdict(each) for each in self._landmarks]
+        return {"kernel": self.kernel, "rank": self.rank, "gram_error": self.gram_error, "landmarks": facts}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`get_extra_state` returned.
@@ -228,7 +231,7 @@ class NystroemLayer(nn.Module):
         """
         if state["kernel"] != self.kernel:
             raise ValueError(f"The checkpoint was made with `kernel={state['kernel']!r}`, not {self.kernel!r}.")
-        self.rank = state["rank"]
+        self.rank, self.gram_error = state["rank"], state["gram_error"]
         self.landmarks = [Landmark(**each) for each in state["landmarks"]]
 
     def extra_repr(self) -> str:
