@@ -4,9 +4,6 @@ from copy import deepcopy
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-
-
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
 from torch.optim import Optimizer
 
