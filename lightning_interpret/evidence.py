@@ -29,6 +29,7 @@ class TrainingExample:
         loss: The model's loss on it, in nats.
         disagreement: Share of its own nearest training neighbours that have another label.
         self_influence: Influence of the example on its own loss.
+        similarity: k(query, example), where a kernel compared them.
     """
 
     example_id: int
@@ -40,6 +41,7 @@ class TrainingExample:
     loss: float | None = None
     disagreement: float | None = None
     self_influence: float | None = None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,8 @@ class LandmarksRow(_Row):
         error: Σ scores + Σ absorbed − target, over all landmarks.
         kernel: Name of the kernel.
         landmarks: How many landmarks there are.
+        positive: How many of them speak for the target.
+        magnitude: Σ |score| over all of them: scores that cancel are larger than what they sum to.
         approximation_error: Relative error of the kernel matrix that the landmarks stand for (Frobenius), as it was
             measured on training examples when they were chosen.
         tokens: Tokens of the query, where the relevance was asked for on down to them.
@@ -283,6 +287,8 @@ class LandmarksRow(_Row):
     error: float | None = None
     kernel: str | None = None
     landmarks: int = 0
+    positive: int | None = None
+    magnitude: float | None = None
     approximation_error: float | None = None
     tokens: tuple[str, ...] | None = None
     scores: tuple[float, ...] | None = None

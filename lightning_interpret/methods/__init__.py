@@ -7,6 +7,7 @@ from lightning_interpret.methods.expected_gradients import ExpectedGradients
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
+from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.methods.layer_cam import LayerCam
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance
 from lightning_interpret.methods.occlusion import Occlusion
@@ -26,6 +27,7 @@ __all__ = [
     "GradientTimesInput",
     "IntegratedGradients",
     "KernelShap",
+    "LandmarkRelevance",
     "LayerCam",
     "LayerwiseRelevance",
     "Lime",

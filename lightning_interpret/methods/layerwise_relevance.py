@@ -76,7 +76,7 @@ class LayerwiseRelevance(Method):
         with open_case(
             module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=self.internal_batch_size
         ) as case:
-            found, absorbed = self._propagate(module, case)
+            found, absorbed = self.propagate(module, case)
             scores = case.to_units(found)
             target = case.target.double()
             errors = case.errors(scores, self.error_floor, attribution_target=target)
@@ -88,12 +88,12 @@ class LayerwiseRelevance(Method):
                 scores,
                 steps=one,
                 gradients=one,
-                absorbed=_told_apart(absorbed, errors["error"], scores),
+                absorbed=told_apart(absorbed, errors["error"], scores),
                 reasons=dict.fromkeys(("converged", "partial_error"), why),
                 **errors,
             )
 
-    def _propagate(self, module: nn.Module, case: Case) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    def propagate(self, module: nn.Module, case: Case) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Return the relevance of all rows ``(N, *shape)``, and for each pass what was absorbed by its rows."""
         found, absorbed = [], []
         for rows in torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk):
@@ -108,7 +108,7 @@ class LayerwiseRelevance(Method):
         return Rule.named(self.rule, epsilon=self.epsilon, gamma=self.gamma, bias=self.bias)
 
 
-def _told_apart(passes: list[dict[str, Tensor]], error: Tensor, scores: Tensor) -> tuple[dict[str, float], ...]:
+def told_apart(passes: list[dict[str, Tensor]], error: Tensor, scores: Tensor) -> tuple[dict[str, float], ...]:
     """Return what absorbed relevance in each row, by name.
 
     A model may put other things than examples first inside (time, in a recurrent layer). Where what was found there

@@ -1,0 +1,190 @@
+"""LandmarkRelevance: a prediction of a kernel layer handed back to its landmarks, real training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lightning_interpret.evidence import Landmarks, LandmarksRow, TrainingExample
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.functional.features import find_layer
+from lightning_interpret.functional.layers import plain_name
+from lightning_interpret.functional.scope import explaining
+from lightning_interpret.layers.nystroem import Landmark, NystroemLayer
+from lightning_interpret.methods.case import Case, open_case
+from lightning_interpret.methods.describe import described
+from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance, told_apart
+from lightning_interpret.names import check_whole, unknown
+from lightning_interpret.tasks import Task, batches
+
+#: The note on a prediction that no landmark speaks for.
+NOTHING_SPEAKS = "nothing among the landmarks speaks for it"
+
+
+@dataclass(frozen=True)
+class LandmarkRelevance:
+    """The landmarks that speak for a prediction, and those that speak against it (KDA: Croce et al., 2019).
+
+    The score F(x) is handed back by layer-wise relevance propagation from the head through the projection and the
+    Nyström factor to the kernel values c, one a landmark: F(x) = Σ scores + Σ absorbed. Biases keep their share, which
+    is in ``absorbed`` by name. Evidence against the prediction keeps its sign, and nothing is normalised: scores are in
+    units of the logit, and may each be larger than it, as the factor tells near landmarks apart by differences.
+
+    Args:
+        rule: ``epsilon`` for a head without attention, ``attn_lrp`` or ``cp_lrp`` where attention follows the kernel
+            layer, or another of :class:`LayerwiseRelevance`.
+        epsilon: Stabiliser ε. With 0, the default, Σ scores misses F(x) by what biases take alone; 0.01 may take more
+            than the logit itself.
+        k: Most landmarks that are told of each side.
+        tokens: Whether to go on down to the units of the query (the tokens of a text): the same score F(x) handed back
+            through the encoder by ``token_rule``, too. What is absorbed on that way is in ``notes``. A radial kernel
+            k = 1 + (k − 1) keeps the 1, the value at the landmark itself, as a constant, and hands the rest on to the
+            squared distance and its summands.
+        token_rule: Rule of that way.
+        layer: Name of the kernel layer, in a module that has several.
+
+    Raises:
+        ValueError: If an option is out of its range; on a call, if the module has no kernel layer, or it has no
+            landmarks yet; if the class does not exist.
+    """
+
+    rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "epsilon"
+    epsilon: float = 0.0
+    k: int = 5
+    tokens: bool = False
+    token_rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "attn_lrp"
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of its range."""
+        check_whole(k=self.k)
+        LayerwiseRelevance(rule=self.rule, epsilon=self.epsilon)
+        LayerwiseRelevance(rule=self.token_rule)
+
+    def __call__(
+        self, module: nn.Module, batch: Any, task: Task, *, which: str = "predicted", output: str = "logit"
+    ) -> Landmarks:
+        """Return a row for each target of the batch; the module is left as it was.
+
+        Args:
+            module: The module with a kernel layer; it may be in training mode.
+            batch: A batch as the task reads it, on the module's device.
+            task: How module and batch are read.
+            which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
+            output: ``logit`` or ``margin``.
+        """
+        name = self.check(module)
+        kernel = find_layer(module, name)
+        assert isinstance(kernel, NystroemLayer)
+        engine = LayerwiseRelevance(rule=self.rule, epsilon=self.epsilon)
+        with explaining(module):
+            batch = batches.clone(batch)
+            engine.check(module, task, [], output)
+            facts = described(module, batch, task)
+            with open_case(
+                module, batch, task, layer=f"{name}.gram", which=which, output=output, baseline=None, chunk=None
+            ) as case:
+                found, absorbed = engine.propagate(module, case)
+                rows = self._rows(kernel, case, found, absorbed, facts)
+            if self.tokens:
+                rows = self._with_tokens(rows, module, batch, task, which, output)
+        return Landmarks(tuple(rows))
+
+    def check(self, module: nn.Module) -> str:
+        """Return the name of the kernel layer.
+
+        Raises:
+            ValueError: If there is none, or there are several and ``layer`` names none of them.
+        """
+        names = [plain_name(name) for name, part in module.named_modules() if isinstance(part, NystroemLayer)]
+        if not names:
+            raise ValueError(
+                f"{type(module).__name__} has no kernel layer, and so no landmarks: add `KernelMixin` to its bases, or "
+                "put a `NystroemLayer` before its head."
+            )
+        if self.layer is None and len(names) > 1:
+            raise ValueError(f"{type(module).__name__} has several kernel layers ({', '.join(names)}): choose `layer`.")
+        if self.layer is not None and self.layer not in names:
+            raise ValueError(unknown("layer", self.layer, names))
+        return self.layer or names[0]
+
+    def _rows(
+        self,
+        kernel: NystroemLayer,
+        case: Case,
+        found: Tensor,
+        absorbed: list[dict[str, Tensor]],
+        facts: list[dict[str, Any]],
+    ) -> list[LandmarksRow]:
+        scores = found.flatten(1, -2).sum(dim=1).double() if found.dim() > 2 else found.double()
+        similarity = case.inputs.tolist() if case.inputs.dim() == 2 else [None] * len(scores)
+        error = scores.sum(dim=1) - case.target.double()
+        rows = []
+        for i, taken in enumerate(told_apart(absorbed, error, scores)):
+            known, each = facts[int(case.targets.example[i])], scores[i].tolist()
+            like, unlike = _sides(kernel.landmarks, each, similarity[i], self.k)
+            rows.append(
+                LandmarksRow(
+                    **known,
+                    like=like,
+                    unlike=unlike,
+                    target_name=case.targets.name[i],
+                    target=float(case.target[i]),
+                    absorbed=taken,
+                    error=float(error[i]) + sum(taken.values()),
+                    kernel=kernel.kernel,
+                    landmarks=len(each),
+                    positive=sum(score > 0 for score in each),
+                    magnitude=sum(map(abs, each)),
+                    approximation_error=kernel.gram_error,
+                    notes=(*case.described["notes"][i], *(() if like else (NOTHING_SPEAKS,))),
+                    reasons=case.described["reasons"] | _reasons(kernel),
+                )
+            )
+        return rows
+
+    def _with_tokens(
+        self, rows: list[LandmarksRow], module: nn.Module, batch: Any, task: Task, which: str, output: str
+    ) -> list[LandmarksRow]:
+        """Return the rows with the relevance of the query's own units, or with the reason why there is none."""
+        try:
+            found = LayerwiseRelevance(rule=self.token_rule)(module, batch, task, which=which, output=output)
+        except ValueError as error:  # an encoder without rules, a kernel of raw inputs: the landmarks are told
+            return [replace(row, reasons={**row.reasons, "tokens": str(error)}) for row in rows]
+        return [
+            replace(row, tokens=of.tokens, scores=of.scores, notes=(*row.notes, _way(of)))
+            for row, of in zip(rows, found, strict=True)
+        ]
+
+
+def _sides(
+    landmarks: Sequence[Landmark], scores: list[float], similarity: list[float] | None, k: int
+) -> tuple[tuple[TrainingExample, ...], ...]:
+    """Return the landmarks of the k largest and of the k smallest scores, as far as they are positive and negative."""
+    order = sorted(range(len(scores)), key=lambda j: -scores[j])  # of equal ones, the first first
+
+    def told(j: int) -> TrainingExample:
+        known = landmarks[j]
+        return TrainingExample(
+            example_id=j if known.example_id is None else known.example_id,
+            score=scores[j],
+            text=known.text,
+            gold=known.label,
+            similarity=None if similarity is None else similarity[j],
+        )
+
+    like = tuple(told(j) for j in order[:k] if scores[j] > 0)
+    return like, tuple(told(j) for j in order[::-1][:k] if scores[j] < 0)
+
+
+def _reasons(kernel: NystroemLayer) -> dict[str, str]:
+    named = all(each.example_id is not None for each in kernel.landmarks)
+    return {} if named else {"like": "the layer was given no ids of its landmarks: they are named by their place"}
+
+
+def _way(row: AttributionRow) -> str:
+    taken = [f"{kind} {amount:+.3g}" for kind, amount in (row.absorbed or {}).items()]
+    return f"on the way to the tokens: Σ tokens {sum(row.scores):+.3g}, absorbed by {', '.join(taken) or 'nothing'}"
