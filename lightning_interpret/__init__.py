@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_interpret.callbacks.influence import InfluenceMonitor
+    from lightning_interpret.callbacks.landmarks import LandmarkMonitor
     from lightning_interpret.callbacks.neighbors import NeighborMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.callbacks.twin import PlainTwin
@@ -83,6 +84,7 @@ _ROOMS = {
     "IntegratedGradients": "methods",
     "JointMixin": "mixins",
     "KernelShap": "methods",
+    "LandmarkMonitor": "callbacks.landmarks",
     "LandmarkRelevance": "methods",
     "Landmarks": "evidence",
     "LandmarksRow": "evidence",
@@ -140,6 +142,7 @@ __all__ = [
     "IntegratedGradients",
     "JointMixin",
     "KernelShap",
+    "LandmarkMonitor",
     "LandmarkRelevance",
     "Landmarks",
     "LandmarksRow",

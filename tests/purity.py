@@ -21,10 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_interpret import (
     InfluenceMonitor,
     IntegratedGradients,
+    LandmarkMonitor,
+    LandmarkRelevance,
     NeighborMonitor,
     SaliencyMonitor,
     SequenceClassification,
 )
+from lightning_interpret.layers import Landmark, NystroemLayer
 
 # What is watched: a small model, and batches of texts
 
@@ -47,13 +50,19 @@ class Texts(Dataset):
 
 
 class Toy(LightningModule):
-    """Embedding, dropout, batch normalisation (one of them frozen on purpose), a GRU and a head."""
+    """Embedding, dropout, batch normalisation (one of them frozen on purpose), a GRU, a kernel layer and a head.
+
+    The kernel is linear, so that every method has a rule for it.
+    """
 
     def __init__(self, manual=False):
         super().__init__()
         self.embedding = nn.Embedding(24, 12)
         self.rnn = nn.GRU(12, 12, batch_first=True)
         self.norm, self.frozen, self.dropout = nn.BatchNorm1d(12), nn.BatchNorm1d(12), nn.Dropout(0.3)
+        self.kernel = NystroemLayer(12, 12, "linear")
+        landmarks = torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
+        self.kernel.set_landmarks(landmarks, [Landmark(i, f"text {i}", str(i % 2)) for i in range(12)])
         self.head = nn.Linear(12, 2)
         self.register_buffer("calls", torch.zeros(()))
         self.automatic_optimization = not manual
@@ -61,7 +70,7 @@ class Toy(LightningModule):
     def forward(self, ids):
         self.calls += 1  # a buffer that a forward changes in place
         hidden = self.mixed(self.dropout(self.embedding(ids)))
-        return self.head(self.frozen(self.norm(hidden.mean(dim=1))))
+        return self.head(self.kernel(self.frozen(self.norm(hidden.mean(dim=1)))))
 
     def mixed(self, hidden):
         return self.rnn(hidden)[0]
@@ -146,6 +155,11 @@ def influence(**options):
     return InfluenceMonitor(**{"train_data": Texts(), "queries": "fixed", "track": 2, "suspects": 3} | options)
 
 
+def landmarks(**options):
+    """With a way down to the tokens, by a rule that a GRU has, too."""
+    return LandmarkMonitor(LandmarkRelevance(tokens=True), **options)
+
+
 def neighbors(**options):
     """Given its training data, as not every entry point has a loader of them."""
     return NeighborMonitor(**{"train_data": Texts(), "queries": "fixed"} | options)
@@ -153,6 +167,7 @@ def neighbors(**options):
 
 MONITORS: dict[str, Callable[..., Any]] = {
     "InfluenceMonitor": influence,
+    "LandmarkMonitor": landmarks,
     "NeighborMonitor": neighbors,
     "SaliencyMonitor": saliency,
 }

@@ -2,9 +2,18 @@
 
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.callbacks.influence import InfluenceMonitor
+from lightning_interpret.callbacks.landmarks import LandmarkMonitor
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.neighbors import NeighborMonitor
 from lightning_interpret.callbacks.saliency import SaliencyMonitor
 from lightning_interpret.callbacks.twin import PlainTwin
 
-__all__ = ["EvidenceMonitor", "InfluenceMonitor", "Monitor", "NeighborMonitor", "PlainTwin", "SaliencyMonitor"]
+__all__ = [
+    "EvidenceMonitor",
+    "InfluenceMonitor",
+    "LandmarkMonitor",
+    "Monitor",
+    "NeighborMonitor",
+    "PlainTwin",
+    "SaliencyMonitor",
+]
