@@ -13,7 +13,7 @@ KernelFunction = Callable[[Tensor, Tensor], Tensor]
 """k of every x and every y: ``(…, d) × (l, d) → (…, l)``."""
 
 _BLOCK = 2**22  # numbers of one block: 32 MB in double precision
-_DIAGONAL = 64
+_DIAGONAL = 64  # rows of a square of which the diagonal is read
 
 
 def linear(x: Tensor, y: Tensor) -> Tensor:
@@ -64,6 +64,8 @@ def median_scale(features: Tensor) -> float:
 class KernelMatrix:
     """The kernel matrix K of n examples, of which parts are computed as they are asked for.
 
+    All is done on the CPU in double precision: the same landmarks on every device.
+
     Of a kernel on raw inputs it is ``KernelMatrix(len(texts), lambda rows, columns: ...)``; what ``block`` has computed
     is best cached there.
 
@@ -77,7 +79,8 @@ class KernelMatrix:
 
     @classmethod
     def of_features(cls, kernel: KernelFunction, features: Tensor) -> KernelMatrix:
-        """Return the kernel matrix of features ``(n, d)``, computed in double precision."""
+        """Return the kernel matrix of features ``(n, d)``."""
+        features = features.detach().cpu()
         return cls(len(features), lambda rows, columns: kernel(features[rows].double(), features[columns].double()))
 
     @classmethod
@@ -89,18 +92,35 @@ class KernelMatrix:
         """
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"A kernel matrix is (n, n), this one has shape {tuple(matrix.shape)}.")
-        return cls(len(matrix), lambda rows, columns: matrix[rows][:, columns].double())
+        matrix = matrix.detach().cpu()
+        return cls(len(matrix), lambda rows, columns: matrix[rows][:, columns])
+
+    def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return K of some rows and some columns, ``(r, c)``.
+
+        Raises:
+            ValueError: If ``block`` returns another shape, or what is not finite.
+        """
+        found = self.block(rows, columns)
+        if found.shape != (len(rows), len(columns)):
+            raise ValueError(
+                f"The kernel of {len(rows)} and {len(columns)} examples has shape {tuple(found.shape)}: it must be "
+                f"({len(rows)}, {len(columns)})."
+            )
+        if not bool(found.isfinite().all()):
+            raise ValueError("The kernel of some examples is not finite: look for NaN in them, or a large degree.")
+        return found.detach().cpu().double()
 
     def columns(self, places: Tensor) -> Tensor:
         """Return the columns at some places, ``(n, len(places))``."""
-        rows = torch.arange(self.size, device=places.device).split(max(1, _BLOCK // max(1, len(places))))
-        return torch.cat([self.block(part, places) for part in rows])
+        rows = torch.arange(self.size).split(max(1, _BLOCK // max(1, len(places))))
+        return torch.cat([self(part, places) for part in rows])
 
     def square(self, places: Tensor) -> Tensor:
-        """Return the kernel matrix of some of the examples."""
-        return self.block(places, places)
+        """Return K of some of the examples."""
+        return self(places, places)
 
-    def diagonal(self) -> Tensor:
-        """Return k(x, x) of all, ``(n,)``."""
-        parts = torch.arange(self.size).split(_DIAGONAL)
-        return torch.cat([self.square(part).diagonal() for part in parts])
+    def diagonal(self, places: Tensor | None = None) -> Tensor:
+        """Return k(x, x) of some examples, by default of all."""
+        places = torch.arange(self.size) if places is None else places
+        return torch.cat([self.square(part).diagonal() for part in places.split(_DIAGONAL)])

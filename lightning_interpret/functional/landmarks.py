@@ -13,6 +13,8 @@ from lightning_interpret.names import check_seed, check_whole, choose
 
 #: Examples that leverage scores are made of; past it they are those of a random sample, carried over to the others.
 LEVERAGE_SAMPLE = 2000
+#: Examples that ``greedy`` chooses among, and examples whose error it looks at: a random sample of more.
+GREEDY_POOL, GREEDY_SAMPLE = 10_000, 1000
 
 _SAME = 1e-10  # of k(x, x) + k(y, y): at this squared distance two examples are one
 
@@ -31,8 +33,9 @@ def choose_landmarks(
         method: ``random``; ``balanced``, random with as many of each class as it has and the others need;
             ``k_means++``, with a probability that grows with the squared distance to the nearest one chosen (Arthur &
             Vassilvitskii, 2007); ``leverage``, by ridge leverage scores (Alaoui & Mahoney, 2015; Musco & Musco, 2017);
-            ``greedy``, one after the other the example that those before span least: a pivoted Cholesky
-            decomposition (Fine & Scheinberg, 2001), O(n · count²).
+            ``greedy``, one after the other the example that takes most from the projection error of all (Farahat et
+            al., 2011), O(n · count) products of a sample of 1,000, out of a sample of 10,000. (The example that is
+            spanned least itself, the pivot of a Cholesky decomposition, is an outlier, and does worse than random.)
         labels: The classes, ``(n,)``; for ``balanced``.
         seed: Seed of what is drawn; the global random state is left alone.
 
@@ -57,7 +60,7 @@ def leverage_scores(matrix: KernelMatrix, ridge: float, sample: Tensor) -> Tenso
     """Return the ridge leverage scores of all examples, ``(n,)``, or their estimate by a sample of them.
 
     τ_i = (k_ii − k_iS (K_SS + λ (s/n) I)⁻¹ k_Si) / λ, which is [K (K + λI)⁻¹]_ii where the sample S is everything
-    (Musco & Musco, 2017, Lemma 6).
+    (Musco & Musco, 2017).
 
     Args:
         matrix: K.
@@ -65,7 +68,7 @@ def leverage_scores(matrix: KernelMatrix, ridge: float, sample: Tensor) -> Tenso
         sample: Positions of the sample.
     """
     square = matrix.square(sample)
-    square = square + ridge * len(sample) / matrix.size * torch.eye(len(sample), device=square.device)
+    square = square + ridge * len(sample) / matrix.size * torch.eye(len(sample))
     lower = torch.linalg.cholesky(square)
     solved = torch.linalg.solve_triangular(lower, matrix.columns(sample).T, upper=False)
     return ((matrix.diagonal() - solved.square().sum(dim=0)) / ridge).clamp(min=0)
@@ -96,7 +99,7 @@ def _balanced_order(labels: Tensor | None, count: int, generator: torch.Generato
 def _leverage(matrix: KernelMatrix, count: int, generator: torch.Generator) -> Tensor:
     sample = torch.randperm(matrix.size, generator=generator)[:LEVERAGE_SAMPLE]
     ridge = float(matrix.diagonal().sum()) / count  # no landmark has to stand for more than its part of the trace
-    scores = leverage_scores(matrix, ridge, sample).cpu() if ridge > 0 else torch.ones(matrix.size)
+    scores = leverage_scores(matrix, ridge, sample) if ridge > 0 else torch.ones(matrix.size)
     keys = torch.rand(matrix.size, generator=generator, dtype=torch.float64).log() / scores.clamp(min=1e-300)
     return _first_distinct(matrix, keys.argsort(descending=True), count)  # drawn without putting back
 
@@ -112,8 +115,8 @@ def _k_means(matrix: KernelMatrix, count: int, generator: torch.Generator) -> Te
         nearest = nearest.minimum(distances.where(distances > _SAME * (diagonal + own), 0.0))
         total = nearest.cumsum(0)
         if len(chosen) == count or total[-1] <= 0:
-            return _filled(matrix, chosen, count, generator)
-        drawn = torch.rand(1, generator=generator, dtype=total.dtype).to(total) * total[-1]
+            return _filled(matrix, torch.tensor(chosen), count, generator)
+        drawn = torch.rand(1, generator=generator, dtype=total.dtype) * total[-1]
         chosen.append(int(_drawn(total, nearest, drawn)))
 
 
@@ -124,31 +127,34 @@ def _drawn(total: Tensor, weights: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _greedy(matrix: KernelMatrix, count: int, generator: torch.Generator) -> Tensor:
-    residual = matrix.diagonal().clone()
+    order = torch.randperm(matrix.size, generator=generator)
+    pool, sample = order[:GREEDY_POOL].sort().values, order[:GREEDY_SAMPLE].sort().values
+    missed = matrix(pool, sample)  # K less what the landmarks so far span, of which the squares are made small
+    residual = matrix.diagonal(pool)
     least = 1e-10 * float(residual.max())
-    columns = residual.new_zeros(matrix.size, count)
+    columns = residual.new_zeros(len(pool), count)
     chosen: list[int] = []
-    while len(chosen) < count:
-        place = int(residual.argmax())
+    while len(chosen) < min(count, len(pool)):
+        gain = torch.linalg.vector_norm(missed, dim=1).square() / residual
+        place = int(gain.where(residual > least, -1.0).argmax())
         if float(residual[place]) <= least:  # the rest is in the span of those chosen
             break
-        done = columns[:, : len(chosen)]
-        column = matrix.columns(torch.tensor([place]))[:, 0] - done @ done[place]
-        column = column / residual[place].sqrt()
+        done, root = columns[:, : len(chosen)], residual[place].sqrt()
+        column = (matrix(pool, pool[place : place + 1])[:, 0] - done @ done[place]) / root
+        missed.addr_(column, missed[place] / root, alpha=-1)
         columns[:, len(chosen)] = column
-        residual = (residual - column.square()).clamp(min=0)
+        residual = residual - column.square()
         residual[place] = 0
         chosen.append(place)
-    return _filled(matrix, chosen, count, generator)
+    return _filled(matrix, pool[torch.tensor(chosen, dtype=torch.long)], count, generator)
 
 
-def _filled(matrix: KernelMatrix, chosen: list[int], count: int, generator: torch.Generator) -> Tensor:
+def _filled(matrix: KernelMatrix, chosen: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return those chosen and, where they are too few, others at random."""
-    first = torch.tensor(chosen, dtype=torch.long)
     if len(chosen) == count:
-        return first
+        return chosen
     order = torch.randperm(matrix.size, generator=generator)
-    return _first_distinct(matrix, torch.cat([first, order[~torch.isin(order, first)]]), count)
+    return _first_distinct(matrix, torch.cat([chosen, order[~torch.isin(order, chosen)]]), count)
 
 
 def _first_distinct(matrix: KernelMatrix, order: Tensor, count: int) -> Tensor:
@@ -161,7 +167,7 @@ def _first_distinct(matrix: KernelMatrix, order: Tensor, count: int) -> Tensor:
         square = matrix.square(places)
         own = square.diagonal()
         lengths = own[:, None] + own
-        same = ((lengths - 2 * square) <= _SAME * lengths).tril(-1).any(dim=1).cpu()
+        same = ((lengths - 2 * square) <= _SAME * lengths).tril(-1).any(dim=1)
         same[: len(chosen)] = False
         chosen, passed = places[~same], torch.cat([passed, places[same]])
     if len(chosen) < count:

@@ -21,7 +21,7 @@ class Root:
     """The inverse root of a kernel matrix.
 
     Attributes:
-        factor: K^(−1/2) = U S^(−1/2) Uᵀ over the eigenvalues that are kept, ``(l, l)`` in double precision.
+        factor: K^(−1/2) = U S^(−1/2) Uᵀ over the eigenvalues that are kept, ``(l, l)`` in double precision, on the CPU.
         rank: How many are kept.
         negative: The lowest eigenvalue as a share of the largest, where it is negative past the threshold; else 0.
             Such a kernel is indefinite, and the part of it that is no inner product is dropped.
@@ -61,7 +61,7 @@ def inverse_root(matrix: Tensor, rtol: float = 1e-6) -> Root:
     """
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise ValueError(f"The landmarks' kernel matrix has shape {tuple(matrix.shape)}: it must be (l, l), l > 0.")
-    matrix = matrix.detach().double()
+    matrix = matrix.detach().cpu().double()
     if not bool(matrix.isfinite().all()):
         raise ValueError("The landmarks' kernel matrix is not finite: look for NaN in features, or a large degree.")
     if float((matrix - matrix.T).abs().max()) > _ASYMMETRY * float(matrix.abs().max()):
@@ -84,11 +84,11 @@ def approximation_error(matrix: KernelMatrix, mapped: Tensor) -> ApproximationEr
         matrix: K of n examples.
         mapped: φ of each, ``(n, l)``.
     """
-    mapped = mapped.detach().double()
+    mapped = mapped.detach().cpu().double()
     every, missed, whole = torch.arange(matrix.size), 0.0, 0.0
     left, own = 0.0, 0.0
     for rows in every.split(_ROWS):
-        part = matrix.block(rows, every).double()
+        part = matrix(rows, every)
         missed += float((part - mapped[rows] @ mapped.T).square().sum())
         whole += float(part.square().sum())
         diagonal = part[torch.arange(len(rows)), rows]

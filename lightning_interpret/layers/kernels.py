@@ -113,10 +113,21 @@ class OwnKernel(Kernel):
         self.function = _imported(function) if isinstance(function, str) else function
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the kernel."""
-        return self.function(x, y)
+        """Return the kernel.
+
+        Raises:
+            ValueError: If the function returns another shape.
+        """
+        found = self.function(x, y)
+        if found.shape != (*x.shape[:-1], len(y)):
+            raise ValueError(
+                f"The kernel {path_of(self.function)!r} of features {tuple(x.shape)} and landmarks {tuple(y.shape)} "
+                f"has shape {tuple(found.shape)}: it must be {(*x.shape[:-1], len(y))}."
+            )
+        return found
 
 
+#: By name; "precomputed" is the layer's own.
 KERNELS: dict[str, type[Kernel]] = {
     "linear": LinearKernel,
     "rbf": RBFKernel,
@@ -135,15 +146,23 @@ def kernel_named(kernel: Any, options: Mapping[str, Any] | None = None) -> Kerne
     Raises:
         ValueError: If there is no such kernel, or it has no such option.
     """
-    options = dict(options or {})
-    if isinstance(kernel, str) and "." not in kernel:
-        kind = KERNELS[choose("kernel", kernel, [*KERNELS, "precomputed"])]
-        known = [] if kind.__init__ is Kernel.__init__ else list(inspect.signature(kind).parameters)
-    else:
-        known = []
-    for name in options:
+    if not isinstance(kernel, str) or "." in kernel:
+        if options:
+            raise ValueError(
+                f"`options={options}` are those of named kernels: your own function has to hold its own."
+            )
+        return OwnKernel(kernel)
+    kind = KERNELS[choose("kernel", kernel, KERNELS)]
+    known = [] if kind.__init__ is Kernel.__init__ else list(inspect.signature(kind).parameters)
+    for name in options or {}:
         choose(f"option of kernel {kernel!r}", name, known)
-    return kind(**options) if isinstance(kernel, str) and "." not in kernel else OwnKernel(kernel)
+    return kind(**(options or {}))
+
+
+def path_of(function: Any) -> str:
+    """Return where a function, or the class of a module, is imported from."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def single_or_double() -> torch.dtype:

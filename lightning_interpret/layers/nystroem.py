@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lightning_interpret.functional.kernels import KernelMatrix
 from lightning_interpret.functional.landmarks import choose_landmarks
 from lightning_interpret.functional.nystroem import ApproximationError, approximation_error, inverse_root
-from lightning_interpret.layers.kernels import Kernel, kernel_named, single_or_double
+from lightning_interpret.layers.kernels import Kernel, kernel_named, path_of, single_or_double
 from lightning_interpret.names import check_positive, check_whole, choose
 
 PRECOMPUTED = "precomputed"
@@ -73,7 +73,8 @@ class NystroemLayer(nn.Module):
     Attributes:
         gram: The submodule whose output is c.
         rank: How many eigenvalues were kept; 0 while there are no landmarks.
-        gram_error: Relative error of the approximated kernel matrix, as whoever set the landmarks measured it.
+        gram_error: Relative error of the approximated kernel matrix, as whoever set the landmarks measured it; None
+            again when they are set or refreshed.
 
     Raises:
         ValueError: If an option does not exist or has a value that makes no sense.
@@ -98,7 +99,7 @@ class NystroemLayer(nn.Module):
         choose("projection", projection, ("trained", "fixed"))
         self.width, self.count, self.rtol, self.rank = width, landmarks, rtol, 0
         self.gram_error: float | None = None
-        self.kernel = kernel if isinstance(kernel, str) else getattr(kernel, "__name__", type(kernel).__name__)
+        self.kernel = kernel if isinstance(kernel, str) else path_of(kernel)
         self._landmarks = (Landmark(),) * landmarks
         dtype = single_or_double()
         if kernel == PRECOMPUTED:
@@ -174,7 +175,7 @@ class NystroemLayer(nn.Module):
         self._check_features(examples, None)
         sample = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:1000]
         self._fit(examples[sample])
-        matrix = KernelMatrix.of_features(self._double(examples.device), examples)
+        matrix = KernelMatrix.of_features(self._double(), examples)
         places = choose_landmarks(matrix, self.count, method, labels=labels, seed=seed)
         self._set(examples[places])
         self._start_anew(None)
@@ -212,8 +213,8 @@ class NystroemLayer(nn.Module):
     def approximation_error(self, features: Tensor) -> ApproximationError:
         """Return the error of the approximation on features of examples, ``(n, width)``, in double precision."""
         self._check_features(features, None)
-        kernel = self._double(features.device)
-        landmarks = self._own.features.to(features.device, torch.float64)
+        kernel, features = self._double(), features.cpu()
+        landmarks = self._own.features.cpu().double()
         root = inverse_root(kernel(landmarks, landmarks), self.rtol)
         mapped = torch.cat([kernel(part.double(), landmarks) @ root.factor for part in features.split(4096)])
         return approximation_error(KernelMatrix.of_features(kernel, features), mapped)
@@ -227,10 +228,12 @@ class NystroemLayer(nn.Module):
         """Take what :meth:`get_extra_state` returned.
 
         Raises:
-            ValueError: If the checkpoint is of another kernel.
+            ValueError: If the checkpoint is of another kernel, or of more or fewer landmarks.
         """
         if state["kernel"] != self.kernel:
             raise ValueError(f"The checkpoint was made with `kernel={state['kernel']!r}`, not {self.kernel!r}.")
+        if len(state["landmarks"]) != self.count:
+            raise ValueError(f"The checkpoint has {len(state['landmarks'])} landmarks, not `landmarks={self.count}`.")
         self.rank, self.gram_error = state["rank"], state["gram_error"]
         self.landmarks = [Landmark(**each) for each in state["landmarks"]]
 
@@ -251,12 +254,12 @@ class NystroemLayer(nn.Module):
     def _fit(self, features: Tensor) -> None:
         """Set the kernel's scale by the examples, unless it has been trained since."""
         if not (self.rank and self._own.kernel.learned):
-            self._own.kernel.fit(features.double())
+            self._own.kernel.fit(features.cpu().double())
 
     def _set(self, features: Tensor) -> None:
         features = features.detach().to(self._own.features)
-        exact = features.double()
-        self._take(self._double(features.device)(exact, exact))
+        exact = features.cpu().double()
+        self._take(self._double()(exact, exact))
         self._own.features.copy_(features)
 
     def _take(self, matrix: Tensor) -> None:
@@ -270,7 +273,7 @@ class NystroemLayer(nn.Module):
                 stacklevel=4,
             )
         self.factor.copy_(root.factor)
-        self.rank = root.rank
+        self.rank, self.gram_error = root.rank, None  # what was measured is of other landmarks
 
     def _start_anew(self, facts: Sequence[Landmark] | None) -> None:
         self.landmarks = (Landmark(),) * self.count if facts is None else tuple(facts)
@@ -283,8 +286,9 @@ class NystroemLayer(nn.Module):
         assert isinstance(self.gram, Gram)
         return self.gram
 
-    def _double(self, device: torch.device) -> Kernel:
-        return deepcopy(self._own.kernel).to(device, torch.float64)
+    def _double(self) -> Kernel:
+        """Return the kernel as it is now, in double precision on the CPU: the same root on every device and rank."""
+        return deepcopy(self._own.kernel).to("cpu", torch.float64)
 
     def _check_kind(self, kind: str, instead: str) -> None:
         if self.kernel != kind:
