@@ -148,9 +148,7 @@ def kernel_named(kernel: Any, options: Mapping[str, Any] | None = None) -> Kerne
     """
     if not isinstance(kernel, str) or "." in kernel:
         if options:
-            raise ValueError(
-                f"`options={options}` are those of named kernels: your own function has to hold its own."
-            )
+            raise ValueError(f"`options={options}` are those of named kernels: your own function has to hold its own.")
         return OwnKernel(kernel)
     kind = KERNELS[choose("kernel", kernel, KERNELS)]
     known = [] if kind.__init__ is Kernel.__init__ else list(inspect.signature(kind).parameters)

@@ -159,9 +159,11 @@ def _in_process(rank, address, queue):
 
 @pytest.mark.slow
 def test_processes_share_the_landmarks(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("fork")
     queue = context.Queue()
-    torch.multiprocessing.spawn(_in_process, (f"file://{tmp_path}/meet", queue), nprocs=2)
+    torch.multiprocessing.start_processes(
+        _in_process, (f"file://{tmp_path}/meet", queue), nprocs=2, start_method="fork"
+    )
     found = {rank: values for rank, *values in (queue.get(), queue.get())}
     first = NystroemLayer(6, 8)
     first.choose(X, "random", seed=0)
