@@ -44,7 +44,8 @@ class RBFKernel(Kernel):
     """exp(−scale · ‖x − y‖²).
 
     Args:
-        scale: By default 1 / (2 σ²), σ the median distance between examples (the median heuristic).
+        scale: By default 1 / (2 σ²), σ the median distance between a thousand of the examples that landmarks are chosen
+            from, or between the landmarks where these are given (the median heuristic).
         learned: Whether the scale is trained, as its logarithm.
     """
 

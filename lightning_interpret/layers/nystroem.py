@@ -158,6 +158,8 @@ class NystroemLayer(nn.Module):
     ) -> Tensor:
         """Choose landmarks, set them, and return their positions, long ``(l,)``; the projection starts anew.
 
+        A scale of the kernel that was not given is set by the examples, the first time or if it is not learned.
+
         Args:
             examples: Features ``(n, width)`` to choose from; the kernel matrix of the examples if it is precomputed.
             method: As of :func:`choose_landmarks`.
@@ -166,6 +168,9 @@ class NystroemLayer(nn.Module):
 
         Raises:
             ValueError: If the examples are too few, not finite, or of another width.
+
+        Warns:
+            UserWarning: If examples that are the same had to be taken, or the kernel is indefinite on the landmarks.
         """
         if isinstance(examples, KernelMatrix):
             self._check_kind(PRECOMPUTED, "choose(features)")
@@ -183,7 +188,7 @@ class NystroemLayer(nn.Module):
 
     @torch.no_grad()
     def set_landmarks(self, features: Tensor, facts: Sequence[Landmark] | None = None) -> None:
-        """Set the landmarks by their features ``(l, width)``; the projection starts anew."""
+        """Set the landmarks by their features ``(l, width)``; projection and scale as in :meth:`choose`."""
         self._check_features(features, self.count)
         self._fit(features)
         self._set(features)
