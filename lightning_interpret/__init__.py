@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         TurnOverDropoutInfluence,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
-    from lightning_interpret.mixins import JointMixin, TurnOverDropoutMixin
+    from lightning_interpret.mixins import JointMixin, KernelMixin, TurnOverDropoutMixin
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.tasks import (
@@ -83,6 +83,7 @@ _ROOMS = {
     "InfluenceRow": "evidence",
     "IntegratedGradients": "methods",
     "JointMixin": "mixins",
+    "KernelMixin": "mixins",
     "KernelShap": "methods",
     "LandmarkMonitor": "callbacks.landmarks",
     "LandmarkRelevance": "methods",
@@ -141,6 +142,7 @@ __all__ = [
     "InfluenceRow",
     "IntegratedGradients",
     "JointMixin",
+    "KernelMixin",
     "KernelShap",
     "LandmarkMonitor",
     "LandmarkRelevance",

@@ -1,6 +1,7 @@
 """Joint methods: one LightningModule mixin each, trained with the model."""
 
 from lightning_interpret.mixins.joint import JointMixin
+from lightning_interpret.mixins.kernel import KernelMixin
 from lightning_interpret.mixins.turn_over_dropout import TurnOverDropoutMixin
 
-__all__ = ["JointMixin", "TurnOverDropoutMixin"]
+__all__ = ["JointMixin", "KernelMixin", "TurnOverDropoutMixin"]

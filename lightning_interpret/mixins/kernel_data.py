@@ -1,0 +1,94 @@
+"""What a kernel layer's landmarks are made of: training examples, read by index in the explaining context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_interpret.data import TrainingExamples
+from lightning_interpret.functional.fingerprint import digest_of
+from lightning_interpret.layers.nystroem import Landmark
+from lightning_interpret.tasks import Task
+from lightning_interpret.trainer.context import attribution_mode
+from lightning_interpret.trainer.training_data import ModuleExamples
+
+
+@dataclass
+class Candidates:
+    """Training examples as the kernel reads them.
+
+    Attributes:
+        ids: Their ids.
+        labels: Their classes, ``(n,)``, or None where they have none.
+        features: What the kernel layer is given of each, ``(n, d)``; empty where they are read as
+        texts: their raw inputs.
+    """
+
+    ids: list[int]
+    labels: Tensor | None
+    features: Tensor = field(default_factory=lambda: torch.empty(0))
+    texts: list[str] = field(default_factory=list)
+
+
+def read(
+    module: LightningModule,
+    data: TrainingExamples,
+    task: Task,
+    of: Callable[[Any], Any],
+    *,
+    ids: Sequence[int] | None = None,
+    limit: int | None = None,
+) -> Candidates:
+    """Return training examples with what ``of(batch)`` gives of each: features ``(B, d)``, or raw inputs.
+
+    Args:
+        module: The module, which is left as it is.
+        data: The training examples.
+        task: How their labels are read.
+        of: What is read of a batch.
+        ids: Which ones.
+        limit: Otherwise, how many, spread evenly.
+    """
+    found, labels, values = list[int](), list[Tensor | None](), list[Any]()
+    with attribution_mode(module.trainer, module):
+        examples = ModuleExamples(data, module.trainer, module, shard=(0, 1), limit=limit, by_length=True)
+        for some, batch in examples.batches() if ids is None else examples.take(ids):
+            values.append(of(batch))
+            found += some.tolist()
+            labels.append(_classes(task.labels(batch), len(some)))
+    told = [each for each in labels if each is not None]
+    known = torch.cat(told) if told and len(told) == len(labels) else None
+    if values and isinstance(values[0], Tensor):
+        return Candidates(found, known, torch.cat(values))
+    return Candidates(found, known, texts=[str(text) for part in values for text in part])
+
+
+def facts(data: TrainingExamples, task: Task, ids: Sequence[int]) -> Iterator[Landmark]:
+    """Yield what is known of training examples, one at a time; those that cannot be read are passed over."""
+    for some, batch in data.take(ids, batch_size=1):
+        texts = None
+        with suppress(ValueError):  # a task of texts without a tokenizer
+            texts = task.texts(batch)
+        gold = task.gold_names(batch)
+        yield Landmark(int(some[0]), texts[0] if texts else None, gold[0] if gold else None, digest_of(batch))
+
+
+def there(data: TrainingExamples, ids: Sequence[int]) -> list[int]:
+    """Return those of some ids that are among the training examples."""
+    try:
+        data.index_of(ids)
+    except ValueError:
+        known = set(data.ids.tolist())
+        return [each for each in ids if each in known]
+    return list(ids)
+
+
+def _classes(labels: Any, size: int) -> Tensor | None:
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == (size,)
+    return labels.long().cpu() if whole else None
