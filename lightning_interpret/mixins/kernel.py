@@ -104,7 +104,6 @@ class KernelMixin(JointMixin):
         self._kernel_count, self._kernel_candidates = kernel_landmarks, kernel_candidates
         self._kernel_head, self._kernel_choice, self._kernel_seed = kernel_head, kernel_choice, kernel_seed
         self._kernel_refresh, self._kernel_step = kernel_refresh, -1  # the step that the landmarks were read at
-        self._kernel_figures: dict[str, float] = {}
         self._kernel_place: BeforeHead | None = None
         self._kernel_detached = False
         layer = self.kernel_layer(kernel_landmarks)  # what cannot work is refused now
@@ -146,10 +145,21 @@ class KernelMixin(JointMixin):
             ValueError: If no layer is attached.
         """
         if self._kernel_place is None:
-            raise ValueError(f"No kernel layer is attached to {type(self).__name__}.")
+            raise ValueError(
+                f"No kernel layer is attached to {type(self).__name__}: what it calls itself cannot be taken out."
+            )
         self._kernel_place.take_out()
         self._kernel_place, self._kernel_detached = None, True
         del self.kernel
+
+    def become_plain(self) -> None:
+        """Take the layer out for good.
+
+        Raises:
+            ValueError: If the module calls the layer itself.
+        """
+        super().become_plain()
+        self.detach_kernel()
 
     def kernel_layer(self, width: int) -> NystroemLayer:
         """Return a new layer for features of some width, for a module that calls it itself: ``self.kernel = ...``."""
@@ -250,8 +260,8 @@ class KernelMixin(JointMixin):
         super().on_train_epoch_start()
         if self._kernel_refresh == "epoch" and self._kernel_step != self.trainer.global_step:
             self.refresh_landmarks()
-        if self._kernel_figures and not self.trainer.barebones:
-            self.log_dict(self._kernel_figures, logger=False)  # which has been told when they were measured
+        if self.kernel_figures and not self.trainer.barebones:
+            self.log_dict(self.kernel_figures, logger=False)  # which has been told when they were measured
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """Encode the landmarks anew where so many steps have been made."""
@@ -259,6 +269,14 @@ class KernelMixin(JointMixin):
         if isinstance(every, int) and step % every == 0 and step != self._kernel_step:
             self.refresh_landmarks()
         return super().on_train_batch_start(batch, batch_idx)
+
+    @property
+    def kernel_figures(self) -> dict[str, float]:
+        """What is logged of the landmarks; nothing while there are none."""
+        if "kernel" not in self._modules or not self.kernel.ready:
+            return {}
+        error = {} if self.kernel.gram_error is None else {"kernel/approximation_error": self.kernel.gram_error}
+        return {**error, "kernel/rank": float(self.kernel.rank)}
 
     def _need_kernel(self) -> None:
         if "kernel" not in self._modules and not self._kernel_detached:
@@ -309,7 +327,7 @@ class KernelMixin(JointMixin):
             texts = [found.texts[i] for i in sample.tolist()]
             rows = self._kernel_raw.matrix(texts, [each.text or "" for each in self.kernel.landmarks])
             error = approximation_error(self._kernel_raw.among(texts), rows @ self.kernel.factor.double().cpu())
-        self._kernel_figures = {"kernel/approximation_error": error.gram, "kernel/rank": float(self.kernel.rank)}
+        self.kernel.gram_error = error.gram
 
     def _on_first(self, work: Callable[[], None]) -> None:
         """Do work on the layer in one process and bring what it made to the others, an error too; log the figures."""
@@ -325,7 +343,7 @@ class KernelMixin(JointMixin):
                 for name, value in self.kernel.state_dict().items()
             }
             said = None if error is None else f"{type(error).__name__}: {error}"
-            said, state, self._kernel_figures = trainer.strategy.broadcast((said, state, self._kernel_figures))
+            said, state = trainer.strategy.broadcast((said, state))
             if said is not None and error is None:
                 raise RuntimeError(said)
             self.kernel.load_state_dict(state)
@@ -333,7 +351,7 @@ class KernelMixin(JointMixin):
             raise error
         self._kernel_step = trainer.global_step
         for logger in trainer.loggers:
-            logger.log_metrics(self._kernel_figures, step=logging_step(trainer))
+            logger.log_metrics(self.kernel_figures, step=logging_step(trainer))
 
     def _compare(self) -> None:
         """Look whether the training data still have the landmarks that were restored, and read anew those changed."""

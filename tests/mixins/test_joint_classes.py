@@ -114,7 +114,12 @@ def test_a_base_class_of_the_users_may_carry_the_mixin(tmp_path):
 
 def test_the_keywords_of_the_mixins_are_hyperparameters_and_come_back_with_the_checkpoint(tmp_path):
     module = Texts(
-        config=CONFIG, labels=["bad", "good"], tokenizer=wordpiece(), turn_over_rate=0.25, turn_over_seed=3, weight_start=2.0
+        config=CONFIG,
+        labels=["bad", "good"],
+        tokenizer=wordpiece(),
+        turn_over_rate=0.25,
+        turn_over_seed=3,
+        weight_start=2.0,
     )
     assert module.turn_over_dropout.sites == ()  # `TextClassifier` builds its model in its own `__init__`
     trainer = quiet_trainer(tmp_path, max_epochs=2)

@@ -73,7 +73,9 @@ def test_a_row_that_cannot_be_paged_writes_nothing(logger):
     assert not _read(logger).Tags()["tensors"] + _read(logger).Tags()["images"]
 
 
-@pytest.mark.parametrize("sample", [row(NASTY), influence(neighbors=near()), near(), landmarks()], ids=lambda sample: sample.kind)
+@pytest.mark.parametrize(
+    "sample", [row(NASTY), influence(neighbors=near()), near(), landmarks()], ids=lambda sample: sample.kind
+)
 def test_a_row_of_any_kind_is_written_alike(logger, sample):
     shown = PRESENTERS[sample.kind]
     writer.write(logger, sample, name="any", probe=1, step=3)

@@ -289,7 +289,12 @@ def test_an_empty_folder_has_no_tags_and_the_tab_is_there_but_not_active(tmp_pat
     board = boards.backend(tmp_path, reader)
     assert board.get("tags") == (
         200,
-        {"schema": 1, "kinds": ["attribution", "influence", "landmarks", "neighbors", "plain"], "samples": SAMPLES, "tags": []},
+        {
+            "schema": 1,
+            "kinds": ["attribution", "influence", "landmarks", "neighbors", "plain"],
+            "samples": SAMPLES,
+            "tags": [],
+        },
     )
     assert board.get("/data/plugins_listing")[1]["interpret"]["enabled"] is False
 

@@ -169,9 +169,7 @@ class _TurnOver(Fitted):
         """Yield examples; of a data set the ids are enough, where they are known."""
         return Whole(source)
 
-    def stream(
-        self, queries: list[Any], examples: Iterable[tuple[Tensor, Any]]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, queries: list[Any], examples: Iterable[tuple[Tensor, Any]]) -> Iterator[tuple[Tensor, Tensor]]:
         asked, self._counts = queries[0], None
         if not isinstance(examples, Whole):
             yield from ((ids, self._scores(asked, ids)) for ids, _ in examples)
