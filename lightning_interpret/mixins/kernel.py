@@ -309,7 +309,7 @@ class KernelMixin(JointMixin):
                 f"`kernel_landmarks={count}` are fewer than the {classes} classes of the training examples: take at "
                 "least one for each."
             )
-        if found.features is not None:
+        if self._kernel_raw is None:
             broken = (~found.features.isfinite().all(dim=1)).nonzero().flatten().tolist()
             if broken:
                 ids = ", ".join(str(found.ids[i]) for i in broken[:5])
