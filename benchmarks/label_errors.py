@@ -114,13 +114,7 @@ def scored(features: Tensor, labels: Tensor, seed: int) -> Iterator[tuple[str, T
         )
         yield "loss", *timed(lambda: nn.functional.cross_entropy(model(features), labels, reduction="none"), device)
 
-    def disagreement() -> Tensor:
-        # the encoder's features: in the network's own, a memorised example lies among those of its label
-        near = NearestNeighbors(layer="0", k=20).fit(nn.Sequential(nn.Identity(), model), loader, task)
-        ids, shares = near.disagreement()
-        return shares[ids.argsort()]
-
-    yield "kNN disagreement, k = 20", *timed(disagreement, device)
+    yield "kNN disagreement, k = 20", *timed(lambda: disagreement(model, loader), device)
     for name, method in METHODS.items():
 
         def own(method: InfluenceMethod = method) -> Tensor:
@@ -128,6 +122,16 @@ def scored(features: Tensor, labels: Tensor, seed: int) -> Iterator[tuple[str, T
             return scores[ids.argsort()]
 
         yield f"self-influence, {name}", *timed(own, device)
+
+
+def disagreement(model: nn.Module, loader: list[Any]) -> Tensor:
+    """Return the share of each example's neighbours that have another label, in the features that a network is given.
+
+    In the network's own, a memorised example lies among those of its label.
+    """
+    near = NearestNeighbors(layer="0", k=20).fit(nn.Sequential(nn.Identity(), model), loader, Features())
+    ids, shares = near.disagreement()
+    return shares[ids.argsort()]
 
 
 def figures(scores: Tensor, wrong: Tensor) -> list[float]:

@@ -141,3 +141,40 @@ def test_scores_of_wrong_labels_are_compared_in_two_tables(folder):
     ]
     wrong = sum(each for *_, each in rows) / 60
     assert f"imdb_label_errors: 60 examples, {wrong:.1%} of the labels wrong" in printed
+
+
+def test_steps_and_readouts_of_joint_methods_are_timed(folder):
+    words = ("--width", "32", "--blocks", "2", "--rounds", "2", "--examples", "40", "--queries", "4", "--pairs", "8")
+    printed = run("joint.py", folder, *words, "--length", "8", "--shortlist", "10", "--threads", "1", data=False)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
+    figures = {row[0]: row[1:] for row in rows}
+    assert figures["plain dropout"][2:] == figures["head alone"][2:] == ["1.000", "1.000"]
+    assert float(figures["turn-over dropout"][2]) > 0
+    assert float(figures["kernel layer, 100 landmarks"][2]) > 0
+    for row in ("masks at the head", "masks in every block, shortlist 10"):
+        assert float(figures[row][-1]) < 1e-4  # as two forwards a pair say
+
+
+def test_joint_methods_are_measured_on_texts(folder):
+    reviews = ReviewCorpus(60, seed=0, flipped=0.3)
+    rows = [(reviews[i].text, int(reviews[i].true_label == "positive"), reviews[i].flipped) for i in range(60)]
+    for name in ("trec", "ag_news"):
+        (folder / name).mkdir(exist_ok=True)
+    with gzip.open(folder / "ag_news" / "train.tsv.gz", "wt") as file:
+        file.write("label\thuman_noisy_label\ttext\n")
+        file.writelines(f"{label}\t{int(label != wrong)}\t{text}\n" for text, label, wrong in rows)
+    with gzip.open(folder / "ag_news" / "test.tsv.gz", "wt") as file:
+        file.write("label\ttext\n" + "".join(f"{label}\t{text}\n" for text, label, _ in rows))
+    questions = "coarse\tfine\tquestion\n" + "".join(f"{['HUM', 'LOC'][label]}\tx\t{text}\n" for text, label, _ in rows)
+    with gzip.open(folder / "trec" / "train.tsv.gz", "wt") as file:
+        file.write(questions)
+    (folder / "trec" / "test.tsv").write_text(questions)
+    words = ("--encoder-folder", str(folder / "model"), "--seeds", "2", "--epochs", "2", "--landmarks", "8")
+    printed = run("joint_data.py", folder, *words, "--test", "20")
+    found = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")]
+    assert {"accuracy %, plain head", "accuracy %, kernel layer", "nearest landmark has it, %"} <= set(found)
+    assert found.count("turn-over dropout: unseen − seen loss") == found.count("loss of the plain twin") == 2
+    assert "ag_news: 60 training examples, " in printed
+    assert printed.count("it costs ") == 2
+    tuned = run("joint_data.py", folder, *words, "--what", "labels", "--sets", "sst2", "--encoder", "tuned")
+    assert "| self-influence of the plain twin, EK-FAC, last layer |" in tuned
