@@ -74,6 +74,10 @@ def influence(**changes):
     return InfluenceRow(**OF_QUERY | values | changes)
 
 
+TURNED_OVER = Approximation(
+    "turn_over_dropout", "query's loss with the example's mask flipped, minus its loss with the mask",
+    layers=("encoder.0", "encoder.1"), seed=3,
+)  # fmt: skip
 LIKE = (
     TrainingExample(402, 1.2, None, "Where is the Louvre ?", "location", "location", 0.02, 0.1),
     TrainingExample(17, 0.8, None, "What city hosts the Prado ?", "location", "entity", 1.9, 0.4),
@@ -98,7 +102,7 @@ def landmarks(**changes):
 
 
 def arbitrary_evidence(seed):
-    """Return a row of influence, neighbours or landmarks in which any text is arbitrary and any field may be missing."""
+    """Return influence, neighbours or landmarks in which any text is arbitrary and any field may be missing."""
     rng = random.Random(seed)
 
     def maybe(value):

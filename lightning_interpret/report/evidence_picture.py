@@ -33,7 +33,7 @@ from lightning_interpret.report.words import Shade
 from lightning_interpret.texts import printable
 
 _EXAMPLES, _NOTES = 5, 3  # that are shown of each list
-_SENTENCE_LINES, _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 8, 4, 2, 6  # of text
+_SENTENCE_LINES, _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 12, 4, 2, 6  # of text
 _NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
 _LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
 _COLOURS: dict[int, Colour] = {1: FOR, -1: AGAINST}  # by the sign of a table's numbers
