@@ -304,8 +304,16 @@ class LandmarksRow(_Row):
         """Whether the parts sum to the target, up to a hundredth of the largest of them; ``None`` where unknown."""
         if self.total is None or self.target is None or self.error is None:
             return None
-        parts = (self.target, self.total, *self.absorbed.values())
+        parts = (self.target, self.total, self.magnitude or 0.0, *self.absorbed.values())
         return abs(self.error) <= 0.01 * max(map(abs, parts))
+
+    @property
+    def bias_share(self) -> float | None:
+        """Size of what did not reach the landmarks as a share of it and of the magnitude; ``None`` where unknown."""
+        if self.magnitude is None or None in self.absorbed.values():
+            return None
+        absorbed = abs(sum(self.absorbed.values()))
+        return absorbed / (absorbed + self.magnitude) if absorbed + self.magnitude else None
 
 
 EvidenceRow = InfluenceRow | NeighborsRow | LandmarksRow

@@ -39,8 +39,9 @@ def card(row: EvidenceRow) -> str:
     ]
     for each in shown.tables:
         parts.append(f"<p><b>{each.title}</b>: {_text(each.meaning)}</p>")
-        heads = (each.column, "", "id", "label", "text", "loss", "kNN disagree")
-        parts.append(_table(heads, map(_line, each.lines)) if each.lines else f"<p>{each.none}</p>")
+        heads = (each.column, "", "id", "label", "text", *each.beside)
+        lines = (_line(line, each.beside) for line in each.lines)
+        parts.append(_table(heads, lines) if each.lines else f"<p>{each.none}</p>")
     if shown.total:
         parts.append(f"<p>{_turns(shown.total)}</p>")
     if shown.labels:
@@ -75,10 +76,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _line(line: Line) -> Sequence[str]:
+def _line(line: Line, names: Iterable[str]) -> Sequence[str]:
     label = _text(line.label)
     marked = label if line.prediction is None else f"<b>{label}</b>"
-    beside = (_text(value or "–") for value in (line.text, line.loss, line.disagreement))
+    beside = (_text(value or "–") for value in (line.text, *map(line.beside.get, names)))
     return (_text(line.number), _bar(line.strength), str(line.example_id), marked, *beside)
 
 

@@ -75,16 +75,18 @@ def influence(**changes):
 
 
 TURNED_OVER = Approximation(
-    "turn_over_dropout", "query's loss with the example's mask flipped, minus its loss with the mask",
-    layers=("encoder.0", "encoder.1"), seed=3,
-)  # fmt: skip
+    "turn_over_dropout",
+    "query's loss in the part of the network that has not learnt the example, less that in the part that has",
+    seed=3,
+    notes=("turn-over dropout of 0.5 at encoder.0, encoder.1",),
+)
 LIKE = (
-    TrainingExample(402, 1.2, None, "Where is the Louvre ?", "location", "location", 0.02, 0.1),
+    TrainingExample(402, 1.2, None, "Where is the Louvre ?", "location", "location", 0.02, 0.1, similarity=0.9),
     TrainingExample(17, 0.8, None, "What city hosts the Prado ?", "location", "entity", 1.9, 0.4),
     TrainingExample(88, 0.7, None, "Name a museum in Paris .", "entity", "entity", 0.3, 0.5),
 )
 UNLIKE = (
-    TrainingExample(5, -0.9, None, "Who painted the Mona Lisa ?", "human", "human", 0.05, 0.0),
+    TrainingExample(5, -0.9, None, "Who painted the Mona Lisa ?", "human", "human", 0.05, 0.0, similarity=0.95),
     TrainingExample(61, -0.2, None, None, None),
 )
 
@@ -94,7 +96,8 @@ def landmarks(**changes):
     values = {
         "example_id": 9, "text": "Where do I find the Mona Lisa ?", "prediction": "location", "gold": "location",
         "loss": 0.11, "confidence": 0.9, "like": LIKE, "unlike": UNLIKE, "target_name": "location", "target": 1.8,
-        "absorbed": {"bias": -0.25}, "error": 2e-9, "kernel": "rbf", "landmarks": 64, "approximation_error": 0.087,
+        "absorbed": {"bias": -0.25}, "error": 2e-9, "kernel": "rbf", "landmarks": 64, "positive": 30,
+        "magnitude": 8.2, "approximation_error": 0.087,
         "tokens": ("[CLS]", "Where", "do", "I", "find", "the", "Mona", "Lisa", "?", "[SEP]"),
         "scores": (0.05, 0.9, 0.1, 0.0, 0.6, 0.05, -0.3, -0.2, 0.4, 0.2),
     }  # fmt: skip

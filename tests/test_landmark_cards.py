@@ -89,6 +89,10 @@ def test_the_card_says_what_is_listed_and_what_it_adds_up_to():
     said = "\n".join(card.stated)
     assert "Kernel rbf with 64 landmarks. They stand for the kernel matrix of the training examples up to a rel" in said
     assert "relative error of 8.7% (Frobenius)" in said
+    assert "Of 64 landmarks 30 speak for it." in said
+    assert "The sizes of all their scores sum to 8.2, of which 75% cancels." in said
+    assert "k: the kernel between query and landmark. One that is near may speak against it" in said
+    assert "(k 0.95, loss 0.05, kNN disagree 0%)" in str(landmarks())
     assert "baseline" not in said
 
 
@@ -104,6 +108,9 @@ def test_the_parts_of_any_record_add_up_as_they_are_said():
 def test_what_does_not_add_up_and_what_is_not_known_is_said():
     assert "".join(card_of(landmarks(error=0.1)).total).endswith("error +1.0e-01: it does NOT ADD UP.")
     assert landmarks(error=0.1).converged is False
+    assert landmarks(error=0.1, magnitude=50.0).converged  # of scores that cancel even small roundings are large
+    assert landmarks(absorbed={"a": 1.0, "b": -0.5}, magnitude=1.5).bias_share == 0.25
+    assert landmarks(magnitude=None).bias_share is landmarks(magnitude=0.0, absorbed={}).bias_share is None
     assert landmarks(error=math.nan).converged is False
     unknown = landmarks(error=None)
     assert (unknown.total, unknown.converged) == (None, None)
@@ -152,12 +159,12 @@ def test_a_record_comes_back_and_a_call_is_shown_row_by_row():
 
 def test_influence_without_gradients_says_nothing_of_gradients_or_curvature():
     said = str(influence(approximation=TURNED_OVER))
-    assert (
-        "Approximation: turn_over_dropout; seed 3; 2 layers; 2,000 training examples scored; 3 skipped, as their "
-        in said
-    )
+    assert "Approximation: turn_over_dropout; seed 3; 2,000 training examples scored; 3 skipped, as their " in said
     assert "outputs were not finite." in said
-    assert "Score: query's loss with the example's mask flipped, minus its loss with the mask. Positive is help" in said
+    masked = replace(TURNED_OVER, layers=("encoder.0", "encoder.1"))
+    assert "seed 3; 2 layers; 2,000 training examples" in str(influence(approximation=masked))
+    assert "Score: query's loss in the part of the network that has not learnt the example, less that in the" in said
+    assert "- turn-over dropout of 0.5 at encoder.0, encoder.1" in said
     for word in ("gradient", "curvature", "parameters", "solver"):
         assert word not in said
     of_gradients = Approximation("gradient_similarity", "cosine of gradients", coverage=0.5, layers=("head",))

@@ -34,11 +34,11 @@ class InfluenceMonitor(EvidenceMonitor):
     Scalars, under ``interpret/<name>/``: ``query_loss`` (mean over queries), ``same_label`` (share of the helpful
     examples that have the label the query is predicted as), ``self_influence`` (mean over the training examples that
     were read), ``self_influence_<id>`` (of a tracked example), ``examples`` and ``skipped`` (training examples
-    scored, and left out since their gradients were not finite), ``coverage`` (share of the trainable parameters),
-    ``seconds`` and ``failures``. Of ``turn_over_dropout``, where there are ``suspects``: ``seen_accuracy``,
-    ``unseen_accuracy``, ``seen_loss`` and ``unseen_loss``, of the training examples under their own masks. The unseen
-    accuracy is the honest measure of what the flipped network never learnt: it should be near the accuracy on
-    validation data, and by as much as it is above that, labels have leaked through the masks.
+    scored, and left out since what is read of them was not finite), ``coverage`` (share of the trainable parameters, of
+    methods that read gradients), ``seconds`` and ``failures``. Of ``turn_over_dropout``, where there are ``suspects``:
+    ``seen_accuracy``, ``unseen_accuracy``, ``seen_loss`` and ``unseen_loss``, of the training examples under their own
+    masks. The unseen accuracy is the honest measure of what the flipped network never learnt: it should be near the
+    accuracy on validation data, and by as much as it is above that, labels have leaked through the masks.
 
     A query without a label is asked for the loss of what is predicted. The run's optimizers and checkpoints are given
     to methods that read them. Under DDP every process scores its share of the training examples, after each has fitted

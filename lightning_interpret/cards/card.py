@@ -26,6 +26,7 @@ class Line:
         text: Its text, shortened.
         loss: The model's loss on it.
         disagreement: Share of its own neighbours with another label.
+        similarity: The kernel between it and the query.
     """
 
     example_id: int
@@ -36,6 +37,7 @@ class Line:
     text: str | None
     loss: str | None
     disagreement: str | None
+    similarity: str | None
 
     @classmethod
     def of(cls, example: TrainingExample, number: str, strength: float = 0.0) -> Line:
@@ -50,6 +52,7 @@ class Line:
             text=shortened(example.text, EXAMPLE) if example.text else None,
             loss=None if example.loss is None else f"{example.loss:.2g}",
             disagreement=None if example.disagreement is None else percent(example.disagreement),
+            similarity=None if example.similarity is None else f"{example.similarity:.3g}",
         )
 
     @property
@@ -59,11 +62,10 @@ class Line:
         return gold if self.prediction is None else f"{gold} (model: {self.prediction})"
 
     @property
-    def said(self) -> str:
-        """The baselines in brackets, or nothing."""
-        known = [("loss", self.loss), ("kNN disagree", self.disagreement)]
-        said = ", ".join(f"{name} {value}" for name, value in known if value is not None)
-        return f"  ({said})" if said else ""
+    def beside(self) -> dict[str, str]:
+        """What else is known of it, by its name in a heading."""
+        known = {"k": self.similarity, "loss": self.loss, "kNN disagree": self.disagreement}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class Table:
     lines: tuple[Line, ...]
     none: str = "No example."
     sign: int = 0
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What else is known of one of the lines or more: headings of columns."""
+        return tuple(dict.fromkeys(name for line in self.lines for name in line.beside))
 
 
 @dataclass(frozen=True)
@@ -176,9 +183,9 @@ class Card:
             yield f"{table.title} ({table.meaning}):" + ("" if table.lines else " none")
             wide = max((len(line.number) for line in table.lines), default=0)
             for line in table.lines:
-                yield (
-                    f"  {line.number:>{wide}}  #{line.example_id} [{line.label}] {line.text or ''}".rstrip() + line.said
-                )
+                said = f"  {line.number:>{wide}}  #{line.example_id} [{line.label}] {line.text or ''}".rstrip()
+                beside = ", ".join(f"{name} {value}" for name, value in line.beside.items())
+                yield f"{said}  ({beside})" if beside else said
         if self.total:
             yield "".join(self.total)
         if self.labels:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lightning_interpret.cards.card import NAME, Strip, Table, scale_of, score_lines
+from lightning_interpret.cards.card import NAME, Strip, Table, percent, scale_of, score_lines
 from lightning_interpret.evidence import LandmarksRow, TrainingExample
 from lightning_interpret.texts import shortened
 
@@ -73,6 +73,12 @@ def stated(row: LandmarksRow) -> Iterator[str]:
         "Relevance: the part of the score F(x) that a landmark, a training example, is given. Positive speaks for what "
         "is explained, negative against it."
     )
+    if row.positive is not None:
+        yield f"Of {_many(row)} {row.positive:,} speak for it."
+    if row.magnitude is not None and row.total is not None:
+        yield f"The sizes of all their scores sum to {row.magnitude:.4g}, of which {_cancelled(row)} cancels."
+    if any(each.similarity is not None for each in (*row.like, *row.unlike)):
+        yield "k: the kernel between query and landmark. One that is near may speak against it all the same."
     kernel = "Kernel layer" if row.kernel is None else f"Kernel {shortened(row.kernel, NAME)}"
     said = f"{kernel} with {_many(row)}."
     if row.approximation_error is not None:
@@ -113,6 +119,10 @@ def _turns(words: str, texts: Sequence[str]) -> tuple[str, ...]:
     """Return the words with the texts that stand at each pair of braces, in turn; no text is read as words."""
     pieces = words.split("{}")
     return (*(piece for pair in zip(pieces, texts, strict=False) for piece in pair), pieces[-1])
+
+
+def _cancelled(row: LandmarksRow) -> str:
+    return percent(1 - abs(row.total or 0.0) / row.magnitude if row.magnitude else 0.0)
 
 
 def _many(row: LandmarksRow) -> str:

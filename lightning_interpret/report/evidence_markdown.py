@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Strip, Table, card_of, percent
 from lightning_interpret.evidence import EvidenceRow
@@ -41,13 +41,13 @@ def _parts(card: Card) -> Iterator[str]:
 
 
 def _examples(found: Table) -> str:
-    heads = [found.column, "id", "label", "text", "loss", "kNN disagree"]
-    return table(heads, map(_line, found.lines))
+    heads = [found.column, "id", "label", "text", *found.beside]
+    return table(heads, (_line(line, found.beside) for line in found.lines))
 
 
-def _line(line: Line) -> list[str]:
+def _line(line: Line, names: Iterable[str]) -> list[str]:
     text = "–" if line.text is None else cell(line.text, EXAMPLE)
-    numbers = [escape(value or "–") for value in (line.loss, line.disagreement)]
+    numbers = [escape(line.beside.get(name, "–")) for name in names]
     label = escape(line.label, EXAMPLE)
     marked = label if line.prediction is None else f"**{label}**"
     number = f"{escape(line.number)} {squares(line.strength)}".rstrip()

@@ -57,7 +57,7 @@ def _followed(row: EvidenceRow) -> dict[str, Any]:
             "most_like": _score(row.like),
             "most_unlike": _score(row.unlike),
             "total": _finite(row.total),
-            "bias_share": _bias_share(row),
+            "bias_share": _finite(row.bias_share),
             "sentence": list(sentence(row)),
         }
     followed = {
@@ -77,15 +77,6 @@ def _ids(examples: Iterable[TrainingExample]) -> str:
 
 def _gold_share(row: NeighborsRow, gold: str | None) -> dict[str, float | None]:
     return {"gold_share": _finite(row.shares.get(gold, 0.0))} if row.shares and gold is not None else {}
-
-
-def _bias_share(row: LandmarksRow) -> float | None:
-    """Return how much of the parts, by size, is none of the landmarks': in [0, 1], whatever their signs."""
-    if row.total is None:
-        return None
-    absorbed = sum(map(abs, row.absorbed.values()))
-    size = absorbed + abs(row.total)
-    return _finite(absorbed / size) if size else None
 
 
 def _score(examples: Sequence[TrainingExample]) -> float | None:

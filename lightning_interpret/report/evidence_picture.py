@@ -169,10 +169,7 @@ def _example(line: Line, pen: Pen, room: float, colour: Colour | None) -> _Part:
     facts: list[tuple[str, Colour]] = [(f"id {line.example_id}", GREY)]
     if line.gold is not None:
         facts.append((line.label, GREY if line.prediction is None else ALARM))
-    if line.loss is not None:
-        facts.append((f"loss {line.loss}", GREY))
-    if line.disagreement is not None:
-        facts.append((f"kNN disagree {line.disagreement}", GREY))
+    facts += [(f"{name} {value}", GREY) for name, value in line.beside.items()]
     below = flowed(facts, pen, room - _NUMBER - _GAP)
     height = _LEADING[SMALL] * (len(texts) + len(below))
 

@@ -33,10 +33,12 @@ def test_the_sentence_comes_first_then_tables_then_what_it_adds_up_to():
     like, unlike = tables(page)
     assert like[1] == [
         *("+0.8 🟦🟦", "17", "location (model: entity)"),
-        *("What city hosts the Prado ?", "1.9", "40%"),
+        *("What city hosts the Prado ?", "–", "1.9", "40%"),
     ]
     assert unlike[0][:3] == ["-0.9 🟧🟧🟧", "5", "human"]
-    assert unlike[1] == ["-0.2 🟧", "61", "–", "–", "–", "–"]
+    nothing_beside = tuple(TrainingExample(i, 1.0, text="a text") for i in range(3))
+    assert tables(_page(landmarks(like=nothing_beside, unlike=())))[0][0] == ["+1 🟦🟦🟦", "0", "–", "a text"]
+    assert unlike[1] == ["-0.2 🟧", "61", "–", "–", "–", "–", "–"]
     assert said.index("Σ of 64 landmarks +2.05") > said.index("Unlike: landmarks that speak against it")
     assert "Where 🟦🟦🟦 +0.9" in said
     empty = plain(_page(landmarks(like=(), unlike=())))
@@ -93,10 +95,10 @@ def test_beside_the_record_stands_what_the_tab_follows():
     assert known["listed"] == "402 17 88 5 61"
     assert (known["most_like"], known["most_unlike"], known["target"]) == (1.2, -0.9, 1.8)
     assert known["total"] == pytest.approx(2.05)
-    assert known["bias_share"] == pytest.approx(0.25 / 2.3)
+    assert known["bias_share"] == pytest.approx(0.25 / 8.45)
     assert (known["converged"], known["approximation_error"]) == (True, 0.087)
     assert (known["text"], known["prediction"], known["gold"]) == (landmarks().text, "location", "location")
-    bare = facts(parse(_payload(landmarks(error=None, like=(), unlike=()))))
+    bare = facts(parse(_payload(landmarks(error=None, magnitude=None, like=(), unlike=()))))
     assert bare["listed"] == ""
     assert not {"converged", "most_like", "most_unlike", "total", "bias_share"} & bare.keys()
     assert facts(parse(_payload(landmarks(error=1.0))))["converged"] is False

@@ -56,11 +56,13 @@ export function examples({ title, meaning, found, column, number, none, hue = ""
           {},
           h("caption", { class: "hidden" }, `${title}: ${found.length} training examples`),
           h("thead", {}, h("tr", {}, head(column), h("th", { scope: "col" }, "Training example"),
+            known("similarity") ? head("k", "The kernel between query and training example") : null,
             known("loss") ? head("Loss", "The model's loss on the training example") : null,
             known("disagreement") ? head("kNN disagree", "Share of the training example's own nearest neighbours that have another label") : null,
             self ? head("Self", "Influence of the training example on its own loss") : null)),
           h("tbody", {}, found.map((example, i) =>
             h("tr", {}, h("td", { class: "number" }, number(example)), h("th", { scope: "row" }, described(example, `${title}/${i}`)),
+              known("similarity") ? h("td", { class: "number" }, plain(example.similarity)) : null,
               known("loss") ? h("td", { class: "number" }, plain(example.loss)) : null,
               known("disagreement") ? h("td", { class: "number" }, percent(example.disagreement)) : null,
               self ? h("td", { class: "number" }, given(example.self_influence) ? signed(example.self_influence) : "–") : null))),

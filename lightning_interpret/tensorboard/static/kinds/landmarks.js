@@ -12,7 +12,7 @@ export function lines(steps) {
     { label: "Score F(x)", note: "the number explained", values: of("target"), zero: true, format: signed },
     { label: "Most like", note: "relevance of the landmark that speaks most for it", values: of("most_like"), zero: true, format: signed },
     { label: "Most unlike", note: "relevance of the landmark that speaks most against it", values: of("most_unlike"), zero: true, format: signed },
-    { label: "Bias share", note: "share of the parts, by size, that did not reach the landmarks", values: of("bias_share"), zero: true, format: percent },
+    { label: "Bias share", note: "what did not reach the landmarks, as a share of it and of the sizes of all their scores", values: of("bias_share"), zero: true, format: percent },
     { label: "Same landmarks", note: "share of those listed that the step before listed too", values: kept(steps), zero: true, format: percent },
   ];
 }
@@ -27,6 +27,7 @@ function one(record, charts) {
   const scale = Math.max(0, ...[...like, ...unlike].map(({ score }) => Math.abs(score ?? 0))) || 1;
   const number = ({ score }) => bar(score, scale), column = "Relevance";
   const explained = given(record.target_name) ? text(record.target_name) : null;
+  const cancelled = record.magnitude && given(record.total) ? 1 - Math.abs(record.total) / record.magnitude : null;
   return [
     record.converged === false ? notice("warn", "The relevance does not add up", h("p", {}, `Landmarks and bias miss the score F(x) by ${signed(record.error)}: these numbers are not its parts.`)) : null,
     record.sentence?.length ? h("section", { class: "card sentence", "aria-label": "Explanation" }, h("p", {}, turns(record.sentence))) : null,
@@ -38,9 +39,11 @@ function one(record, charts) {
     tokens(record, "Relevance of the tokens", ["against", name(record)], ["for", name(record)]),
     charts,
     about(record, [
-      ["Kernel", record.kernel], ["Landmarks", record.landmarks ? String(record.landmarks) : null],
+      ["Kernel", record.kernel], ["Landmarks", record.landmarks ? String(record.landmarks) : null], ["Of which speak for it", record.positive],
+      ["Sizes of all scores", record.magnitude], ["Of which cancels", given(cancelled) ? percent(cancelled) : null],
       ["Relative error of the kernel matrix (Frobenius)", given(record.approximation_error) ? percent(record.approximation_error) : null],
-    ], ["Relevance is the part of the score F(x) that a landmark, a training example, is given. Positive speaks for what is explained, negative against it."]),
+    ], ["Relevance is the part of the score F(x) that a landmark, a training example, is given. Positive speaks for what is explained, negative against it.",
+      ...([...like, ...unlike].some(({ similarity }) => given(similarity)) ? ["k is the kernel between query and landmark. One that is near may speak against it all the same."] : [])]),
   ];
 }
 
