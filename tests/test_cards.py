@@ -1,5 +1,6 @@
 """The card of evidence: what it says, and that no text of it is ever more than a text."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from lightning_interpret.cards import EXAMPLE, card_of
 from lightning_interpret.cards import QUERY as LONGEST
 from lightning_interpret.evidence import Approximation, Influence, TrainingExample
 from lightning_interpret.report.evidence_markdown import render
+from lightning_interpret.report.presenters import row_of
 from lightning_interpret.texts import printable, shortened
 
 
@@ -147,6 +149,20 @@ def test_fields_of_a_later_version_are_left_out():
     data["helpful"][0]["novel"] = data["approximation"]["novel"] = data["neighbors"]["novel"] = data["novel"] = [1]
     assert type(influence()).from_dict(data) == influence(neighbors=near())
     assert influence().harmful == HARMFUL
+
+
+def test_a_record_of_an_earlier_version_has_a_card_as_it_had():
+    stated = {"method": "exact", "unit": "a change of loss", "curvature": "ggn", "coverage": 1.0, "layers": ["a"]}
+    written = {
+        "schema": 1, "kind": "influence", "text": "a query", "prediction": "x", "examples": 9, "skipped": 1,
+        "helpful": [{"example_id": 3, "score": 0.5, "text": "an example", "gold": "x", "loss": 0.1}],
+        "harmful": [], "approximation": stated,
+    }  # fmt: skip
+    card = card_of(row_of(json.loads(json.dumps(written))))
+    assert [line.example_id for line in card.tables[0].lines] == [3]
+    assert card.tables[0].beside == ("loss",)
+    assert "exact, curvature ggn; 100% of the trainable parameters (layer a); 9 training examples" in card.stated[1]
+    assert "1 skipped, as their gradients were not finite" in card.stated[1]
 
 
 def test_a_text_is_not_cut_between_a_letter_and_its_mark():
