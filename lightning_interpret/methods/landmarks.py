@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lightning_interpret.evidence import Landmarks, LandmarksRow, TrainingExample
-from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.explanations import Attribution, AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.functional.scope import explaining
@@ -17,6 +17,7 @@ from lightning_interpret.layers.nystroem import Landmark, NystroemLayer
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.describe import described
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance, told_apart
+from lightning_interpret.methods.resemblance import resembling
 from lightning_interpret.names import check_whole, unknown
 from lightning_interpret.tasks import Task, batches
 
@@ -92,6 +93,32 @@ class LandmarkRelevance:
             if self.tokens:
                 rows = self._with_tokens(rows, module, batch, task, which, output)
         return Landmarks(tuple(rows))
+
+    def resemblance(self, module: nn.Module, batch: Any, task: Task, landmark: int) -> Attribution:
+        """Return why each query is like one landmark: k(query, landmark) handed back to the query's units.
+
+        Args:
+            module: The module with a kernel layer.
+            batch: A batch as the task reads it, on the module's device.
+            task: How module and batch are read.
+            landmark: The id of its example; its place where the layer was given no ids.
+
+        Raises:
+            ValueError: If there is no such landmark, or the kernel or the encoder has no rule.
+        """
+        name = self.check(module)
+        kernel = find_layer(module, name)
+        assert isinstance(kernel, NystroemLayer)
+        ids = [_id(j, each) for j, each in enumerate(kernel.landmarks)]
+        if landmark not in ids:
+            raise ValueError(unknown("landmark", landmark, ids))
+        place = ids.index(landmark)
+        called = kernel.landmarks[place].text or f"example {landmark}"
+        with explaining(module):
+            batch = batches.clone(batch)
+            values = resembling(task, module, batch, f"{name}.gram", place, f"like {called!r}")
+            found: Attribution = LayerwiseRelevance(rule=self.token_rule)(module, batch, values)
+        return found
 
     def check(self, module: nn.Module) -> str:
         """Return the name of the kernel layer.
@@ -169,7 +196,7 @@ def _sides(
     def told(j: int) -> TrainingExample:
         known = landmarks[j]
         return TrainingExample(
-            example_id=j if known.example_id is None else known.example_id,
+            example_id=_id(j, known),
             score=scores[j],
             text=known.text,
             gold=known.label,
@@ -178,6 +205,10 @@ def _sides(
 
     like = tuple(told(j) for j in order[:k] if scores[j] > 0)
     return like, tuple(told(j) for j in order[::-1][:k] if scores[j] < 0)
+
+
+def _id(place: int, landmark: Landmark) -> int:
+    return place if landmark.example_id is None else landmark.example_id
 
 
 def _reasons(kernel: NystroemLayer) -> dict[str, str]:

@@ -115,7 +115,7 @@ def test_the_row_says_what_the_query_and_the_landmarks_are():
     assert (row.example_id, other.example_id) == (7, 8)
     assert (row.gold, row.target_name, other.target_name) == ("good", "good", "bad")
     assert row.text.startswith("he is un")
-    assert row.loss == pytest.approx(float(task.losses(model, batch)[0]))
+    assert row.loss == pytest.approx(task.losses(model, batch)[0].item())
     assert (row.kernel, row.landmarks, row.approximation_error) == ("rbf", 8, 0.25)
     for each in row.like:
         assert (each.text, each.gold) == (LANDMARKS[each.example_id - 100], LABELS[each.example_id - 100])
@@ -186,6 +186,22 @@ def test_an_encoder_without_rules_costs_the_tokens_and_not_the_landmarks():
     assert "cannot pass `exp`" in row.reasons["tokens"]
     assert row.like
     assert abs(row.error) < 1e-9
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_why_a_query_is_like_a_landmark_sums_to_the_kernel_between_them(kernel):
+    model, task = kernel_bag(kernel)
+    batch = batch_of(task.tokenizer, REFERENCES, labels=[2, 0, 1, 2, 0])
+    found = LandmarkRelevance().resemblance(model, batch, task, 103)
+    with torch.no_grad():
+        values = model.kernel.gram(model.encode(batch["input_ids"], batch["attention_mask"]))[:, 3]
+    predicted = task.names(task.logits(model, batch))
+    for i, row in enumerate(found):
+        assert row.target == pytest.approx(float(values[i]), abs=1e-12)
+        assert sum(row.scores) + sum(row.absorbed.values()) == pytest.approx(row.target, abs=1e-10)
+        assert (row.target_name, row.prediction) == ("like 'he is great'", predicted[i])
+    with pytest.raises(ValueError, match="`landmark=3` does not exist"):
+        LandmarkRelevance().resemblance(model, batch, task, 3)
 
 
 class OnSequences(nn.Module):
