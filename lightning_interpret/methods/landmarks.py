@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lightning_interpret.evidence import Landmarks, LandmarksRow, TrainingExample
@@ -39,6 +41,10 @@ class LandmarkRelevance:
             layer, or another of :class:`LayerwiseRelevance`.
         epsilon: Stabiliser ε. With 0, the default, Σ scores misses F(x) by what biases take alone; 0.01 may take more
             than the logit itself.
+        smoothing: With 0, the default, the coefficients g of the landmarks, R = c ⊙ g, are the model's own, which
+            with landmarks near each other are large and of either sign. With λ > 0 they are those of the kernel ridge
+            regression of what the model says at its landmarks, K (K + λI)⁻¹ g with λ in units of the mean k(x, x):
+            smaller, and alike for landmarks that are alike. What the fit misses is absorbed as ``smoothing``.
         k: Most landmarks that are told of each side.
         tokens: Whether to go on down to the units of the query (the tokens of a text): the same score F(x) handed back
             through the encoder by ``token_rule``, too. What is absorbed on that way is in ``notes``. A radial kernel
@@ -54,6 +60,7 @@ class LandmarkRelevance:
 
     rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "epsilon"
     epsilon: float = 0.0
+    smoothing: float = 0.0
     k: int = 5
     tokens: bool = False
     token_rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "attn_lrp"
@@ -62,6 +69,8 @@ class LandmarkRelevance:
     def __post_init__(self) -> None:
         """Refuse what is out of its range."""
         check_whole(k=self.k)
+        if not 0 <= self.smoothing < math.inf:
+            raise ValueError(f"`smoothing={self.smoothing!r}` must be 0 or more, and finite.")
         LayerwiseRelevance(rule=self.rule, epsilon=self.epsilon)
         LayerwiseRelevance(rule=self.token_rule)
 
@@ -88,8 +97,8 @@ class LandmarkRelevance:
             with open_case(
                 module, batch, task, layer=f"{name}.gram", which=which, output=output, baseline=None, chunk=None
             ) as case:
-                found, absorbed = engine.propagate(module, case)
-                rows = self._rows(kernel, case, found, absorbed, facts)
+                gradients, absorbed = engine.gradients(module, case)
+                rows = self._rows(kernel, case, gradients, absorbed, facts)
             if self.tokens:
                 rows = self._with_tokens(rows, module, batch, task, which, output)
         return Landmarks(tuple(rows))
@@ -142,15 +151,22 @@ class LandmarkRelevance:
         self,
         kernel: NystroemLayer,
         case: Case,
-        found: Tensor,
+        gradients: Tensor,
         absorbed: list[dict[str, Tensor]],
         facts: list[dict[str, Any]],
     ) -> list[LandmarksRow]:
-        scores = found.flatten(1, -2).sum(dim=1).double() if found.dim() > 2 else found.double()
-        similarity = case.inputs.tolist() if case.inputs.dim() == 2 else [None] * len(scores)
-        error = scores.sum(dim=1) - case.target.double()
+        values, coefficients = case.inputs.cpu().double(), gradients.cpu().double()
+        scores = exact = _over_places(values * coefficients)
+        if self.smoothing:
+            smoothed = coefficients @ smoothing_matrix(kernel.factor.cpu(), self.smoothing, kernel.rtol)
+            scores = _over_places(values * smoothed)
+        similarity = values.tolist() if values.dim() == 2 else [None] * len(scores)
+        error = exact.sum(dim=1) - case.target.cpu().double()
+        lost = (exact - scores).sum(dim=1).tolist()
         rows = []
-        for i, taken in enumerate(told_apart(absorbed, error, scores)):
+        for i, taken in enumerate(told_apart(absorbed, error, exact)):
+            if self.smoothing:
+                taken["smoothing"] = lost[i]
             known, each = facts[int(case.targets.example[i])], scores[i].tolist()
             like, unlike = _sides(kernel.landmarks, each, similarity[i], self.k)
             rows.append(
@@ -161,7 +177,7 @@ class LandmarkRelevance:
                     target_name=case.targets.name[i],
                     target=float(case.target[i]),
                     absorbed=taken,
-                    error=float(error[i]) + sum(taken.values()),
+                    error=float(error[i]) - lost[i] + sum(taken.values()),
                     kernel=kernel.kernel,
                     landmarks=len(each),
                     positive=sum(score > 0 for score in each),
@@ -185,6 +201,26 @@ class LandmarkRelevance:
             replace(row, tokens=of.tokens, scores=of.scores, notes=(*row.notes, _way(of)))
             for row, of in zip(rows, found, strict=True)
         ]
+
+
+def smoothing_matrix(factor: Tensor, smoothing: float, rtol: float) -> Tensor:
+    """Return K (K + λI)⁻¹ with λ = ``smoothing`` · mean k(x, x), ``(l, l)`` in double precision.
+
+    Args:
+        factor: K^(−1/2), with the eigenvalues of K under ``rtol`` times the largest dropped.
+        smoothing: λ as a share of the mean of K's diagonal.
+        rtol: The threshold.
+    """
+    values, vectors = torch.linalg.eigh(factor.double())
+    kept = values > 0.5 * rtol**0.5 * values[-1]
+    values, vectors = values[kept] ** -2, vectors[:, kept]
+    shrunk = values / (values + smoothing * values.sum() / len(factor))
+    return (vectors * shrunk) @ vectors.T
+
+
+def _over_places(relevance: Tensor) -> Tensor:
+    """Return relevance ``(N, l)`` of ``(N, l)``, or of ``(N, T, l)`` by its sum."""
+    return relevance.flatten(1, -2).sum(dim=1) if relevance.dim() > 2 else relevance
 
 
 def _sides(

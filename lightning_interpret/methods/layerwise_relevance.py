@@ -76,8 +76,8 @@ class LayerwiseRelevance(Method):
         with open_case(
             module, batch, task, layer=layer, which=which, output=output, baseline=None, chunk=self.internal_batch_size
         ) as case:
-            found, absorbed = self.propagate(module, case)
-            scores = case.to_units(found)
+            gradients, absorbed = self.gradients(module, case)
+            scores = case.to_units(case.inputs * gradients)
             target = case.target.double()
             errors = case.errors(scores, self.error_floor, attribution_target=target)
             errors |= {"baseline": self.implicit_baseline, "baseline_target": torch.zeros_like(target)}
@@ -93,14 +93,14 @@ class LayerwiseRelevance(Method):
                 **errors,
             )
 
-    def propagate(self, module: nn.Module, case: Case) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """Return the relevance of all rows ``(N, *shape)``, and for each pass what was absorbed by its rows."""
+    def gradients(self, module: nn.Module, case: Case) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Return g of all rows ``(N, *shape)``, R = x ⊙ g, and for each pass what was absorbed by its rows."""
         found, absorbed = [], []
         for rows in torch.arange(len(case.inputs), device=case.inputs.device).split(case.chunk):
             points = case.inputs[rows].detach().requires_grad_()
             with relevance(module, self._rules()) as scope:
                 score = case.score(points, rows)
-            found.append(scope.relevance(score, points)[0])
+            found.append(scope.gradients(score, points)[0])
             absorbed.append(scope.ledger.absorbed | {"": torch.zeros(len(rows))})
         return torch.cat(found), absorbed
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from kernel_bag import LABELS, LANDMARKS, KernelBag, kernel_bag
 from purity import assert_same, state_of
+from sklearn.kernel_ridge import KernelRidge
 from tiny import REFERENCES, TEXTS, batch_of, classifier, lively, tokenizer_for
 from torch import nn
 
@@ -75,6 +76,28 @@ def test_epsilon_breaks_conservation_and_what_it_takes_is_told_by_name():
         assert other.absorbed["epsilon"] == pytest.approx(missing, rel=1e-9)
         assert abs(other.error) < 1e-12 > abs(row.error)
     assert max(abs(row.absorbed["epsilon"] / row.target) for row in broken) > 0.02  # of the logit, not of its rounding
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_smoothed_coefficients_are_those_of_kernel_ridge_regression(kernel):
+    """By its equation, from the kernel matrix: α = (K + λI)⁻¹ f at the landmarks; scikit-learn's agrees."""
+    model, task = kernel_bag(kernel)
+    batch, layer = batch_of(task.tokenizer, REFERENCES), model.kernel
+    with torch.no_grad():
+        c = layer.gram(model.encode(batch["input_ids"], batch["attention_mask"]))
+        matrix = layer.gram(layer.features)
+        at_landmarks = matrix @ layer.factor.T @ layer.projection.T @ model.head.weight.T
+        top = task.logits(model, batch).argmax(dim=1)
+    scale = float(layer.factor.pinverse().square().sum() / 8)  # mean k(x, x) of what was kept
+    ridge = KernelRidge(alpha=0.1 * scale, kernel="precomputed").fit(matrix.numpy(), at_landmarks.numpy())
+    expected = c * torch.from_numpy(ridge.dual_coef_).T[top]
+    exact, smooth = ALL(model, batch, task), LandmarkRelevance(k=8, smoothing=0.1)(model, batch, task)
+    for i, (row, before) in enumerate(zip(smooth, exact, strict=True)):
+        assert told(row) == pytest.approx({100 + j: r for j, r in enumerate(expected[i].tolist()) if r}, abs=1e-6)
+        assert set(row.absorbed) == {"bias", "smoothing"}
+        assert sum(told(row).values()) + sum(row.absorbed.values()) == pytest.approx(row.target, abs=1e-9)
+        assert abs(row.error) < 1e-9
+        assert row.magnitude < before.magnitude
 
 
 def test_evidence_against_keeps_its_sign_and_both_sides_are_sorted():
@@ -225,7 +248,7 @@ def test_of_a_head_at_every_place_the_places_are_summed():
     rows = LandmarkRelevance(k=6, tokens=True)(model, batch, task)
     logits = task.logits(model, batch)
     for i, row in enumerate(rows):
-        assert sum(told(row).values()) == pytest.approx(float(logits[i].max()), rel=1e-9)
+        assert sum(told(row).values()) == pytest.approx(logits[i].max().item(), rel=1e-9)
         assert len(told(row)) == 6
         assert all(each.similarity is None for each in (*row.like, *row.unlike))  # one at each place
         assert row.scores is not None
@@ -265,6 +288,8 @@ def test_what_cannot_be_served_is_said():
         LandmarkRelevance(k=0)
     with pytest.raises(ValueError, match="`rule='lrp'` does not exist"):
         LandmarkRelevance(rule="lrp")
+    with pytest.raises(ValueError, match="`smoothing=-1` must be 0 or more"):
+        LandmarkRelevance(smoothing=-1)
     with pytest.raises(ValueError, match="`epsilon=-1"):
         LandmarkRelevance(epsilon=-1)
     empty = KernelBag().double()

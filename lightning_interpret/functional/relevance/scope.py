@@ -43,7 +43,11 @@ class Scope(Meeting):
         return _CURRENT.get() is self
 
     def relevance(self, score: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return R = x ⊙ g of each of ``inputs``, and fill :attr:`ledger`; one backward pass.
+        """Return R = x ⊙ g of each of ``inputs``, with g as of :meth:`gradients`."""
+        return tuple(x.detach() * g for x, g in zip(inputs, self.gradients(score, *inputs), strict=True))
+
+    def gradients(self, score: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return g of each of ``inputs``, the gradient under the rules, and fill :attr:`ledger`; one backward pass.
 
         Args:
             score: F(x), ``(N,)``, computed in the scope.
@@ -60,8 +64,7 @@ class Scope(Meeting):
             )
         self._check_met(score, "the score")
         self.ledger.open(len(score) if score.dim() else 1)
-        gradients = torch.autograd.grad(score.sum(), inputs, allow_unused=True, materialize_grads=True)
-        return tuple(x.detach() * g for x, g in zip(inputs, gradients, strict=True))
+        return torch.autograd.grad(score.sum(), inputs, allow_unused=True, materialize_grads=True)
 
     def watch(self, output: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
         """Call ``act`` with the gradient of ``output``; what it returns, if anything, takes the gradient's place."""
