@@ -32,7 +32,7 @@ ROOMS = {
     "modules": {"tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
-    "mixins": {"layers", "trainer", "tasks", "functional", "data", "names"},
+    "mixins": {"layers", "trainer", "methods", "tasks", "functional", "data", "evidence", "names"},
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),

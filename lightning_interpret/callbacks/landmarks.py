@@ -9,6 +9,7 @@ from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.evidence import LandmarksRow
+from lightning_interpret.methods.landmark_tasks import without_units
 from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
@@ -91,8 +92,9 @@ class LandmarkMonitor(Monitor):
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a module without a kernel layer, and for a class that does not exist."""
-        self.method.check(module)
-        task.check(module, self.which, None)
+        name = self.method.check(module)
+        read = task if self.method.tokens else without_units(task, name)
+        read.check(module, self.which, None)
 
     def explain(self, module: LightningModule, batch: Any, task: Task) -> list[LandmarksRow]:
         """Return the landmarks of each prediction of a batch.

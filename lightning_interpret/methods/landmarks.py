@@ -18,8 +18,8 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.nystroem import Landmark, NystroemLayer
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.describe import described
+from lightning_interpret.methods.landmark_tasks import resembling, without_units
 from lightning_interpret.methods.layerwise_relevance import LayerwiseRelevance, told_apart
-from lightning_interpret.methods.resemblance import resembling
 from lightning_interpret.names import check_whole, unknown
 from lightning_interpret.tasks import Task, batches
 
@@ -94,8 +94,10 @@ class LandmarkRelevance:
             batch = batches.clone(batch)
             engine.check(module, task, [], output)
             facts = described(module, batch, task)
+            gram = f"{name}.gram"
+            read = without_units(task, gram)
             with open_case(
-                module, batch, task, layer=f"{name}.gram", which=which, output=output, baseline=None, chunk=None
+                module, batch, read, layer=gram, which=which, output=output, baseline=None, chunk=None
             ) as case:
                 gradients, absorbed = engine.gradients(module, case)
                 rows = self._rows(kernel, case, gradients, absorbed, facts)

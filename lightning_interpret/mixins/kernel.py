@@ -11,18 +11,21 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_interpret.data.examples import spread
+from lightning_interpret.evidence import Landmarks
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.landmarks import METHODS
 from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.functional.nystroem import approximation_error
+from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead, put_before
 from lightning_interpret.layers.nystroem import PRECOMPUTED, NystroemLayer
 from lightning_interpret.layers.raw_kernel import RawKernel
+from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel_data import Candidates, facts, read, there
 from lightning_interpret.mixins.kernel_features import features_of, known_task
 from lightning_interpret.names import check_seed, check_whole, choose
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Task, batches
 from lightning_interpret.trainer._compat import logging_step
 from lightning_interpret.trainer.training_data import find_training_data
 
@@ -49,6 +52,8 @@ class KernelMixin(JointMixin):
             gives its place to one that does.
         kernel_choice: How landmarks are chosen: ``k_means++``, ``greedy``, ``leverage``, ``balanced`` or ``random``.
         kernel_candidates: How many training examples they are chosen among, spread evenly over the data.
+        kernel_rtol: Eigenvalues of the landmarks' kernel matrix under this share of the largest are dropped. With 0.01
+            fewer directions are left, in which landmarks that are alike speak alike: explanations are easier to read.
         kernel_projection: ``trained``, from the identity on; ``fixed`` for none.
         kernel_refresh: When landmarks are encoded anew: at the start of each ``epoch``, ``never``, or after so many
             steps of the optimizer.
@@ -74,6 +79,7 @@ class KernelMixin(JointMixin):
         kernel_head: str | None = None,
         kernel_choice: str = "k_means++",
         kernel_candidates: int = 2000,
+        kernel_rtol: float = 1e-6,
         kernel_projection: Literal["trained", "fixed"] = "trained",
         kernel_refresh: Literal["epoch", "never"] | int = "epoch",
         kernel_seed: int = 0,
@@ -100,6 +106,7 @@ class KernelMixin(JointMixin):
         self._kernel_raw = RawKernel(kernel, kernel_rows) if raw else None
         # in a mapping, as a kernel that is a module would become a child of this one
         self._kernel_layer: dict[str, Any] = {"kernel": PRECOMPUTED if raw else kernel, "projection": kernel_projection}
+        self._kernel_layer["rtol"] = kernel_rtol
         self._kernel_layer |= {} if kernel_options is None else {"options": dict(kernel_options)}
         self._kernel_count, self._kernel_candidates = kernel_landmarks, kernel_candidates
         self._kernel_head, self._kernel_choice, self._kernel_seed = kernel_head, kernel_choice, kernel_seed
@@ -164,6 +171,19 @@ class KernelMixin(JointMixin):
     def kernel_layer(self, width: int) -> NystroemLayer:
         """Return a new layer for features of some width, for a module that calls it itself: ``self.kernel = ...``."""
         return NystroemLayer(width, self._kernel_count, **self._kernel_layer)
+
+    def explain(self, batch: Any, which: str = "predicted", method: LandmarkRelevance | None = None) -> Landmarks:
+        """Return the landmarks that speak for what is predicted of each example, and those that speak against it.
+
+        Args:
+            batch: A batch, on whatever device.
+            which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
+            method: With its options; by default ``LandmarkRelevance()``.
+        """
+        method = LandmarkRelevance() if method is None else method
+        with explaining(self, full_precision=True):
+            batch = batches.to_full_precision(batches.to(batch, self.device))
+            return method(self, batch, known_task(self), which=which)
 
     # A kernel on raw inputs
 

@@ -5,6 +5,8 @@ import math
 import warnings
 
 import pytest
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from purity import Toy, ToyTask, fit, loaders
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -147,3 +149,16 @@ def test_landmarks_that_are_not_there_yet_cost_the_record_and_not_the_run(tmp_pa
     with pytest.warns(UserWarning, match=r"could not be explained .*has no landmarks yet"):
         trainer.validate(module, loaders()[1], verbose=False)
     assert trainer.callback_metrics["interpret/landmark_validate/failures"] == 2
+
+
+def test_it_works_from_a_config_file():
+    parser = LightningArgumentParser()
+    parser.add_subclass_arguments(Callback, "callback")
+    text = """
+    callback:
+      class_path: lightning_interpret.LandmarkMonitor
+      init_args: {which: good-bad, output: margin, method: {k: 3, tokens: true, smoothing: 0.1}}
+    """
+    made = parser.instantiate_classes(parser.parse_string(text)).callback
+    assert made.method == LandmarkRelevance(k=3, tokens=True, smoothing=0.1)
+    assert (made.which, made.output) == ("good-bad", "margin")

@@ -1,4 +1,4 @@
-"""Why a query is like one landmark: the value of the kernel between them, handed back to the query's tokens."""
+"""Tasks as a kernel layer's explanation reads them: without units of the input, or with one kernel value explained."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.explanations import Units
 from lightning_interpret.functional.features import Features
-from lightning_interpret.tasks import Targets, Task
+from lightning_interpret.tasks import Layout, Targets, Task, batches
+
+
+def without_units(task: Task, layer: str) -> Task:
+    """Return the task with one layer, whose values need no units of the input: tasks may have none."""
+    kernel: Any = copy(task)
+    kernel.layer = lambda module: layer
+    kernel.units = lambda batch: Units.features(batches.batch_size(batch), 1)
+    kernel.layout = _numbered
+    return kernel
 
 
 def resembling(task: Task, module: nn.Module, batch: Any, layer: str, place: int, name: str) -> Task:
@@ -34,6 +44,10 @@ def resembling(task: Task, module: nn.Module, batch: Any, layer: str, place: int
     kernel.score = _score
     kernel.compared = lambda values, batch, targets: said
     return kernel
+
+
+def _numbered(module: nn.Module, batch: Any, values: Tensor, layer: str) -> Layout:
+    return Layout.leading(Units.features(len(values), values[0].numel()))
 
 
 def _values(task: Task, layer: str, module: nn.Module, batch: Any) -> Tensor:
