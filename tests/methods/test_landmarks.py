@@ -130,6 +130,18 @@ def test_a_contrast_is_the_difference_of_its_sides():
         )
 
 
+def test_a_margin_is_the_contrast_with_the_runner_up():
+    model, task = kernel_bag()
+    batch = batch_of(task.tokenizer)
+    order = task.logits(model, batch).argsort(dim=1, descending=True)
+    for i, row in enumerate(LandmarkRelevance(k=8)(model, batch, task, output="margin")):
+        first, second = (task.label_names(3)[j] for j in order[i, :2].tolist())
+        contrast = ALL(model, batch, task, which=f"{first}-{second}")[i]
+        assert told(row) == pytest.approx(told(contrast), abs=1e-12)
+        assert row.target == pytest.approx(contrast.target)
+        assert abs(row.error) < 1e-12
+
+
 def test_the_row_says_what_the_query_and_the_landmarks_are():
     model, task = kernel_bag()
     model.kernel.gram_error = 0.25
