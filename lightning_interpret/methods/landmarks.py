@@ -41,8 +41,8 @@ class LandmarkRelevance:
     Args:
         rule: ``epsilon`` for a head without attention, ``attn_lrp`` or ``cp_lrp`` where attention follows the kernel
             layer, or another of :class:`LayerwiseRelevance`.
-        epsilon: Stabiliser ε. With 0, the default, Σ scores misses F(x) by what biases take alone; 0.01 may take more
-            than the logit itself.
+        epsilon: Stabiliser ε. With 0, the default, Σ scores misses F(x) by what biases take alone; 0.01 takes a share
+            of F(x) itself, which is told as ``epsilon``.
         smoothing: With 0, the default, the coefficients g of the landmarks, R = c ⊙ g, are the model's own, which
             with landmarks near each other are large and of either sign. With λ > 0 they are those of the kernel ridge
             regression of what the model says at its landmarks, K (K + λI)⁻¹ g with λ in units of the mean k(x, x):
@@ -56,8 +56,9 @@ class LandmarkRelevance:
         layer: Name of the kernel layer, in a module that has several.
 
     Raises:
-        ValueError: If an option is out of its range; on a call, if the module has no kernel layer, or it has no
-            landmarks yet; if the class does not exist.
+        ValueError: If an option is out of its range; on a call, if the module has no kernel layer, the class does not
+            exist, or the output is a probability.
+        RuntimeError: On a call, if the layer has no landmarks yet.
     """
 
     rule: Literal["attn_lrp", "cp_lrp", "epsilon", "gamma", "alpha1_beta0"] = "epsilon"
