@@ -52,8 +52,9 @@ class KernelMixin(JointMixin):
             gives its place to one that does.
         kernel_choice: How landmarks are chosen: ``k_means++``, ``greedy``, ``leverage``, ``balanced`` or ``random``.
         kernel_candidates: How many training examples they are chosen among, spread evenly over the data.
-        kernel_rtol: Eigenvalues of the landmarks' kernel matrix under this share of the largest are dropped. With 0.01
-            fewer directions are left, in which landmarks that are alike speak alike: explanations are easier to read.
+        kernel_rtol: Eigenvalues of the landmarks' kernel matrix under this share of the largest are dropped. By default
+            so many that landmarks that are alike speak alike: with 1e-6, about where rounding begins, near landmarks
+            are told apart by large scores of opposite signs, and the foremost one says little.
         kernel_projection: ``trained``, from the identity on; ``fixed`` for none.
         kernel_refresh: When landmarks are encoded anew: at the start of each ``epoch``, ``never``, or after so many
             steps of the optimizer.
@@ -79,7 +80,7 @@ class KernelMixin(JointMixin):
         kernel_head: str | None = None,
         kernel_choice: str = "k_means++",
         kernel_candidates: int = 2000,
-        kernel_rtol: float = 1e-6,
+        kernel_rtol: float = 1e-2,
         kernel_projection: Literal["trained", "fixed"] = "trained",
         kernel_refresh: Literal["epoch", "never"] | int = "epoch",
         kernel_seed: int = 0,
