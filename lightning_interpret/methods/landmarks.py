@@ -35,8 +35,8 @@ class LandmarkRelevance:
     Nyström factor to the kernel values c, one a landmark: F(x) = Σ scores + Σ absorbed. Biases keep their share, which
     is in ``absorbed`` by name. Evidence against the prediction keeps its sign, and nothing is normalised: scores are in
     units of the logit, and may each be larger than it, as the factor tells near landmarks apart by differences: where
-    the foremost landmark seldom has the predicted label (``docs/relevance.md`` has figures) train with
-    ``kernel_rtol=0.01``, or use ``smoothing``.
+    the foremost landmark seldom has the predicted label (``docs/relevance.md`` has figures) train with a larger
+    ``kernel_rtol``, or use ``smoothing``.
 
     Args:
         rule: ``epsilon`` for a head without attention, ``attn_lrp`` or ``cp_lrp`` where attention follows the kernel
