@@ -39,6 +39,9 @@ class KernelMixin(JointMixin):
     a trained projection. Landmarks are chosen when ``fit`` starts, among training examples that are read by index and
     carry ids, and are encoded anew while training moves the encoder. They are saved with the module.
 
+    Landmarks are encoded in evaluation mode. An ``rbf`` kernel is 0, and so are its gradients, where dropout or a step
+    moves features farther than the examples lie apart: an encoder that starts from random weights wants ``linear``.
+
     A module that calls the layer itself makes it, ``self.kernel = self.kernel_layer(width)``, and nothing is attached.
 
     Logged: ``kernel/approximation_error`` (‖K − K̂‖ / ‖K‖ on at most 256 training examples) and ``kernel/rank``.
