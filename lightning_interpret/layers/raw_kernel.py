@@ -79,9 +79,10 @@ class RawKernel:
 
 
 class _OneByOne(KernelMatrix):
-    def diagonal(self) -> Tensor:
-        """Return k(x, x) of all: a square block would cost many values of a kernel that may be slow."""
-        return torch.cat([self.square(place).flatten() for place in torch.arange(self.size).split(1)])
+    def diagonal(self, places: Tensor | None = None) -> Tensor:
+        """Return k(x, x), one by one: a square block would cost many values of a kernel that may be slow."""
+        places = torch.arange(self.size) if places is None else places
+        return torch.cat([self.square(place).flatten() for place in places.split(1)])
 
 
 def _name(function: Any) -> str:
