@@ -22,7 +22,7 @@ from lightning_interpret.layers.nystroem import PRECOMPUTED, NystroemLayer
 from lightning_interpret.layers.raw_kernel import RawKernel
 from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_data import Candidates, facts, read, there
+from lightning_interpret.mixins.kernel_data import Candidates, compared, facts, read, some, there
 from lightning_interpret.mixins.kernel_features import features_of, known_task
 from lightning_interpret.names import check_seed, check_whole, choose
 from lightning_interpret.tasks import Task, batches
@@ -380,23 +380,16 @@ class KernelMixin(JointMixin):
     def _compare(self) -> None:
         """Look whether the training data still have the landmarks that were restored, and read anew those changed."""
         data, task = find_training_data(self.trainer), known_task(self)
-        before = {each.example_id: each for each in self.kernel.landmarks if each.example_id is not None}
-        now = {each.example_id: each for each in facts(data, task, there(data, list(before)))}
-        gone = [each for each in before if each not in now]
+        now, gone, changed = compared(data, task, self.kernel.landmarks)
         if gone:
             rank_zero_warn(
-                f"{len(gone)} landmarks are no longer among the training examples (ids {_some(gone)}): they stay as "
+                f"{len(gone)} landmarks are no longer among the training examples (ids {some(gone)}): they stay as "
                 "they were when they were last read."
             )
-        changed = [each for each, landmark in before.items() if each in now and now[each].digest != landmark.digest]
         if changed and self._kernel_raw is None:
             rank_zero_warn(
-                f"{len(changed)} landmarks are read as other inputs than when they were saved (ids {_some(changed)}): "
+                f"{len(changed)} landmarks are read as other inputs than when they were saved (ids {some(changed)}): "
                 "their rows or the vocabulary have changed. Their features are read anew."
             )
             self.kernel.landmarks = [now.get(each.example_id, each) for each in self.kernel.landmarks]
             self.refresh_landmarks()
-
-
-def _some(ids: Sequence[Any]) -> str:
-    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")

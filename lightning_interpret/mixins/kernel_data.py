@@ -89,6 +89,21 @@ def there(data: TrainingExamples, ids: Sequence[int]) -> list[int]:
     return list(ids)
 
 
+def compared(
+    data: TrainingExamples, task: Task, landmarks: Sequence[Landmark]
+) -> tuple[dict[int | None, Landmark], list[int], list[int]]:
+    """Return what the data have of landmarks, by id, the ids that are gone, and those that are read as other inputs."""
+    before = {each.example_id: each for each in landmarks if each.example_id is not None}
+    now: dict[int | None, Landmark] = {each.example_id: each for each in facts(data, task, there(data, list(before)))}
+    gone = [each for each in before if each not in now]
+    return now, gone, [i for i, each in before.items() if i in now and now[i].digest != each.digest]
+
+
+def some(ids: Sequence[int]) -> str:
+    """Return the first of some ids, as a message names them."""
+    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+
+
 def _classes(labels: Any, size: int) -> Tensor | None:
     whole = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == (size,)
     return labels.long().cpu() if whole else None
