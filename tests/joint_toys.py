@@ -14,8 +14,7 @@ class WeightMixin(JointMixin):
 
     def __init__(self, *args, weight_start=0.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.weight_child = nn.Linear(1, 1, bias=False)
-        nn.init.constant_(self.weight_child.weight, weight_start)
+        self.weight_child = nn.PReLU(init=weight_start)  # no linear layer: the last of them is taken for the head
 
     def begin_step(self, batch):
         super().begin_step(batch)

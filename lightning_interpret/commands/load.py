@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import lightning_interpret.modules.joint  # its classes are known then
 from lightning_interpret.modules.portable import named_config
 from lightning_interpret.modules.text_classifier import TextClassifier
 
@@ -38,13 +40,16 @@ def fingerprint(module: nn.Module) -> str:
     digest = blake2b(digest_size=8)
     for name, value in module.state_dict().items():
         digest.update(name.encode())
+        if not isinstance(value, Tensor):  # what a layer keeps beside its weights
+            digest.update(repr(value).encode())
+            continue
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _from_checkpoint(name: str) -> TextClassifier:
     try:
-        module = TextClassifier.load_from_checkpoint(name, map_location="cpu")
+        module = _class_of(name).load_from_checkpoint(name, map_location="cpu")
     except Exception as error:
         raise ValueError(
             f"`--model {name}` is a file, but no checkpoint of a TextClassifier ({type(error).__name__}: {error})."
@@ -52,3 +57,16 @@ def _from_checkpoint(name: str) -> TextClassifier:
     if module.tokenizer is None:
         raise ValueError(f"`--model {name}` has no tokenizer: give TextClassifier one, and train again.")
     return module
+
+
+def _class_of(name: str) -> type[TextClassifier]:
+    """Return the class that a checkpoint of the command line names; it is imported already, or else refused."""
+    options = torch.load(name, map_location="cpu", weights_only=False, mmap=True).get("hyper_parameters", {})
+    path = options.get("_class_path")
+    if path is None:
+        return TextClassifier
+    room, _, kind = path.rpartition(".")
+    found = getattr(sys.modules.get(room), kind, None)
+    if isinstance(found, type) and issubclass(found, TextClassifier):
+        return found
+    raise ValueError(f"it is of {path}, which no command imports for a checkpoint: load it in Python with that class")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_interpret.modules import TextClassifier, TextDataModule
@@ -27,7 +30,41 @@ class InterpretCLI(LightningCLI):
 
 
 def run(words: list[str]) -> int:
-    """Run one of LightningCLI's commands."""
+    """Run one of LightningCLI's commands; ``model: {class_path: ...}`` trains a class of one's own."""
     args = None if words == sys.argv[1:] else words  # given both, LightningCLI warns that they could differ
-    InterpretCLI(TextClassifier, TextDataModule, args=args, save_config_kwargs={"overwrite": True})
+    own = _names_class(words)
+    if own:
+        sys.path.append("")  # the class may stand in a file where the command is run
+    InterpretCLI(
+        TextClassifier,
+        TextDataModule,
+        args=args,
+        save_config_kwargs={"overwrite": True},
+        subclass_mode_model=own,
+    )
     return 0
+
+
+def _names_class(words: Sequence[str]) -> bool:
+    """Return whether the model is given as a class, on the command line or in a file: its options are named then."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        given = value if equals else following
+        if name in ("--model.class_path", "--model.help"):
+            return True
+        if name in ("-c", "--config") and "class_path" in _mapping(_mapping(_read(given)).get("model")):
+            return True
+        if name == "--model" and (not Path(given).is_file() or "class_path" in _mapping(_read(given))):
+            return True
+    return False
+
+
+def _read(file: str) -> Any:
+    try:
+        return yaml.safe_load(Path(file).read_text(encoding="utf8"))
+    except (OSError, ValueError, yaml.YAMLError):  # LightningCLI will say so
+        return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

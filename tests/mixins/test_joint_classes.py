@@ -37,11 +37,11 @@ class Late(TurnOverDropoutMixin, Plain):
 
     def __init__(self, **options):
         super().__init__(**options)
-        del self.first
+        del self.first, self.last
 
     def configure_model(self):
         if not hasattr(self, "first"):
-            self.first = nn.Linear(4, 6)
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
 
 
 class HandsOn(Late):
@@ -88,7 +88,8 @@ def text_loader():
     tokenizer = wordpiece()
     texts = ["a great film", "dull and bad movie .", "the play was good", "he is bad"]
     batch = encode(tokenizer, texts, labels=[1, 0, 1, 0])
-    examples = [{name: value[i] for name, value in batch.items()} | {"example_id": 5 + i} for i in range(4)]
+    names = ("input_ids", "attention_mask", "labels")
+    examples = [{name: batch[name][i] for name in names} | {"example_id": 5 + i} for i in range(4)]
     return DataLoader(examples, batch_size=2)
 
 
