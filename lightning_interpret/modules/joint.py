@@ -1,8 +1,16 @@
 """TextClassifier with joint methods, ready to be named in a configuration file; a class of one's own is as short."""
 
-from lightning_interpret.mixins import TurnOverDropoutMixin
+from lightning_interpret.mixins import KernelMixin, TurnOverDropoutMixin
 from lightning_interpret.modules.text_classifier import TextClassifier
 
 
 class TurnOverTextClassifier(TurnOverDropoutMixin, TextClassifier):
     """A :class:`TextClassifier` trained with turn-over dropout: the options of both."""
+
+
+class KernelTextClassifier(KernelMixin, TextClassifier):
+    """A :class:`TextClassifier` whose head sees similarities to training examples: the options of both."""
+
+
+class TurnOverKernelTextClassifier(TurnOverDropoutMixin, KernelMixin, TextClassifier):
+    """A :class:`TextClassifier` with both: turn-over dropout, and a kernel layer before the head."""
