@@ -279,19 +279,18 @@ class KernelMixin(JointMixin):
         else:
             self.choose_landmarks()
 
-    def on_train_epoch_start(self) -> None:
-        """Encode the landmarks anew; log what they are worth, for callbacks that watch it."""
-        super().on_train_epoch_start()
-        if self._kernel_refresh == "epoch" and self._kernel_step != self.trainer.global_step:
-            self.refresh_landmarks()
-        if self.kernel_figures and not self.trainer.barebones:
-            self.log_dict(self.kernel_figures, logger=False)  # which has been told when they were measured
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Encode the landmarks anew where so many steps have been made."""
+        """Encode the landmarks anew where it is time, and log what they are worth, for callbacks that watch it.
+
+        An epoch starts with its first batch: `on_train_epoch_start` is not called where a run goes on from a checkpoint
+        that was written at the last batch of an epoch.
+        """
         step, every = self.trainer.global_step, self._kernel_refresh
-        if isinstance(every, int) and step % every == 0 and step != self._kernel_step:
+        due = step % every == 0 if isinstance(every, int) else every == "epoch" and batch_idx == 0
+        if due and step != self._kernel_step:
             self.refresh_landmarks()
+        if batch_idx == 0 and self.kernel_figures and not self.trainer.barebones:
+            self.log_dict(self.kernel_figures, logger=False)  # which has been told when they were measured
         return super().on_train_batch_start(batch, batch_idx)
 
     @property
