@@ -84,10 +84,8 @@ def run_trec(args: Namespace) -> None:
         said = landmarks_said(module, Loaders(args, module)(test, shuffle=False))
         rows.append({"own": own, "plain": plain, **said, "seconds": seconds})
     found = mean_of(rows)
-    print(
-        f"\nTREC, {len(train.texts):,} training questions, {len(test.texts)} of the test split, {args.encoder} encoder,"
-    )
-    print(f"{args.epochs} epochs, {args.landmarks} landmarks, means over {args.seeds} seeds\n")
+    print(f"\nTREC, {len(train.texts):,} training questions, {len(test.texts)} of the test split,")
+    print(f"{args.encoder} encoder, {args.epochs} epochs, {args.landmarks} landmarks, means over {args.seeds} seeds\n")
     print("| | |\n| --- | ---: |")
     for name, what in {
         "plain": "accuracy %, plain head",
@@ -166,10 +164,8 @@ def run_labels(args: Namespace) -> None:
                 row = dict(zip(("auc", "ten", "twenty"), figures(values, train.wrong), strict=True))
                 found.setdefault(score, []).append(row | {"seconds": spent})
         wrong = float(train.wrong.float().mean())
-        print(
-            f"\n{name}: {len(train.texts):,} training examples, {wrong:.1%} of the labels wrong, {args.encoder} encoder,"
-        )
-        print(f"{args.epochs} epochs, rate {args.rate}, means over {args.seeds} seeds\n")
+        print(f"\n{name}: {len(train.texts):,} training examples, {wrong:.1%} of the labels wrong,")
+        print(f"{args.encoder} encoder, {args.epochs} epochs, rate {args.rate}, means over {args.seeds} seeds\n")
         print("| score | AUC % | recall % at 10 % | at 20 % | seconds |\n| --- | ---: | ---: | ---: | ---: |")
         for score, rows in found.items():
             print(f"| {score} | " + " | ".join(mean_of(rows).values()) + " |")
@@ -180,10 +176,9 @@ def run_labels(args: Namespace) -> None:
         )
         print(f"{parts['unseen_accuracy']} % where it was not (unseen).")
         print(
-            f"Right of {len(test.texts):,} true test labels: {said['own']} %, plain dropout {said['plain']} %: it costs ",
-            end="",
+            f"Right of {len(test.texts):,} true test labels: {said['own']} %, plain dropout {said['plain']} %:", end=" "
         )
-        print(f"{said['cost']} points. Both trainings took {said['seconds']} s a seed.", flush=True)
+        print(f"it costs {said['cost']} points. Both trainings took {said['seconds']} s a seed.", flush=True)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_interpret import PlainTwin, TextClassifier
+from lightning_interpret.explanations import Units
 from lightning_interpret.tasks.encode import encode
 
 LENGTH = 128
@@ -35,6 +36,18 @@ class Texts:
     wrong: Tensor
 
 
+class FeaturesOfTexts(Features):
+    """Reads batches of features, and says what landmarks ask of a layer."""
+
+    def layer(self, module: nn.Module) -> str:
+        """Return the first layer."""
+        return "layers.0"
+
+    def units(self, batch: Any) -> Units:
+        """Return the features, by number."""
+        return Units.features(*batch["features"].shape)
+
+
 class Perceptron(LightningModule):
     """Two hidden layers on features of a frozen encoder."""
 
@@ -49,9 +62,9 @@ class Perceptron(LightningModule):
         """Return class scores."""
         return self.layers(features)
 
-    def interpret_task(self) -> Features:
+    def interpret_task(self) -> FeaturesOfTexts:
         """Return how batches are read."""
-        return Features(self.labels)
+        return FeaturesOfTexts(self.labels)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the cross-entropy."""
