@@ -24,7 +24,7 @@ import torch
 from sst2 import quantile
 from torch import Tensor
 
-from lightning_interpret import TextClassifier, TurnOverDropoutInfluence, TurnOverDropoutMixin
+from lightning_interpret import KernelMixin, TextClassifier, TurnOverDropoutInfluence, TurnOverDropoutMixin
 from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.trainer.context import mute
 
@@ -103,7 +103,6 @@ def compare_dropout(args: Namespace) -> None:
 
 def compare_kernel(args: Namespace) -> None:
     """The kernel layer beside the head alone."""
-    from lightning_interpret import KernelMixin
 
     class Kernel(KernelMixin, TextClassifier):
         """Trained with a kernel layer before its head."""

@@ -30,7 +30,13 @@ from label_errors import METHODS, disagreement, figures
 from sst2 import timed, where_run
 from torch import Tensor, nn
 
-from lightning_interpret import EkfacInfluence, LandmarkRelevance, TurnOverDropoutInfluence, TurnOverDropoutMixin
+from lightning_interpret import (
+    EkfacInfluence,
+    KernelMixin,
+    LandmarkRelevance,
+    TurnOverDropoutInfluence,
+    TurnOverDropoutMixin,
+)
 
 CPU = torch.device("cpu")
 SETS = {"ag_news": noisy_news, "sst2": flipped_sentences}
@@ -71,8 +77,6 @@ def landmarks_said(module: Any, loader: Any) -> dict[str, float]:
 
 def run_trec(args: Namespace) -> None:
     """Print the kernel layer's figures beside the plain head's."""
-    from lightning_interpret import KernelMixin
-
     train, test = some(trec(Path(args.data_folder), "train"), args.examples), trec(Path(args.data_folder), "test")
     test, rows = some(test, args.test), []
     for seed in range(args.seeds):
