@@ -248,10 +248,10 @@ class KernelMixin(JointMixin):
     def refresh_landmarks(self) -> None:
         """Read the landmarks' features by the encoder as it is now; those no longer in the data keep what they have.
 
-        Of raw inputs nothing moves, and nothing is done.
+        Of raw inputs nothing moves, and nothing is done; nor is it where the layer was taken out.
         """
         self._need_kernel()
-        if self._kernel_raw is not None:
+        if self._kernel_raw is not None or self._kernel_detached:
             return
         data, task = find_training_data(self.trainer), known_task(self)
         ids = [each.example_id for each in self.kernel.landmarks]
@@ -272,6 +272,8 @@ class KernelMixin(JointMixin):
     def on_fit_start(self) -> None:
         """Choose landmarks, or look whether those of a checkpoint are still what they were."""
         super().on_fit_start()
+        if self._kernel_detached:
+            return
         self._need_kernel()
         self._kernel_step = -1
         if self.kernel.ready:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lightning_interpret import PlainTwin, SaliencyMonitor, TurnOverDropoutMixin
+from lightning_interpret import KernelMixin, PlainTwin, SaliencyMonitor, TurnOverDropoutMixin
 
 
 class Net(LightningModule):
@@ -69,6 +69,10 @@ class Detached(Joint):
     def become_plain(self):
         super().become_plain()
         self.detach_turn_over_dropout()
+
+
+class Kernel(KernelMixin, Net):
+    pass
 
 
 class WarmsUp(Net):
@@ -156,6 +160,26 @@ def test_hooks_of_the_module_are_the_twins_too(tmp_path):
     alone = seeded(WarmsUp)
     fit(tmp_path, alone)
     assert_same(weights(alone), weights(callback.twin))
+
+
+@pytest.mark.parametrize("refresh", ["epoch", 3])
+def test_the_twin_of_a_kernel_layer_has_the_head_alone(tmp_path, refresh):
+    callback = PlainTwin(on_error="raise")
+    joint = seeded(Kernel, kernel_landmarks=20, kernel_refresh=refresh)
+    fit(tmp_path, joint, [callback])
+    alone = seeded(Net)
+    fit(tmp_path, alone)
+    assert_same(weights(alone), weights(callback.twin))
+    assert joint.kernel.ready
+
+
+def test_a_module_whose_kernel_layer_was_taken_out_trains_as_without_it(tmp_path):
+    joint, alone = seeded(Kernel, kernel_landmarks=20), seeded(Net)
+    joint.attach()
+    joint.detach_kernel()
+    fit(tmp_path, joint)
+    fit(tmp_path, alone)
+    assert_same(weights(alone), weights(joint))
 
 
 def test_a_rate_of_nothing_costs_nothing(tmp_path):
