@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Factors = Mapping[str, Tensor]
 Run = Callable[[], Tensor]
@@ -37,7 +38,8 @@ def mapped(run: Run, masked: Masked, factors: Factors) -> Tensor:
         with masked({site: each[None] for site, each in row.items()}):
             return run()
 
-    return vmap(one)(dict(factors))
+    with sdpa_kernel(SDPBackend.MATH):  # the only attention that is mapped, and no loop with a warning
+        return vmap(one)(dict(factors))
 
 
 def repeated(run: Callable[[Tensor], Tensor], masked: Masked, factors: Factors, size: int) -> Tensor:

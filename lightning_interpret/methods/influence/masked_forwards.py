@@ -73,7 +73,7 @@ class MaskedForwards:
             try:
                 if _close(way(factors), true):
                     return way, rows
-            except Exception:  # noqa: S112 -- whatever it is that a model has against it
+            except Exception:
                 continue
         return loop, 1
 

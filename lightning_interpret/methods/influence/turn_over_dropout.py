@@ -109,13 +109,13 @@ def dropout_of(module: nn.Module) -> TurnOverDropout:
     found = next((part for part in module.modules() if isinstance(part, TurnOverDropout)), None)
     if found is None:
         raise ValueError(
-            f"{type(module).__name__} was not trained with turn-over dropout, which `method='turn_over_dropout'` reads: "
-            "derive it from `TurnOverDropoutMixin`, `class Model(TurnOverDropoutMixin, ...)`, or use another method."
+            f"{type(module).__name__} was not trained with turn-over dropout, which `method='turn_over_dropout'` "
+            "reads: derive it from `TurnOverDropoutMixin`, `class Model(TurnOverDropoutMixin, ...)`, or use another method."
         )
     if found.plain:
         raise ValueError(
-            f"The masks of {type(module).__name__} are drawn anew at each step (`plain`), as by plain dropout: there is "
-            "no part of it that has not learnt an example."
+            f"The masks of {type(module).__name__} are drawn anew at each step (`plain`), as by plain dropout: there "
+            "is no part of it that has not learnt an example."
         )
     return found
 
