@@ -25,16 +25,17 @@ def example_ids(dataset: Any, id_column: str | None = None) -> Tensor | None:
     Raises:
         ValueError: If there is no such column, or ids are no integers or come more than once.
     """
-    found = _found(dataset, id_column)
+    found = known_ids(dataset, id_column)
     return None if found is None else distinct(found)
 
 
-def _found(dataset: Any, column: str | None) -> Tensor | None:
+def known_ids(dataset: Any, column: str | None = None) -> Tensor | None:
+    """Return the id of each example ``(n,)`` as :func:`example_ids` does, also where some come more than once."""
     if isinstance(dataset, Subset):
-        whole = _found(dataset.dataset, column)
+        whole = known_ids(dataset.dataset, column)
         return None if whole is None else whole[torch.as_tensor(dataset.indices, dtype=torch.long)]
     if isinstance(dataset, ConcatDataset):
-        parts = [_found(part, column) for part in dataset.datasets]
+        parts = [known_ids(part, column) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
         return torch.cat(known) if len(known) == len(parts) else None
     if (own := getattr(dataset, "example_ids", None)) is not None:

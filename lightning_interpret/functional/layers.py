@@ -39,19 +39,47 @@ def last_linear(module: nn.Module) -> str | None:
     return names[-1] if names else None
 
 
-def feed_forward_ends(module: nn.Module) -> list[str]:
-    """Return the names of the layers that end a feed-forward block: those that lead from a wider one back to a block.
+def hidden_layers(module: nn.Module) -> list[str]:
+    """Return the names of the linear layers and the convolutions in the order in which they are defined."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    parts = module.named_modules()
+    return [plain_name(name) for name, part in parts if _sizes(part) is not None or isinstance(part, convolutions)]
 
-    Where the module has no repeated blocks with such layers, it is every linear layer but the last one.
+
+def feed_forward_ends(module: nn.Module) -> list[str]:
+    """Return the names of the layers that end the feed-forward parts of blocks; none where there are no blocks.
+
+    They lead back to the width from which another linear layer of the same block has led to theirs, or to twice as much
+    where that is gated. So the keys and values of fewer heads are not among them.
     """
-    linear = {plain_name(name): sizes for name, part in module.named_modules() if (sizes := _sizes(part)) is not None}
-    parts = {plain_name(name): part for name, part in module.named_modules()}
-    inside = [
+    parts, blocks = dict(module.named_modules()), dict[str, dict[str, tuple[int, int]]]()
+    for name, part in parts.items():
+        block, sizes = _block_of(name, parts), _sizes(part)
+        if block is not None and sizes is not None:
+            blocks.setdefault(block, {})[plain_name(name)] = sizes
+    return [
         name
-        for name, (given, returned) in linear.items()
-        if given > returned and any(isinstance(parts.get(outer), nn.ModuleList) for outer in _outer(name))
+        for block in blocks.values()
+        for name, (wide, narrow) in block.items()
+        if wide > narrow and any(other in ((narrow, wide), (narrow, 2 * wide)) for other in block.values())
     ]
-    return inside or [name for name in linear if name != last_linear(module)]
+
+
+def has_attention(module: nn.Module) -> bool:
+    """Return whether blocks of the module have a part that calls itself attention."""
+    parts = dict(module.named_modules())
+    named = (name for name, part in parts.items() if "attention" in type(part).__name__.lower())
+    return any(_block_of(name, parts) is not None for name in named)
+
+
+def _block_of(name: str, parts: dict[str, nn.Module]) -> str | None:
+    """Return the innermost part of a container that a module is in, or is, and that has parts of its own."""
+    pieces = name.split(".")
+    for i in range(len(pieces), 0, -1):
+        path, parent = ".".join(pieces[:i]), ".".join(pieces[: i - 1])
+        if name and isinstance(parts.get(parent), _CONTAINERS) and next(parts[path].children(), None) is not None:
+            return path
+    return None
 
 
 def _sizes(part: nn.Module) -> tuple[int, int] | None:
@@ -62,8 +90,3 @@ def _sizes(part: nn.Module) -> tuple[int, int] | None:
     if type(part).__name__ == "Conv1D" and weight is not None and weight.dim() == 2:  # GPT-2's, of `transformers`
         return weight.shape[0], weight.shape[1]
     return None
-
-
-def _outer(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:i]) for i in range(1, len(parts))]

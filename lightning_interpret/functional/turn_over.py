@@ -7,6 +7,7 @@ same on every device, in every precision and process.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,31 @@ def kept(ids: Tensor, keys: Tensor, rate: float) -> Tensor:
     high = _mixed((ids >> 32) ^ low)
     drawn = _mixed(high[:, None] ^ _mixed((low[:, None] + keys) & _LOW))
     return (drawn >> (32 - _BITS)) >= round(rate * 2**_BITS)
+
+
+def checked_ids(ids: Any, *, values: bool = True) -> Tensor:
+    """Return ids of examples as a long tensor ``(B,)``, where they are.
+
+    Args:
+        ids: A tensor, an array or a list of integers.
+        values: Whether it is looked for negative ones, which waits for the device that they are on.
+
+    Raises:
+        ValueError: If they are not one integer from 0 to 2⁶³ − 1 an example.
+    """
+    what = f"{ids!r:.60}"
+    try:
+        found = torch.as_tensor(ids)
+        whole = not (found.is_floating_point() or found.is_complex() or found.dtype in (torch.bool, torch.uint64))
+        if whole and found.dim() == 1 and not (values and len(found) and int(found.min()) < 0):
+            return found.long()
+        what = f"{what}, {found.dtype} {tuple(found.shape)}"
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # whatever it is that makes no tensor
+        pass
+    raise ValueError(
+        f"`example_id` ({what}): masks are made of one integer from 0 to 2⁶³ − 1 for each example, a vector (B,). "
+        "`WithIds(data_set)` numbers the examples."
+    )
 
 
 def _mixed(value: Tensor) -> Tensor:

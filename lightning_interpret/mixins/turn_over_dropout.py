@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from lightning_interpret.functional.layers import feed_forward_ends, last_linear
-from lightning_interpret.layers.turn_over_dropout import INPUT, TurnOverDropout
+from lightning_interpret.functional.turn_over import checked_ids
+from lightning_interpret.layers.sites import default_sites
+from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.tasks import batches
+from lightning_interpret.trainer.batch_ids import check_batch_ids, missing
 
 
 class TurnOverDropoutMixin(JointMixin):
-    """Dropout with a fixed mask for each training example (Kobayashi et al., 2020), which influence is read from.
+    """Dropout with a mask of its own for each training example (Kobayashi et al., 2020), which influence is read from.
+
+    In training every example runs through the half of the units that its mask keeps, the same half in each epoch, on
+    every device and after a checkpoint is loaded, as the mask is a hash of its ``example_id``. The other half has never
+    been told of it: what a query loses there against the first half is the example's influence. Validation, test and
+    prediction mask nothing. Read it with ``InfluenceMonitor(method="turn_over_dropout")`` while it trains, or with
+    ``TurnOverDropoutInfluence`` afterwards; ``PlainTwin`` measures what it costs in accuracy against plain dropout.
+
+    Batches carry ``example_id``, long ``(B,)``: ``WithIds`` puts it there. A step costs what one with plain dropout at
+    the same places does; nothing is stored for an example.
+
+    Where masks stand by default was measured: at the end of the feed-forward parts and before the head, the other half
+    of a fine-tuned encoder repeated wrong labels no more often than it errs, at no loss in accuracy; before the head
+    alone it repeats nearly all of them. The blocks' residual sums (``LayerNorm`` after them) keep labels apart better
+    still in a small network that is trained from nothing, and ruin one that is pretrained.
 
     Args:
         turn_over_layers: Names of the layers whose outputs are masked, or ``"input of NAME"``; by default the end of
-            every feed-forward block and the input of the last linear layer, the head.
-        turn_over_rate: Probability that a unit is dropped.
+            every feed-forward part and the input of the head, the last linear layer; in a network without blocks the
+            inputs of all linear layers and convolutions but the first. Units are the last dimension, or channels.
+        turn_over_rate: Probability p that a unit is dropped; what is kept is divided by 1 − p.
         turn_over_seed: Seed of all masks.
+
+    Raises:
+        ValueError: If the rate does not lie between 0 and 1; when the module is attached to, if there is no such layer;
+            when training starts, if batches carry no ids; in the first step, if ids are no integers of 0 or more, or
+            not one for each example, if a layer does not return one tensor with the batch first, or does not run.
+
+    Example::
+
+        class Classifier(TurnOverDropoutMixin, TextClassifier):
+            pass
+
+        model = Classifier("bert-base-uncased", labels=["bad", "good"], turn_over_rate=0.5)
+        Trainer(callbacks=[InfluenceMonitor(method="turn_over_dropout")]).fit(model, TextDataModule(...))
     """
 
     def __init__(
@@ -35,41 +63,98 @@ class TurnOverDropoutMixin(JointMixin):
         super().__init__(*args, **kwargs)
         self.turn_over_dropout = TurnOverDropout(turn_over_rate, turn_over_seed)
         self._turn_over_layers = turn_over_layers
+        self._turn_over_detached = False
+
+    # Attaching
 
     def attach(self) -> None:
-        """Attach the masks where that has not been done."""
+        """Attach the masks where that has not been done, and they have not been taken out."""
         super().attach()
-        if "turn_over_dropout" in self._modules and not self.turn_over_dropout.sites:
+        if "turn_over_dropout" in self._modules and not self.turn_over_dropout.sites and not self._turn_over_detached:
             self.attach_turn_over_dropout()
 
     def attach_turn_over_dropout(self) -> None:
-        """Mask the layers from now on."""
-        sites = self._turn_over_layers
-        if sites is None:
-            head = last_linear(self)
-            sites = [*feed_forward_ends(self), *([] if head is None else [INPUT + head])]
-        self.turn_over_dropout.attach(self, sites)
+        """Mask the layers from now on, also after they have been left; not yet where none is named and none is there.
+
+        Raises:
+            LayerError: If there is no such layer.
+            ValueError: If none or one twice is named.
+        """
+        self._turn_over_detached = False
+        named = self._turn_over_layers is not None
+        if sites := self._turn_over_layers if named else default_sites(self):
+            self.turn_over_dropout.attach(self, sites)
+        elif named:
+            raise ValueError("`turn_over_layers=[]` names no layer: leave it out for the default.")
 
     def detach_turn_over_dropout(self) -> None:
-        """Leave every layer."""
+        """Leave every layer for good: the module is what it is without the mixin, and its checkpoints are too."""
+        self._turn_over_detached = True
         self.turn_over_dropout.detach()
 
     def become_plain(self) -> None:
-        """Drop out units at the same sites with masks that are drawn anew each time."""
+        """Drop out units at the same sites as plain dropout does it."""
         super().become_plain()
         self.turn_over_dropout.plain = True
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Mask where the checkpoint was trained with masks, if that is elsewhere, and say so."""
+        self.attach()
+        state = state_dict.get("turn_over_dropout._extra_state")
+        here = self.turn_over_dropout.sites
+        if state is not None and here and set(state["sites"]) != set(here):
+            warnings.warn(
+                f"Turn-over dropout: it masks where the checkpoint was trained with masks, at {', '.join(state['sites'])}, "
+                f"and not at {', '.join(here)}.",
+                stacklevel=2,
+            )
+            self.turn_over_dropout.attach(self, state["sites"])
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    # Hooks
+
+    def on_train_start(self) -> None:
+        """Look whether the training data have ids, now that the trainer has its loaders."""
+        super().on_train_start()
+        if self._masks:
+            check_batch_ids(self.trainer)
 
     def begin_step(self, batch: Any) -> None:
         """Take the ids of the examples."""
         super().begin_step(batch)
+        if not self.turn_over_dropout.sites and not self._turn_over_detached:  # of a step that no trainer runs
+            self.attach_turn_over_dropout()
+        if not self._masks:
+            return
         ids = batches.example_ids(batch)
-        self.turn_over_dropout.begin(None if ids is None else _checked(ids))
+        if ids is None:
+            raise ValueError(missing(batch))
+        # on an accelerator they are looked at once, as each time waits for it
+        look = getattr(ids, "is_cpu", True) or bool(self.turn_over_dropout.idle)
+        self.turn_over_dropout.begin(checked_ids(ids, values=look))
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Forget the ids."""
-        super().on_train_batch_end(*args, **kwargs)
+    def on_train_batch_end(self, outputs: Any, *args: Any, **kwargs: Any) -> None:
+        """Forget the ids, which a backward pass may have needed again."""
+        super().on_train_batch_end(outputs, *args, **kwargs)
         self.turn_over_dropout.begin(None)
+        idle = self.turn_over_dropout.idle
+        if idle and (outputs or not self.automatic_optimization):
+            raise ValueError(
+                f"`turn_over_layers`: nothing has come through {', '.join(map(repr, idle))} in this training step, so "
+                "that nothing is masked there: name layers that are called when the module trains."
+            )
 
+    @property
+    def _masks(self) -> bool:
+        """Whether there is anything to mask by ids.
 
-def _checked(ids: Any) -> Tensor:
-    return torch.as_tensor(ids, dtype=torch.long)
+        Raises:
+            ValueError: If nothing is named and no layer is found.
+        """
+        dropout = self.turn_over_dropout
+        if not dropout.sites and not self._turn_over_detached:
+            raise ValueError(
+                f"`turn_over_layers=None`: {type(self).__name__} has no linear layer whose input could be masked: name "
+                "the layers."
+            )
+        return bool(dropout.sites) and not dropout.plain

@@ -101,13 +101,13 @@ class ModuleExamples:
 
 def _loader_of_run(trainer: Trainer) -> Any:
     if (loaders := _train_loaders(trainer)) is not None:
-        return _first(loaders)
+        return first_loader(loaders)
     data = getattr(trainer, "datamodule", None)
     if data is not None and is_overridden("train_dataloader", data):
         return _loader_of_data_module(trainer, data)
     module = trainer.lightning_module
     if module is not None and is_overridden("train_dataloader", module):
-        return _first(module.train_dataloader())
+        return first_loader(module.train_dataloader())
     raise ValueError(
         "`train_data=None`, and this run has no training data: give `train_data=` a data module, a loader or a data "
         "set, or call the trainer with a data module that has a `train_dataloader`."
@@ -124,7 +124,7 @@ def _loader_of_data_module(trainer: Trainer, data: LightningDataModule) -> Any:
     data = copy(data)
     data.trainer = trainer
     try:
-        loader = _first(data.train_dataloader())
+        loader = first_loader(data.train_dataloader())
         ready = getattr(loader, "dataset", None) is not None
     except Exception:  # whatever it is that `setup` has not made
         ready = False
@@ -132,7 +132,7 @@ def _loader_of_data_module(trainer: Trainer, data: LightningDataModule) -> Any:
         return loader
     try:
         data.setup("fit")
-        return _first(data.train_dataloader())
+        return first_loader(data.train_dataloader())
     except Exception as error:
         raise ValueError(
             f"The training data of {type(data).__name__} cannot be set up ({type(error).__name__}: {error}): give "
@@ -145,14 +145,15 @@ def _loader(trainer: Trainer, source: Any) -> Any:
     if isinstance(source, LightningDataModule):
         return _loader_of_data_module(trainer, source)
     if isinstance(source, CombinedLoader):
-        return _first(source)
+        return first_loader(source)
     if isinstance(source, list | tuple | Mapping):  # of loaders, or of examples
         one = next(iter(source.values() if isinstance(source, Mapping) else source), None)
-        return _first(source) if isinstance(one, DataLoader) else None
+        return first_loader(source) if isinstance(one, DataLoader) else None
     return source if hasattr(source, "dataset") and hasattr(source, "collate_fn") else None
 
 
-def _first(loaders: Any) -> Any:
+def first_loader(loaders: Any) -> Any:
+    """Return the first of the loaders that a trainer has, in whatever they are put together, or None."""
     combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "sequential")
     return next(iter(combined.flattened), None)
 
@@ -172,7 +173,7 @@ def _of_loader(loader: Any, id_column: str | None) -> TrainingExamples:
 
 def _of_dataset(trainer: Trainer, dataset: Any, id_column: str | None) -> TrainingExamples:
     known = (_train_loaders(trainer), trainer.val_dataloaders, trainer.test_dataloaders, trainer.predict_dataloaders)
-    loader = next((_first(loaders) for loaders in known if loaders is not None), None)
+    loader = next((first_loader(loaders) for loaders in known if loaders is not None), None)
     collate = getattr(loader, "collate_fn", None)
     collate = collate_of(dataset) or (None if collate is None else plain_collate(collate))
     return _examples(dataset, collate, getattr(loader, "batch_size", None), id_column)

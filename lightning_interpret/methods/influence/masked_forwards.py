@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.masked import Factors, looped, mapped, multiplied, repeated
 from lightning_interpret.functional.prefix import Point, prefix_of
-from lightning_interpret.layers.turn_over_dropout import INPUT, TurnOverDropout
+from lightning_interpret.layers.sites import INPUT, units_dim
+from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
 from lightning_interpret.tasks import Task, batches
 
 ELEMENTS = 2**22  # of the largest tensor of a forward
@@ -49,7 +50,10 @@ class MaskedForwards:
         self._module, self._dropout, self._task, self._batch, self._measure = module, dropout, task, batch, measure
         found, self._prefix = prefix_of(module, points(module, dropout), self._run)
         self.values: Tensor = found.detach()
-        self.units = {site: value.shape[-1] for site, value in self._prefix.values.items()}
+        layers = {site: layer_of(module, dropout, site) for site in self._prefix.values}
+        self.units = {
+            site: value.shape[units_dim(layers[site], value)] for site, value in self._prefix.values.items()
+        }
         self._way, self.rows = self._tried()
 
     @torch.no_grad()
