@@ -29,7 +29,7 @@ ROOMS = {
     "metrics": {"functional"},
     "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
-    "modules": {"tasks", "data"},
+    "modules": {"mixins", "tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
     "mixins": {"layers", "trainer", "methods", "tasks", "functional", "data", "evidence", "names"},
