@@ -110,7 +110,8 @@ def dropout_of(module: nn.Module) -> TurnOverDropout:
     if found is None:
         raise ValueError(
             f"{type(module).__name__} was not trained with turn-over dropout, which `method='turn_over_dropout'` "
-            "reads: derive it from `TurnOverDropoutMixin`, `class Model(TurnOverDropoutMixin, ...)`, or use another method."
+            "reads: derive its class from the mixin, `class Model(TurnOverDropoutMixin, ...)`, and train it, or use "
+            "another method."
         )
     if found.plain:
         raise ValueError(

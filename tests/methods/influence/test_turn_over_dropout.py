@@ -271,7 +271,7 @@ def test_what_cannot_be_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match="`shortlist=0`"):
         TurnOverDropoutInfluence(shortlist=0)
     batch = Data(10).batch
-    with pytest.raises(ValueError, match="derive it from `TurnOverDropoutMixin`"):
+    with pytest.raises(ValueError, match=r"`class Model\(TurnOverDropoutMixin, ...\)`"):
         TurnOverDropoutInfluence().fit(nn.Linear(64, 10), [batch], TASK)
     plain = perceptron(["net.0"])
     plain.turn_over_dropout.plain = True
