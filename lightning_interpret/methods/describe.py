@@ -25,9 +25,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
     with torch.no_grad():
         logits = task.logits(module, batch)
         known = task.log_probabilities(logits)
-        again = copy(task)
-        again.logits = lambda module, batch: logits  # type: ignore[method-assign]
-        losses = again.losses(module, batch).tolist() if task.labels(batch) is not None else None
+        losses = losses_of(logits, module, batch, task).tolist() if task.labels(batch) is not None else None
     size = batches.batch_size(batch)
     nothing: list[Any] = [None] * size
     columns = {
@@ -39,6 +37,13 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def losses_of(logits: Tensor, module: nn.Module, batch: Any, task: Task) -> Tensor:
+    """Return the losses of examples whose logits are known, ``(B,)``: a forward less where they are made of these."""
+    again = copy(task)
+    again.logits = lambda module, batch: logits  # type: ignore[method-assign]
+    return again.losses(module, batch)
 
 
 def told(module: nn.Module, examples: Examples, task: Task, ids: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -51,9 +51,7 @@ class MaskedForwards:
         found, self._prefix = prefix_of(module, points(module, dropout), self._run)
         self.values: Tensor = found.detach()
         layers = {site: layer_of(module, dropout, site) for site in self._prefix.values}
-        self.units = {
-            site: value.shape[units_dim(layers[site], value)] for site, value in self._prefix.values.items()
-        }
+        self.units = {site: value.shape[units_dim(layers[site], value)] for site, value in self._prefix.values.items()}
         self._way, self.rows = self._tried()
 
     @torch.no_grad()

@@ -109,8 +109,8 @@ def test_texts_with_padding_score_as_two_forwards_a_pair_of_each_alone(name, sit
     assert scores.abs().max() > 1e-3
 
 
-class Rows(nn.Module):
-    """Convolutions, which mask the last dimension of their maps, and a head."""
+class Convolution(nn.Module):
+    """Convolutions, whose channels are masked, and a head."""
 
     def __init__(self):
         super().__init__()
@@ -124,7 +124,7 @@ class Rows(nn.Module):
         return self.last(self.first(x.reshape(-1, 1, 8, 8)).relu().mean(dim=(2, 3)))
 
 
-class Counting(Rows):
+class Counting(Convolution):
     """Cannot be mapped: what it does depends on values."""
 
     def forward(self, x):
@@ -132,7 +132,7 @@ class Counting(Rows):
         return found + 1.0 if float(found.detach().sum()) > 1e9 else found
 
 
-@pytest.mark.parametrize(("kind", "way"), [(Rows, "_mapped"), (Counting, "repeated")])
+@pytest.mark.parametrize(("kind", "way"), [(Convolution, "_mapped"), (Counting, "repeated")])
 def test_where_a_model_cannot_be_mapped_its_examples_are_repeated(kind, way):
     module, train = kind().double().eval(), {name: values[:9] for name, values in digits(torch.float64)[0].items()}
     fitted = TurnOverDropoutInfluence(shortlist="all").fit(module, split(train, 5), TASK)
@@ -152,9 +152,9 @@ def test_any_measure_of_a_forward_is_read_and_one_of_several_values_too():
         return TASK.logits(net, batch)[:, :2].flatten()
 
     found = fitted.matrix(queries, first_two)[1]
-    with torch.no_grad(), dropout.unseen(torch.tensor([4])):
+    with torch.no_grad(), dropout.unseen(torch.tensor([4, 4])):
         without = module(queries["pixels"])
-    with torch.no_grad(), dropout.seen(torch.tensor([4])):
+    with torch.no_grad(), dropout.seen(torch.tensor([4, 4])):
         expected = (without - module(queries["pixels"]))[:, :2].flatten()
     torch.testing.assert_close(found[:, 4], expected, rtol=0, atol=1e-10)
     with pytest.raises(ValueError, match="`measure` has 4 values of 2 queries"):
