@@ -282,18 +282,17 @@ class KernelMixin(JointMixin):
             self.choose_landmarks()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Encode the landmarks anew where it is time, and log what they are worth, for callbacks that watch it.
-
-        An epoch starts with its first batch: `on_train_epoch_start` is not called where a run goes on from a checkpoint
-        that was written at the last batch of an epoch.
-        """
-        step, every = self.trainer.global_step, self._kernel_refresh
-        due = step % every == 0 if isinstance(every, int) else every == "epoch" and batch_idx == 0
-        if due and step != self._kernel_step:
+        """Encode the landmarks anew where it is time; log what they are worth, for callbacks that watch it."""
+        # not at `on_train_epoch_start`, which a run that is resumed between two epochs passes over
+        if self._kernel_due(batch_idx) and self._kernel_step != self.trainer.global_step:
             self.refresh_landmarks()
         if batch_idx == 0 and self.kernel_figures and not self.trainer.barebones:
             self.log_dict(self.kernel_figures, logger=False)  # which has been told when they were measured
         return super().on_train_batch_start(batch, batch_idx)
+
+    def _kernel_due(self, batch_idx: int) -> bool:
+        every = self._kernel_refresh
+        return self.trainer.global_step % every == 0 if isinstance(every, int) else batch_idx == 0 and every == "epoch"
 
     @property
     def kernel_figures(self) -> dict[str, float]:
