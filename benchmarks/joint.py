@@ -133,7 +133,7 @@ def compare_readout(args: Namespace) -> None:
     """The read-out beside two forwards a pair."""
     queries = drawn(args, args.queries, first=args.examples)
     texts = [drawn(args, min(64, args.examples - i), first=i) for i in range(0, args.examples, 64)]
-    head = made(args, TurnOver, turn_over_layers=[])
+    head = made(args, TextClassifier)
     head = made(args, TurnOver, turn_over_layers=[f"input of {last_linear(head)}"]).eval()
     deep = made(args, TurnOver).eval()
     print(f"\nRead-out of {args.examples:,} training examples × {args.queries} queries of {args.length} tokens\n")

@@ -57,7 +57,7 @@ def checked_ids(ids: Any, *, values: bool = True) -> Tensor:
     Raises:
         ValueError: If they are not one integer from 0 to 2⁶³ − 1 an example.
     """
-    what = f"{ids!r:.60}"
+    what = " ".join(repr(ids).split())[:60]
     try:
         found = torch.as_tensor(ids)
         whole = not (found.is_floating_point() or found.is_complex() or found.dtype in (torch.bool, torch.uint64))

@@ -6,8 +6,14 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from lightning_interpret.functional.features import LayerError
-from lightning_interpret.functional.layers import feed_forward_ends, has_attention, hidden_layers, last_linear, plain_name
+from lightning_interpret.functional.features import LayerError, find_layer
+from lightning_interpret.functional.layers import (
+    feed_forward_ends,
+    has_attention,
+    hidden_layers,
+    last_linear,
+    plain_name,
+)
 from lightning_interpret.names import unknown
 
 INPUT = "input of "
@@ -85,3 +91,16 @@ def units_dim(part: nn.Module, value: Tensor) -> int:
     if isinstance(part, _CHANNELS_FIRST):
         return 1
     return 1 if value.dim() > 3 and not isinstance(part, _LAST) else -1
+
+
+def time_first(module: nn.Module, name: str) -> bool:
+    """Return whether a layer's values are (time, batch, units): inside of PyTorch's transformers by default, and XLNet.
+
+    Of other layers nothing says so, and what they return is refused where its first dimension is not the batch.
+    """
+    pieces = plain_name(name).split(".")
+    outer = [find_layer(module, ".".join(pieces[:i])) for i in range(1, len(pieces) + 1)]
+    attentions = (getattr(part, "self_attn", None) for part in outer)
+    return any(getattr(each, "batch_first", True) is False for each in attentions) or any(
+        type(part).__name__ == "XLNetModel" for part in outer
+    )

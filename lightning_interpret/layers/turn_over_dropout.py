@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.functional.turn_over import checked_ids, kept, unit_keys
-from lightning_interpret.layers.sites import INPUT, find_sites, known_units, units_dim
+from lightning_interpret.layers.sites import INPUT, find_sites, known_units, time_first, units_dim
 from lightning_interpret.names import check_seed
 
 
@@ -75,7 +75,7 @@ class TurnOverDropout(nn.Module):
         for site, part in parts.items():
             if (units := known_units(site, part)) is not None:
                 self._units[site] = units
-            hook = _Hook(self, site)
+            hook = _Hook(self, site, time_first(module, site.removeprefix(INPUT)))
             if site.startswith(INPUT):
                 self._handles.append(part.register_forward_pre_hook(hook.before))
             else:
@@ -164,7 +164,7 @@ class TurnOverDropout(nn.Module):
         finally:
             self._scoped = before
 
-    def _apply_to(self, site: str, part: nn.Module, value: Any) -> Tensor | None:
+    def _apply_to(self, site: str, part: nn.Module, value: Any, time_first: bool) -> Tensor | None:
         """Return the masked value, or None where nothing is masked."""
         scope = self._scoped
         if scope is None and not self.training:
@@ -191,14 +191,15 @@ class TurnOverDropout(nn.Module):
         factor = scope.factors.get(site)
         if factor is None or factor.shape[-1] != value.shape[dim]:
             factor = self._found(scope, site, value.shape[dim], value.device)
-        if len(factor) != len(value) and (scope.ids is not None or len(factor) != 1):
+        batch = 1 if time_first and value.dim() > 2 else 0
+        if len(factor) != value.shape[batch] and (scope.ids is not None or len(factor) != 1):
             raise ValueError(
                 f"`turn_over_layers`: {site!r} has shape {tuple(value.shape)}, and masks are of {len(factor)} examples "
-                "(`example_id`). Its first dimension must be the batch: name another layer, or give one id an example."
+                "(`example_id`). Its {('first', 'second')[batch]} dimension must be the batch: name another layer, or give one id an example."
             )
-        shape = (len(factor), *(1,) * (value.dim() - 2), factor.shape[-1])
-        factor = factor.to(value.device, value.dtype).reshape(shape)
-        return value * (factor.movedim(-1, 1) if dim == 1 else factor)
+        shape = [1] * value.dim()
+        shape[batch], shape[dim] = factor.shape
+        return value * factor.to(value.device, value.dtype).reshape(shape)
 
     def _found(self, scope: _Scope, site: str, size: int, device: torch.device) -> Tensor:
         """Return the factors of a site whose units have not been known."""
@@ -240,12 +241,13 @@ class _Hook:
 
     dropout: TurnOverDropout
     site: str
+    time_first: bool
 
     def after(self, part: nn.Module, args: Any, output: Any) -> Any:
-        return self.dropout._apply_to(self.site, part, output)
+        return self.dropout._apply_to(self.site, part, output, self.time_first)
 
     def before(self, part: nn.Module, args: Any) -> Any:
-        found = self.dropout._apply_to(self.site, part, args[0] if args else None)
+        found = self.dropout._apply_to(self.site, part, args[0] if args else None, self.time_first)
         return None if found is None else (found, *args[1:])
 
 
