@@ -9,6 +9,8 @@ import pytest
 import torch
 from joint_training import KINDS, fit, made, weights
 
+pytestmark = pytest.mark.slow  # by default `test_kernel_ways.py` has two processes
+
 SCRIPT = """
 import sys, warnings
 from pathlib import Path
@@ -32,9 +34,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(kind, marks=[] if kind == "both" else [pytest.mark.slow]) for kind in KINDS]
-)
+@pytest.fixture(scope="module", params=KINDS)
 def runs(request, tmp_path_factory):
     """Return which methods were trained, and what each of two processes saw."""
     folder = tmp_path_factory.mktemp("ddp")
