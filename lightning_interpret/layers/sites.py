@@ -42,8 +42,8 @@ def default_sites(module: nn.Module) -> list[str]:
         return [*ends, INPUT + head]
     if has_attention(module):
         raise LayerError(
-            f"`turn_over_layers=None`: the blocks of {type(module).__name__} have no feed-forward part of linear layers "
-            f"to mask. Name what is masked, such as the blocks' last layers and '{INPUT}{head}'."
+            f"`turn_over_layers=None`: the blocks of {type(module).__name__} have no feed-forward part of linear "
+            f"layers to mask. Name what is masked, such as the blocks' last layers and '{INPUT}{head}'."
         )
     return [INPUT + name for name in hidden_layers(module)[1:]] or [INPUT + head]
 
@@ -66,8 +66,8 @@ def find_sites(module: nn.Module, sites: Iterable[str]) -> dict[str, nn.Module]:
             raise LayerError(unknown("turn_over_layers", name, parts))
         if site == name and isinstance(parts[name], nn.RNNBase):
             raise LayerError(
-                f"`turn_over_layers`: {name!r} ({type(parts[name]).__name__}) returns its states beside its outputs, and "
-                f"they would stay as they are: name '{INPUT}...' of the layer that reads it."
+                f"`turn_over_layers`: {name!r} ({type(parts[name]).__name__}) returns its states beside its outputs, "
+                f"and they would stay as they are: name '{INPUT}...' of the layer that reads it."
             )
         found[site] = parts[name]
     return found

@@ -44,8 +44,8 @@ class TurnOverDropout(nn.Module):
         super().__init__()
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
             raise ValueError(
-                f"`rate={rate!r}` of turn-over dropout must lie between 0 and 1: a part of the network has to learn each "
-                "example, and a part must not."
+                f"`rate={rate!r}` of turn-over dropout must lie between 0 and 1: a part of the network has to learn "
+                "each example, and a part must not."
             )
         check_seed(seed)
         self.rate, self.seed = float(rate), seed
@@ -193,9 +193,10 @@ class TurnOverDropout(nn.Module):
             factor = self._found(scope, site, value.shape[dim], value.device)
         batch = 1 if time_first and value.dim() > 2 else 0
         if len(factor) != value.shape[batch] and (scope.ids is not None or len(factor) != 1):
+            place = ("first", "second")[batch]
             raise ValueError(
-                f"`turn_over_layers`: {site!r} has shape {tuple(value.shape)}, and masks are of {len(factor)} examples "
-                "(`example_id`). Its {('first', 'second')[batch]} dimension must be the batch: name another layer, or give one id an example."
+                f"`turn_over_layers`: {site!r} has shape {tuple(value.shape)}, and masks are of {len(factor)} "
+                f"examples (`example_id`). Its {place} dimension must be the batch: name another layer, or give ids."
             )
         shape = [1] * value.dim()
         shape[batch], shape[dim] = factor.shape

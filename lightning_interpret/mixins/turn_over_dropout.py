@@ -104,8 +104,8 @@ class TurnOverDropoutMixin(JointMixin):
         here = self.turn_over_dropout.sites
         if state is not None and here and set(state["sites"]) != set(here):
             warnings.warn(
-                f"Turn-over dropout: it masks where the checkpoint was trained with masks, at {', '.join(state['sites'])}, "
-                f"and not at {', '.join(here)}.",
+                f"Turn-over dropout: it masks where the checkpoint was trained with masks, at "
+                f"{', '.join(state['sites'])}, and not at {', '.join(here)}.",
                 stacklevel=2,
             )
             self.turn_over_dropout.attach(self, state["sites"])

@@ -284,7 +284,7 @@ def test_states_of_a_recurrent_layer_would_stay_unmasked():
         (nn.MaxPool1d(2, return_indices=True), inputs(2)[None], "but tuple: name a layer that returns one"),
         (nn.Identity(), torch.ones(2, 3, dtype=torch.long), "but torch.int64"),
         (nn.Identity(), torch.ones(7, 2, 5), r"'net.0' has shape \(7, 2, 5\), and masks are of 2 examples.*the batch"),
-        (nn.Identity(), torch.ones(3, 5), r"has shape \(3, 5\), and masks are of 2 examples.*give one id an example"),
+        (nn.Identity(), torch.ones(3, 5), r"has shape \(3, 5\), and masks are of 2 examples.*another layer, or give ids"),
     ],
 )
 def test_what_cannot_be_masked_is_said_by_name(layer, x, message):
@@ -332,7 +332,5 @@ def test_rate_and_seed_are_those_of_the_checkpoint_and_what_differs_is_said(tmp_
     assert [str(each.message).split()[3] for each in said] == ["rate", "seed"]
     ids = torch.arange(3)
     assert torch.equal(other.dropout.factors("a", ids, 9), net.dropout.factors("a", ids, 9))
-    with pytest.warns(
-        UserWarning, match=r"trained with masks at input of net.2, .* here they are at net.0: give `turn_ov"
-    ):
+    with pytest.warns(UserWarning, match=r"with masks at input of net.2, .* here they are at net.0: give `turn_over"):
         Net(["net.0"], rate=0.25, seed=4).load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Where turn-over dropout masks: every block of every family and the head, each hidden layer of a plain network once."""
+"""Where turn-over dropout masks: every block of every family and the head, each layer of a plain network once."""
 
 import pytest
 import torch
