@@ -284,7 +284,11 @@ def test_states_of_a_recurrent_layer_would_stay_unmasked():
         (nn.MaxPool1d(2, return_indices=True), inputs(2)[None], "but tuple: name a layer that returns one"),
         (nn.Identity(), torch.ones(2, 3, dtype=torch.long), "but torch.int64"),
         (nn.Identity(), torch.ones(7, 2, 5), r"'net.0' has shape \(7, 2, 5\), and masks are of 2 examples.*the batch"),
-        (nn.Identity(), torch.ones(3, 5), r"has shape \(3, 5\), and masks are of 2 examples.*another layer, or give ids"),
+        (
+            nn.Identity(),
+            torch.ones(3, 5),
+            r"has shape \(3, 5\), and masks are of 2 examples.*another layer, or give ids",
+        ),
     ],
 )
 def test_what_cannot_be_masked_is_said_by_name(layer, x, message):

@@ -27,7 +27,9 @@ SAME = ("late", "manual", "checkpointed", "compiled", "logged")  # to the bit, b
 QUICK = {("turn_over", cell) for cell in CELLS} | {("both", cell) for cell in ("plain", "late", "checkpointed")}
 
 slow = pytest.mark.slow
-every = pytest.mark.parametrize("kind", [pytest.param(kind, marks=[slow] if kind == "reversed" else []) for kind in KINDS])
+every = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[slow] if kind == "reversed" else []) for kind in KINDS]
+)
 
 
 def run(kind, cell, folder, **changes):

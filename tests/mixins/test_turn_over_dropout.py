@@ -205,9 +205,7 @@ def test_examples_of_one_id_share_a_mask_which_is_said(tmp_path):
         example_ids = torch.tensor([row["example_id"] for row in data])
 
     module = Net()
-    with pytest.warns(
-        UserWarning, match=r"2 ids of the training data come more than once \(0, 1 first\).* share"
-    ):
+    with pytest.warns(UserWarning, match=r"2 ids of the training data come more than once \(0, 1 first\).* share"):
         fit(tmp_path, module, DataLoader(Copies(data), batch_size=4))
     assert module.met == masks(module, range(6))
 
@@ -218,9 +216,7 @@ def test_a_layer_that_does_not_run_is_said(tmp_path):
             super().__init__(**options)
             self.unused = nn.Linear(8, 8)
 
-    with pytest.raises(
-        ValueError, match=r"`turn_over_layers`: nothing has come through 'unused' in this training"
-    ):
+    with pytest.raises(ValueError, match=r"`turn_over_layers`: nothing has come through 'unused' in this training"):
         fit(tmp_path, Unused(turn_over_layers=["unused", "input of last"]), loader())
 
 
