@@ -51,7 +51,7 @@ def test_the_record_is_that_of_the_method_and_the_scalars_those_of_both_parts(tm
             assert each.score == pytest.approx(same.score, rel=1e-4, abs=1e-6)
             assert 0 <= each.disagreement <= 1
         assert (row.examples, row.skipped, row.notes) == (30, 0, ())
-        assert "turn-over dropout of 0.5 at net.0, input of net.2" in str(row)
+        assert "turn-over dropout of 0.5 at input of net.2" in str(row)
         assert "curvature" not in str(row)
     ids, own = fitted.self_influence()
     scalars = monitor.scalars[-1]
@@ -65,6 +65,19 @@ def test_the_record_is_that_of_the_method_and_the_scalars_those_of_both_parts(tm
             loss = PointsTask().losses(module, batch).mean()
         assert scalars[f"{name}_accuracy"] == pytest.approx(float(right))
         assert scalars[f"{name}_loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_a_shortlist_is_said_on_the_card(tmp_path):
+    monitor = Keeps(TurnOverDropoutInfluence(shortlist=5), probes=2, aggregate=True, suspects=0)
+    (rows,) = read(monitor, tmp_path).runs
+    for row in rows:
+        assert (row.examples, row.notes) == (30, ("of 30 examples the masks of the 5 nearest were read",))
+        assert 0 < len(row.helpful + row.harmful) <= 5
+        near = {each.example_id for each in row.neighbors.neighbors} if row.queries == 1 else set()
+        assert not near or near >= {each.example_id for each in row.helpful + row.harmful}
+    late = Keeps(TurnOverDropoutInfluence(shortlist=5), probes=1, suspects=0, max_seconds=1e-9, train_batch_size=4)
+    (row,) = read(late, tmp_path).runs[0]
+    assert "`max_seconds=1e-09` was spent" in row.notes[-1]
 
 
 def test_other_methods_log_nothing_of_masks(tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ _PRODUCTS = 2**24  # of what a head returns for all masks at once
 
 
 class MaskedForwards:
-    """Runs the examples of one batch under masks: by the fastest way that two masks show to be exact.
+    """Runs the examples of one batch under masks, by the fastest way that is exact for two of them and two masks.
 
     Masks of the input of the head alone: one forward up to it, and a matrix product. Else ``torch.func.vmap`` over the
     masks, which computes what comes before the first of them once; where the model does not let itself be mapped, the
@@ -36,8 +37,38 @@ class MaskedForwards:
 
     Attributes:
         values: What is measured with the module as it is, ``(M,)``.
+        units: How many units each site has that the forward comes to.
+        way: How it is run: ``multiplied``, ``mapped``, ``repeated`` or ``looped``.
         rows: How many masks are run at once.
     """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        dropout: TurnOverDropout,
+        task: Task,
+        batch: Any,
+        measure: Callable[[nn.Module, Any], Tensor],
+    ) -> None:
+        found = _Forwards(module, dropout, task, batch, measure)
+        self.values, self.units, size = found.values, found.units, batches.batch_size(batch)
+        few = found
+        if size > 2:
+            some = task.take(batch, torch.tensor([0, size - 1]))
+            with suppress(Exception):  # of a measure that takes this batch alone
+                few = _Forwards(module, dropout, task, some, measure)
+        self.way = few.exact(list(found.ways))
+        self._run, self.rows = found.ways[self.way]
+
+    @torch.no_grad()
+    def __call__(self, factors: Factors) -> Tensor:
+        """Return what is measured under each mask, ``(K, M)``, for the factors of each site, ``(K, units)``."""
+        parts = zip(*(each.split(self.rows) for each in factors.values()), strict=True)
+        return torch.cat([self._run(dict(zip(factors, part, strict=True))) for part in parts])
+
+
+class _Forwards:
+    """The ways to run a batch under masks, the fastest first: what runs it, and how many masks at once."""
 
     def __init__(
         self,
@@ -50,47 +81,40 @@ class MaskedForwards:
         self._module, self._dropout, self._task, self._batch, self._measure = module, dropout, task, batch, measure
         found, self._prefix = prefix_of(module, points(module, dropout), self._run)
         self.values: Tensor = found.detach()
-        layers = {site: layer_of(module, dropout, site) for site in self._prefix.values}
-        self.units = {site: value.shape[units_dim(layers[site], value)] for site, value in self._prefix.values.items()}
-        self._way, self.rows = self._tried()
+        reached = self._prefix.values
+        layers = {site: layer_of(module, dropout, site) for site in reached}
+        self.units = {site: value.shape[units_dim(layers[site], value)] for site, value in reached.items()}
+        self.ways = dict(self._ways())
 
     @torch.no_grad()
-    def __call__(self, factors: Factors) -> Tensor:
-        """Return what is measured under each mask, ``(K, M)``, for the factors of each site, ``(K, units)``."""
-        parts = zip(*(each.split(self.rows) for each in factors.values()), strict=True)
-        return torch.cat([self._way(dict(zip(factors, part, strict=True))) for part in parts])
-
-    def _run(self, index: Tensor | None = None) -> Tensor:
-        batch = self._batch if index is None else self._task.take(self._batch, index)
-        return self._measure(self._module, batch)
-
-    @torch.no_grad()
-    def _tried(self) -> tuple[Callable[[Factors], Tensor], int]:
-        """Return the first way that agrees with the plain loop, and how many masks it is given at once."""
-        loop = partial(looped, self._run, self._dropout.masked)
+    def exact(self, names: Sequence[str]) -> str:
+        """Return the first of these ways that agrees with the plain loop, for two masks."""
         ids = torch.arange(2, device=self.values.device)
         factors = {site: self._dropout.factors(site, ids, size) for site, size in self.units.items()}
-        true = loop(factors)
-        for way, rows in self._ways():
-            try:
-                if _close(way(factors), true):
-                    return way, rows
-            except Exception:
-                continue
-        return loop, 1
+        true = self.ways["looped"][0](factors)
+        for name in names:
+            with suppress(Exception):  # whatever it is that a model has against it
+                if name == "looped" or _close(self.ways[name][0](factors), true):
+                    return name
+        return "looped"
 
-    def _ways(self) -> Iterator[tuple[Callable[[Factors], Tensor], int]]:
-        reached = self._prefix.values
+    def _ways(self) -> Iterator[tuple[str, tuple[Callable[[Factors], Tensor], int]]]:
+        reached, masked = self._prefix.values, self._dropout.masked
         if (head := only_head(self._module, self._dropout, reached)) is not None:
             ((site, read),) = reached.items()
             outputs = max(1, read.numel() // read.shape[-1] * head.out_features)
             if outputs * read.shape[-1] <= _PRODUCTS:
-                yield partial(self._multiplied, head, site, read), max(1, _PRODUCTS // outputs)
+                yield "multiplied", (partial(self._multiplied, head, site, read), max(1, _PRODUCTS // outputs))
         rows = max(1, ELEMENTS // max(1, self._prefix.largest))
-        yield self._mapped, rows
+        yield "mapped", (self._mapped, rows)
         size = batches.batch_size(self._batch)
         if len(self.values) == size:
-            yield partial(repeated, self._run, self._dropout.masked, size=size), rows
+            yield "repeated", (partial(repeated, self._run, masked, size=size), rows)
+        yield "looped", (partial(looped, self._run, masked), 1)
+
+    def _run(self, index: Tensor | None = None) -> Tensor:
+        batch = self._batch if index is None else self._task.take(self._batch, index)
+        return self._measure(self._module, batch)
 
     def _multiplied(self, head: nn.Linear, site: str, read: Tensor, factors: Factors) -> Tensor:
         with self._prefix.replayed():

@@ -182,7 +182,7 @@ class _TurnOver(Fitted):
                 return
         rows = min(ELEMENTS // max(1, *self._units(asked).values()), *(part.rows for part in asked.parts))
         known = id_batches(examples.source, max(1, rows))
-        for ids in (ids for ids, _ in examples) if known is None else known:
+        for ids in _gathered((ids for ids, _ in examples), rows) if known is None else known:
             yield ids, self._scores(asked, ids)
 
     def _scores(self, asked: Asked, ids: Tensor) -> Tensor:
@@ -260,6 +260,18 @@ class _TurnOver(Fitted):
         accuracy on validation data, and by as much as it is above that, labels have leaked through the masks.
         """
         return self.tally.means()
+
+
+def _gathered(parts: Iterable[Tensor], rows: int) -> Iterator[Tensor]:
+    """Yield ids that come in small parts in larger ones: of ``rows`` at least, but for the last."""
+    waiting: list[Tensor] = []
+    for ids in parts:
+        waiting.append(ids)
+        if sum(map(len, waiting)) >= rows:
+            yield torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting)
 
 
 def _by_nearness(lists: Sequence[Tensor], uses: Tensor, rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
