@@ -49,15 +49,15 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return squares - 2 * F.linear(x, y)
 
 
-def median_scale(features: Tensor) -> float:
-    """Return 1 / (2 σ²), σ the median distance between two of the features that differ (the median heuristic).
+def median_square(features: Tensor) -> float:
+    """Return the median squared distance between two of the features that differ (the median heuristic).
 
     Args:
         features: ``(n, d)``. 1 is returned where all are the same.
     """
     distances = squared_distances(features, features)
     distances = distances[distances > 1e-10 * distances.max()]
-    return 0.5 / float(distances.median()) if len(distances) else 1.0
+    return float(distances.median()) if len(distances) else 1.0
 
 
 @dataclass(frozen=True)

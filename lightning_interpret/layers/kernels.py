@@ -21,7 +21,7 @@ class Kernel(nn.Module):
     learned = False  # whether it has parameters that are trained
 
     def fit(self, features: Tensor) -> None:
-        """Set what was not given by features of examples, ``(n, d)``."""
+        """Take the unit of a scale that was not given from features of examples, ``(n, d)``."""
 
 
 class LinearKernel(Kernel):
@@ -41,64 +41,68 @@ class CosineKernel(Kernel):
 
 
 class RBFKernel(Kernel):
-    """exp(−scale · ‖x − y‖²).
+    """exp(−scale · ‖x − y‖² / m), m the unit of squared distance: 1 where a scale was given.
 
     Args:
-        scale: By default 1 / (2 σ²), σ the median distance between a thousand of the examples that landmarks are chosen
-            from, or between the landmarks where these are given (the median heuristic).
+        scale: By default 1/2, with m the median squared distance between examples (the median heuristic), which is
+            measured again whenever landmarks are chosen or refreshed: it follows an encoder whose features grow.
         learned: Whether the scale is trained, as its logarithm.
     """
 
     log_scale: Tensor
+    unit: Tensor
 
     def __init__(self, scale: float | None = None, learned: bool = True) -> None:
         super().__init__()
         self.given, self.learned = scale, learned
-        _positive(self, "log_scale", 1.0 if scale is None else scale, "scale", learned)
+        _positive(self, "log_scale", 0.5 if scale is None else scale, "scale", learned)
+        self.register_buffer("unit", torch.tensor(1.0, dtype=single_or_double()))
 
     def fit(self, features: Tensor) -> None:
-        """Set the scale by the median heuristic where it was not given."""
+        """Measure the unit, where no scale was given."""
         if self.given is None:
-            _set(self.log_scale, kernels.median_scale(features))
+            self.unit.fill_(kernels.median_square(features))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the kernel."""
-        return kernels.rbf(x, y, self.log_scale.exp())
+        return kernels.rbf(x, y, self.log_scale.exp() / self.unit)
 
 
 class PolynomialKernel(Kernel):
-    """(scale · x·y + offset)^degree.
+    """(scale · x·y / m + offset)^degree, m the unit of squared length: 1 where a scale was given.
 
     Args:
         degree: A whole number of at least 1.
         offset: 0 or more; 0 stays 0.
-        scale: By default 1 over the mean squared length of the examples' features.
+        scale: By default 1, with m the mean squared length of the examples' features, which is measured again whenever
+            landmarks are chosen or refreshed.
         learned: Whether scale and offset are trained, as their logarithms.
     """
 
     log_scale: Tensor
     log_offset: Tensor | None
+    unit: Tensor
 
     def __init__(self, degree: int = 2, offset: float = 1.0, scale: float | None = None, learned: bool = True) -> None:
         super().__init__()
         check_whole(degree=degree)
         self.degree, self.given, self.learned = degree, scale, learned
         _positive(self, "log_scale", 1.0 if scale is None else scale, "scale", learned)
+        self.register_buffer("unit", torch.tensor(1.0, dtype=single_or_double()))
         if offset == 0:
             self.register_parameter("log_offset", None)
         else:
             _positive(self, "log_offset", offset, "offset", learned)
 
     def fit(self, features: Tensor) -> None:
-        """Set the scale where it was not given."""
+        """Measure the unit, where no scale was given."""
         if self.given is None:
-            length = float(features.square().sum(dim=1).mean())
-            _set(self.log_scale, 1 / length if length else 1.0)
+            self.unit.fill_(float(features.square().sum(dim=1).mean()) or 1.0)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the kernel."""
         offset = 0.0 if self.log_offset is None else self.log_offset.exp()
-        return kernels.polynomial(x, y, self.log_scale.exp(), offset, self.degree)
+        return kernels.polynomial(x, y, self.log_scale.exp() / self.unit, offset, self.degree)
 
 
 class OwnKernel(Kernel):
@@ -177,11 +181,6 @@ def _positive(module: nn.Module, name: str, value: float, argument: str, learned
         module.register_parameter(name, nn.Parameter(logarithm))
     else:
         module.register_buffer(name, logarithm)
-
-
-def _set(logarithm: Tensor, value: float) -> None:
-    with torch.no_grad():
-        logarithm.fill_(math.log(value))
 
 
 def _imported(path: str) -> Any:

@@ -154,17 +154,23 @@ class NystroemLayer(nn.Module):
 
     @torch.no_grad()
     def choose(
-        self, examples: Tensor | KernelMatrix, method: str = "greedy", *, labels: Tensor | None = None, seed: int = 0
+        self,
+        examples: Tensor | KernelMatrix,
+        method: str = "greedy",
+        *,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        units: Tensor | None = None,
     ) -> Tensor:
         """Choose landmarks, set them, and return their positions, long ``(l,)``; the projection starts anew.
-
-        A scale of the kernel that was not given is set by the examples, the first time or if it is not learned.
 
         Args:
             examples: Features ``(n, width)`` to choose from; the kernel matrix of the examples if it is precomputed.
             method: As of :func:`choose_landmarks`.
             labels: Classes ``(n,)``, for ``balanced``.
             seed: Seed of what is drawn.
+            units: Features ``(m, width)`` that the unit of a scale that was not given is measured on; by default a
+                thousand of the examples.
 
         Raises:
             ValueError: If the examples are too few, not finite, or of another width.
@@ -179,7 +185,7 @@ class NystroemLayer(nn.Module):
             return places
         self._check_features(examples, None)
         sample = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:1000]
-        self._fit(examples[sample])
+        self._fit(examples[sample] if units is None else units)
         matrix = KernelMatrix.of_features(self._double(), examples)
         places = choose_landmarks(matrix, self.count, method, labels=labels, seed=seed)
         self._set(examples[places])
@@ -188,7 +194,7 @@ class NystroemLayer(nn.Module):
 
     @torch.no_grad()
     def set_landmarks(self, features: Tensor, facts: Sequence[Landmark] | None = None) -> None:
-        """Set the landmarks by their features ``(l, width)``; projection and scale as in :meth:`choose`."""
+        """Set the landmarks by their features ``(l, width)``, the kernel's unit too; the projection starts anew."""
         self._check_features(features, self.count)
         self._fit(features)
         self._set(features)
@@ -202,16 +208,19 @@ class NystroemLayer(nn.Module):
         self._start_anew(facts)
 
     @torch.no_grad()
-    def refresh(self, features: Tensor | None = None) -> None:
+    def refresh(self, features: Tensor | None = None, units: Tensor | None = None) -> None:
         """Take the features that the landmarks have now, ``(l, width)``; landmarks and projection stay.
 
         Args:
             features: None: they stay, and the root is computed by the kernel's present parameters.
+            units: As of :meth:`choose`; None: the unit stays.
         """
         features = self.features if features is None else features
         if features is None or not self.rank:
             raise RuntimeError("There are no landmarks with features to refresh: call `set_landmarks` first.")
         self._check_features(features, self.count)
+        if units is not None:
+            self._fit(units)
         self._set(features)
 
     @torch.no_grad()
@@ -257,9 +266,8 @@ class NystroemLayer(nn.Module):
         return super()._apply(kept, recurse)
 
     def _fit(self, features: Tensor) -> None:
-        """Set the kernel's scale by the examples, unless it has been trained since."""
-        if not (self.rank and self._own.kernel.learned):
-            self._own.kernel.fit(features.cpu().double())
+        self._check_features(features, None)
+        self._own.kernel.fit(features.cpu().double())
 
     def _set(self, features: Tensor) -> None:
         features = features.detach().to(self._own.features)

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_interpret.data import TrainingExamples
 from lightning_interpret.data.examples import spread
 from lightning_interpret.evidence import Landmarks
 from lightning_interpret.functional.features import find_layer
@@ -22,7 +23,7 @@ from lightning_interpret.layers.nystroem import PRECOMPUTED, NystroemLayer
 from lightning_interpret.layers.raw_kernel import RawKernel
 from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_data import Candidates, compared, facts, read, some, there
+from lightning_interpret.mixins.kernel_data import Candidates, check, compared, facts, read, some, there, warn_if_far
 from lightning_interpret.mixins.kernel_features import features_of, known_task
 from lightning_interpret.names import check_seed, check_whole, choose
 from lightning_interpret.tasks import Task, batches
@@ -39,8 +40,9 @@ class KernelMixin(JointMixin):
     a trained projection. Landmarks are chosen when ``fit`` starts, among training examples that are read by index and
     carry ids, and are encoded anew while training moves the encoder. They are saved with the module.
 
-    Landmarks are encoded in evaluation mode. An ``rbf`` kernel is 0, and so are its gradients, where dropout or a step
-    moves features farther than the examples lie apart: an encoder that starts from random weights wants ``linear``.
+    Landmarks are encoded in evaluation mode; as training meets them, with its dropout, only while they could not be
+    told apart without (K has rank 1), as when an encoder starts from random weights. The unit of a kernel's scale that
+    was not given is measured on examples as training meets them, whenever landmarks are encoded.
 
     A module that calls the layer itself makes it, ``self.kernel = self.kernel_layer(width)``, and nothing is attached.
 
@@ -59,8 +61,8 @@ class KernelMixin(JointMixin):
             so many that landmarks that are alike speak alike: with 1e-6, about where rounding begins, near landmarks
             are told apart by large scores of opposite signs, and the foremost one says little.
         kernel_projection: ``trained``, from the identity on; ``fixed`` for none.
-        kernel_refresh: When landmarks are encoded anew: at the start of each ``epoch``, ``never``, or after so many
-            steps of the optimizer.
+        kernel_refresh: When landmarks are encoded anew: at the start of each ``epoch``, and in the first one after 1,
+            2, 4, 8, ... steps of the optimizer; ``never``; or after so many steps.
         kernel_seed: Seed of the choice.
         kernel_inputs: ``features``; or ``texts`` for a kernel ``(list of n, list of m) → (n, m)`` on the strings that
             :meth:`raw_inputs` gives. There is no encoder then: ``forward`` is
@@ -230,9 +232,11 @@ class KernelMixin(JointMixin):
 
         def work() -> None:
             found = read(self, data, task, self._reads(task), limit=self._kernel_candidates)
-            self._check(found)
+            check(found, self._kernel_count)
             examples = found.features if self._kernel_raw is None else self._kernel_raw.among(found.texts)
-            places = self.kernel.choose(examples, self._kernel_choice, labels=found.labels, seed=self._kernel_seed)
+            met = None if self._kernel_raw is not None else self._met(data, task)
+            options = {"labels": found.labels, "seed": self._kernel_seed, "units": met}
+            places = self.kernel.choose(examples, self._kernel_choice, **options)
             rows = places.tolist()
             known = list(facts(data, task, [found.ids[i] for i in rows]))
             if self._kernel_raw is not None:
@@ -240,6 +244,10 @@ class KernelMixin(JointMixin):
             self.kernel.landmarks = known
             if self._kernel_raw is not None:  # whether the module asks for its rows
                 read(self, data, task, self._features(task), limit=1)
+            elif self.kernel.rank == 1:
+                self._encode(data, task, [self._kernel_seed])
+            if met is not None:
+                warn_if_far(self.kernel, met)
             self._measure(found)
 
         self._on_first(work)
@@ -254,15 +262,9 @@ class KernelMixin(JointMixin):
         if self._kernel_raw is not None or self._kernel_detached:
             return
         data, task = find_training_data(self.trainer), known_task(self)
-        ids = [each.example_id for each in self.kernel.landmarks]
 
         def work() -> None:
-            present = there(data, [each for each in ids if each is not None])
-            found = read(self, data, task, self._reads(task), ids=present)
-            features = self._kernel_features().clone()
-            if found.ids:
-                features[[ids.index(each) for each in found.ids]] = found.features.to(features)
-            self.kernel.refresh(features)
+            self._encode(data, task, [None, self._kernel_seed])
             self._measure(read(self, data, task, self._reads(task), limit=_SAMPLE))
 
         self._on_first(work)
@@ -291,8 +293,10 @@ class KernelMixin(JointMixin):
         return super().on_train_batch_start(batch, batch_idx)
 
     def _kernel_due(self, batch_idx: int) -> bool:
-        every = self._kernel_refresh
-        return self.trainer.global_step % every == 0 if isinstance(every, int) else batch_idx == 0 and every == "epoch"
+        step, every = self.trainer.global_step, self._kernel_refresh
+        if isinstance(every, int):
+            return step % every == 0
+        return every == "epoch" and (batch_idx == 0 or (self.trainer.current_epoch == 0 and step & (step - 1) == 0))
 
     @property
     def kernel_figures(self) -> dict[str, float]:
@@ -309,38 +313,35 @@ class KernelMixin(JointMixin):
                 "`kernel_head=`, or make `self.kernel = self.kernel_layer(width)` and call it in `forward`."
             )
 
-    def _kernel_features(self) -> Tensor:
-        features = self.kernel.features
-        assert features is not None, "of raw inputs there are none"
-        return features
-
     def _features(self, task: Task) -> Callable[[Any], Tensor]:
         return lambda batch: features_of(self, self.kernel, self._kernel_count, task, batch)
 
     def _reads(self, task: Task) -> Callable[[Any], Any]:
         return self._features(task) if self._kernel_raw is None else self.raw_inputs
 
-    def _check(self, found: Candidates) -> None:
-        count = self._kernel_count
-        if len(found.ids) < count:
-            raise ValueError(
-                f"`kernel_landmarks={count}`, but there are only {len(found.ids)} training examples to choose them "
-                "among. The head reads a number for each, so that there cannot be fewer later: give fewer."
-            )
-        classes = 0 if found.labels is None else len(found.labels.unique())
-        if count < classes:
-            raise ValueError(
-                f"`kernel_landmarks={count}` are fewer than the {classes} classes of the training examples: take at "
-                "least one for each."
-            )
-        if self._kernel_raw is None:
-            broken = (~found.features.isfinite().all(dim=1)).nonzero().flatten().tolist()
-            if broken:
-                ids = ", ".join(str(found.ids[i]) for i in broken[:5])
-                raise ValueError(
-                    f"What the kernel layer is given of {len(broken)} training examples is not finite (ids {ids}): "
-                    "look at their inputs, or for weights that have diverged."
-                )
+    def _met(self, data: TrainingExamples, task: Task) -> Tensor:
+        """Return features of some examples as training meets them: what the kernel's unit is measured on."""
+        return read(self, data, task, self._features(task), limit=_SAMPLE, noise=self._kernel_seed).features
+
+    def _encode(self, data: TrainingExamples, task: Task, seeds: Sequence[int | None]) -> None:
+        """Encode the landmarks anew, with the first of some seeds of dropout by which they can be told apart.
+
+        What an encoder with random weights makes of examples differs by less than its dropout moves it: landmarks that
+        are all alike would teach it nothing but how far it is from all of them.
+        """
+        ids = [each.example_id for each in self.kernel.landmarks]
+        present = there(data, [each for each in ids if each is not None])
+        met = self._met(data, task)
+        before = self.kernel.features
+        assert before is not None, "of raw inputs there are none"
+        for seed in seeds:
+            found, features = read(self, data, task, self._reads(task), ids=present, noise=seed), before.clone()
+            if found.ids:
+                features[[ids.index(each) for each in found.ids]] = found.features.to(features)
+            self.kernel.refresh(features, met)
+            if self.kernel.rank > 1:
+                break
+        warn_if_far(self.kernel, met)
 
     def _measure(self, found: Candidates) -> None:
         """Measure the approximation on some of the examples."""

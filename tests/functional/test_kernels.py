@@ -41,8 +41,8 @@ def test_distances_of_vectors_far_from_the_origin_keep_their_digits_in_single_pr
 
 def test_the_median_heuristic():
     x = torch.tensor([[0.0], [0.0], [1.0], [3.0]], dtype=torch.float64)  # distances 1, 1, 2, 3, 3: median 2
-    assert kernels.median_scale(x) == pytest.approx(1 / 8)
-    assert kernels.median_scale(x[:2]) == 1.0
+    assert kernels.median_square(x) == pytest.approx(4)
+    assert kernels.median_square(x[:2]) == 1.0
 
 
 def test_a_zero_vector_has_no_direction():

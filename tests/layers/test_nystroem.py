@@ -90,7 +90,7 @@ def test_duplicated_landmarks_are_finite_in_single_precision():
     x = features()[:10].repeat(2, 1)
     layer = layer_of(20, x=x, double=False)
     mapped = layer(x.float()).detach()
-    k = kernels.rbf(x, x, layer.gram.kernel.log_scale.detach().double().exp())
+    k = layer.gram.kernel.double()(x, x).detach()
     assert layer.rank <= 10
     assert float((mapped.double() @ mapped.double().T - k).norm() / k.norm()) < 1e-4
     assert float(layer.factor.abs().max()) < 1e3
@@ -134,16 +134,38 @@ def test_a_scale_is_given_learned_or_found():
     given = layer_of(options={"scale": 0.3, "learned": False})
     assert [name for name, _ in given.named_parameters()] == ["projection"]
     assert float(given.gram.kernel.log_scale) == pytest.approx(math.log(0.3))
+    assert float(given.gram.kernel.unit) == 1
+    assert torch.allclose(given.gram(features()), torch.exp(-0.3 * torch.cdist(features(), features()[:8]).square()))
     found = layer_of()
-    assert found.gram.kernel.log_scale.exp().item() == pytest.approx(kernels.median_scale(features()[:8]))
+    assert found.gram.kernel.log_scale.exp().item() == pytest.approx(0.5)
+    assert found.gram.kernel.unit.item() == pytest.approx(kernels.median_square(features()[:8]))
     with torch.no_grad():
         found.gram.kernel.log_scale.fill_(0.5)  # training
     before = found.factor.clone()
     found.refresh()
     assert found.gram.kernel.log_scale.item() == 0.5
     assert not torch.equal(found.factor, before)
-    found.choose(features())
+    unit = found.gram.kernel.unit.item()
+    found.choose(3 * features(), "random")
     assert found.gram.kernel.log_scale.item() == 0.5
+    assert found.gram.kernel.unit.item() == pytest.approx(9 * kernels.median_square(features()))
+    assert found.gram.kernel.unit.item() != unit
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "polynomial"])
+def test_a_kernel_with_a_unit_is_the_same_of_features_that_have_grown(kernel):
+    layer = layer_of(kernel=kernel)
+    before = layer(features())
+    layer.refresh(10 * features()[:8])
+    assert not torch.allclose(layer(10 * features()), before)
+    layer.refresh(10 * features()[:8], 10 * features()[:8])
+    assert torch.allclose(layer(10 * features()), before)
+    copy = layer_of(kernel=kernel)
+    copy.load_state_dict(layer.state_dict())
+    assert torch.equal(copy(10 * features()), layer(10 * features()))
+    given = layer_of(kernel=kernel, options={"scale": 0.1})
+    given.refresh(10 * features()[:8], 10 * features()[:8])
+    assert given.gram.kernel.unit == 1
 
 
 def test_refreshing_keeps_the_projection_and_choosing_starts_it_anew():

@@ -141,7 +141,8 @@ def test_the_error_of_the_approximation_is_logged(tmp_path):
     x = torch.stack([row["x"] for row in rows()])
     model.refresh_landmarks()
     hidden = torch.tanh(model.first(x)).detach().double()
-    gram = torch.exp(-torch.cdist(hidden, hidden).square() * model.kernel.gram.kernel.log_scale.exp().item())
+    kernel = model.kernel.gram.kernel
+    gram = torch.exp(-torch.cdist(hidden, hidden).square() * (kernel.log_scale.exp() / kernel.unit).item())
     ids = [int(row["example_id"]) for row in rows()]
     places = [ids.index(each.example_id) for each in model.kernel.landmarks]
     approximate = gram[:, places] @ torch.linalg.pinv(gram[places][:, places]) @ gram[places]
