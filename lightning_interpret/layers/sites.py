@@ -32,6 +32,9 @@ def default_sites(module: nn.Module) -> list[str]:
     input of the head, the last linear layer. In a network without blocks it is the input of every linear layer and
     convolution but the first, so that each hidden layer is masked once, after its activation.
 
+    The input of a head behind a kernel layer is what that layer returns. What the layer is given is not masked: kernels
+    of masked features and whole landmarks are others, and accuracy falls.
+
     Raises:
         LayerError: If blocks with attention have no feed-forward part of linear layers (experts in one tensor).
     """

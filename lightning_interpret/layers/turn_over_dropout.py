@@ -77,7 +77,7 @@ class TurnOverDropout(nn.Module):
                 self._units[site] = units
             hook = _Hook(self, site, time_first(module, site.removeprefix(INPUT)))
             if site.startswith(INPUT):
-                self._handles.append(part.register_forward_pre_hook(hook.before))
+                self._handles.append(part.register_forward_pre_hook(hook.before, with_kwargs=True))
             else:
                 self._handles.append(part.register_forward_hook(hook.after))
 
@@ -173,7 +173,7 @@ class TurnOverDropout(nn.Module):
             what = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
                 f"`turn_over_layers`: {site!r} is no tensor of numbers (batch, ..., units) but {what}: name a layer "
-                "that returns one, and is given it as its first argument, not by a keyword."
+                "that returns one, or is given it as its first argument."
             )
         if scope is None:
             if site not in self._passed:
@@ -247,9 +247,13 @@ class _Hook:
     def after(self, part: nn.Module, args: Any, output: Any) -> Any:
         return self.dropout._apply_to(self.site, part, output, self.time_first)
 
-    def before(self, part: nn.Module, args: Any) -> Any:
-        found = self.dropout._apply_to(self.site, part, args[0] if args else None, self.time_first)
-        return None if found is None else (found, *args[1:])
+    def before(self, part: nn.Module, args: Any, kwargs: Any) -> Any:
+        name = None if args else next(iter(kwargs), None)  # a head may be called as `head(input=h)`
+        given = args[0] if args else kwargs.get(name)
+        found = self.dropout._apply_to(self.site, part, given, self.time_first)
+        if found is None:
+            return None
+        return ((found, *args[1:]), kwargs) if name is None else (args, {**kwargs, name: found})
 
 
 def _warn(message: str) -> None:

@@ -41,7 +41,7 @@ class TurnOverDropoutMixin(JointMixin):
     Raises:
         ValueError: If the rate does not lie between 0 and 1; when the module is attached to, if there is no such layer;
             when training starts, if batches carry no ids; in the first step, if ids are no integers of 0 or more, or
-            not one for each example, if a layer does not return one tensor with the batch first, or does not run.
+            not one for each example, if a layer does not return one tensor with the batch first, or none runs.
 
     Example::
 
@@ -64,6 +64,7 @@ class TurnOverDropoutMixin(JointMixin):
         self.turn_over_dropout = TurnOverDropout(turn_over_rate, turn_over_seed)
         self._turn_over_layers = turn_over_layers
         self._turn_over_detached = False
+        self._turn_over_told = False  # which layers have not run
 
     # Attaching
 
@@ -116,6 +117,8 @@ class TurnOverDropoutMixin(JointMixin):
     def on_train_start(self) -> None:
         """Look whether the training data have ids, now that the trainer has its loaders."""
         super().on_train_start()
+        if sites := self.turn_over_dropout.sites:  # a head may have been put in another's place since
+            self.turn_over_dropout.attach(self, sites)
         if self._masks:
             check_batch_ids(self.trainer)
 
@@ -134,15 +137,21 @@ class TurnOverDropoutMixin(JointMixin):
         self.turn_over_dropout.begin(checked_ids(ids, values=look))
 
     def on_train_batch_end(self, outputs: Any, *args: Any, **kwargs: Any) -> None:
-        """Forget the ids, which a backward pass may have needed again."""
+        """Forget the ids, which a backward pass may have needed again; tell once of layers that have not run."""
         super().on_train_batch_end(outputs, *args, **kwargs)
-        self.turn_over_dropout.begin(None)
-        idle = self.turn_over_dropout.idle
-        if idle and (outputs or not self.automatic_optimization):
-            raise ValueError(
-                f"`turn_over_layers`: nothing has come through {', '.join(map(repr, idle))} in this training step, so "
-                "that nothing is masked there: name layers that are called when the module trains."
-            )
+        dropout = self.turn_over_dropout
+        dropout.begin(None)
+        if self._turn_over_told or not dropout.sites or not (outputs or not self.automatic_optimization):
+            return
+        self._turn_over_told, idle = True, dropout.idle
+        told = (
+            f"`turn_over_layers`: nothing has come through {', '.join(map(repr, idle))} in this training step, so "
+            "that nothing is masked there: name layers that are called when the module trains."
+        )
+        if len(idle) == len(dropout.sites):
+            raise ValueError(told)
+        if idle:  # it may run in other steps
+            warnings.warn(told, stacklevel=2)
 
     @property
     def _masks(self) -> bool:

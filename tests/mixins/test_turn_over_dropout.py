@@ -216,7 +216,7 @@ def test_a_layer_that_does_not_run_is_said(tmp_path):
             super().__init__(**options)
             self.unused = nn.Linear(8, 8)
 
-    with pytest.raises(ValueError, match=r"`turn_over_layers`: nothing has come through 'unused' in this training"):
+    with pytest.warns(UserWarning, match=r"`turn_over_layers`: nothing has come through 'unused' in this training"):
         fit(tmp_path, Unused(turn_over_layers=["unused", "input of last"]), loader())
 
 
