@@ -1,4 +1,4 @@
-"""The ways to train, for joint methods: one small module of texts that can be trained in all of them, and what it saw."""
+"""The ways to train, for joint methods: a small module of texts that can be trained in all of them, and what it saw."""
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_interpret import KernelMixin, TurnOverDropoutMixin
 
 WIDTH = 8
+SITES = ["first", "input of last"]  # the first is what is written down
 
 
 class Net(LightningModule):
@@ -94,7 +95,8 @@ class Net(LightningModule):
 
 
 class TurnOver(TurnOverDropoutMixin, Net):
-    pass
+    def __init__(self, **options):
+        super().__init__(**{"turn_over_layers": SITES} | options)
 
 
 class Kernel(KernelMixin, Net):
@@ -102,11 +104,13 @@ class Kernel(KernelMixin, Net):
 
 
 class Both(TurnOverDropoutMixin, KernelMixin, Net):
-    pass
+    def __init__(self, **options):
+        super().__init__(**{"turn_over_layers": SITES} | options)
 
 
 class Reversed(KernelMixin, TurnOverDropoutMixin, Net):
-    pass
+    def __init__(self, **options):
+        super().__init__(**{"turn_over_layers": SITES} | options)
 
 
 KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reversed}
