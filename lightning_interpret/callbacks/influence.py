@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from lightning_interpret.callbacks import output, suspects
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.evidence import InfluenceRow, Suspect
 from lightning_interpret.methods.influence import Fitted, InfluenceMethod, influence_named
+from lightning_interpret.methods.influence.measures import LossOfPrediction
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
 from lightning_interpret.tasks import Task
 from lightning_interpret.trainer._compat import fast_dev_run
@@ -166,7 +166,7 @@ class InfluenceMonitor(EvidenceMonitor):
             batch,
             self.k,
             aggregate="also" if self.aggregate else False,
-            measure=None if labelled else partial(_loss_of_prediction, task),
+            measure=None if labelled else LossOfPrediction(task),
             examples=None if alone else self.examples(module, share=0.8, shard=True),
         )
         without = () if labelled else ("the query has no label: its loss is that of the prediction",)
@@ -273,12 +273,3 @@ class InfluenceMonitor(EvidenceMonitor):
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _loss_of_prediction(task: Task, module: nn.Module, batch: Any) -> Tensor:
-    known = task.log_probabilities(task.logits(module, batch))
-    if known is None:
-        raise ValueError(
-            "The queries have no labels, and the model says no probabilities: there is no loss to explain."
-        )
-    return -known.max(dim=1).values

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import lightning_interpret.modules.joint  # its classes are known then
 from lightning_interpret.modules.portable import named_config
 from lightning_interpret.modules.text_classifier import TextClassifier
 

@@ -27,8 +27,8 @@ class JointMixin(_Mixed):
     nothing is lost and nothing counted twice. Layers are found by name in :meth:`attach`, which is called when the
     module is complete: after ``configure_model``, and before a checkpoint is loaded.
 
-    A module that overrides one of Lightning's hooks calls ``super()``'s, as the mixins' are there too. A step that takes
-    a ``dataloader_iter`` calls :meth:`begin_step` with the batch that it has drawn.
+    A module that overrides one of Lightning's hooks calls ``super()``'s, as the mixins' are there too. A step that
+    takes a ``dataloader_iter`` calls :meth:`begin_step` with the batch that it has drawn.
 
     Raises:
         TypeError: If the class lists ``LightningModule`` before a mixin, whose hooks would never run.
@@ -128,7 +128,7 @@ def _check_bases(cls: type) -> None:
     )
 
 
-def _taking_terms(cls: type, step: Callable) -> Callable:
+def _taking_terms(cls: Any, step: Callable) -> Callable:
     """Return a training step that adds the terms which the module's own has not taken."""
     own = "training_step" in vars(cls)
     iterates = "dataloader_iter" in inspect.signature(step).parameters

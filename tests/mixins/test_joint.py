@@ -210,7 +210,7 @@ def test_a_term_that_is_nan_is_refused_by_name(tmp_path):
             self.add_term("sparsity", torch.tensor(float("nan")))
             return self.loss(batch)
 
-    with pytest.raises(ValueError, match="are NaN.*: sparsity"):
+    with pytest.raises(ValueError, match=r"are NaN.*: sparsity"):
         fit(Wrong, tmp_path)
 
 

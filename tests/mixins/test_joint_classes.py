@@ -1,4 +1,4 @@
-"""Joint methods in classes of every making: keywords are kept and restored, layers met whenever the module is complete."""
+"""Joint methods in classes of every making: keywords are kept, layers are met whenever the module is complete."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ CONFIG = {
     "intermediate_size": 24,
     "max_position_embeddings": 40,
 }
-SITES = tuple(f"model.bert.encoder.layer.{i}.output.dense" for i in (0, 1)) + ("input of model.classifier",)
+SITES = (*(f"model.bert.encoder.layer.{i}.output.dense" for i in (0, 1)), "input of model.classifier")
 
 
 class Texts(WeightMixin, TurnOverDropoutMixin, TextClassifier):

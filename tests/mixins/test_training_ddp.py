@@ -30,7 +30,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     folder, kind = Path(sys.argv[1]), sys.argv[2]
     for label, rate in (("still", 0.0), ("moving", 0.5)):
-        fit(made(kind, rate=rate), folder, max_epochs=1, devices=2, strategy="ddp_fork", callbacks=[Saves(folder / label)])
+        saves = Saves(folder / label)
+        fit(made(kind, rate=rate), folder, max_epochs=1, devices=2, strategy="ddp_fork", callbacks=[saves])
 """
 
 

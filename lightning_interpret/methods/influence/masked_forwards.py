@@ -15,6 +15,7 @@ from lightning_interpret.functional.masked import Factors, looped, mapped, multi
 from lightning_interpret.functional.prefix import Point, prefix_of
 from lightning_interpret.layers.sites import INPUT, units_dim
 from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
+from lightning_interpret.methods.influence.measures import LossOfPrediction
 from lightning_interpret.tasks import Task, batches
 
 ELEMENTS = 2**22  # of the largest tensor of a forward
@@ -78,7 +79,9 @@ class _Forwards:
         batch: Any,
         measure: Callable[[nn.Module, Any], Tensor],
     ) -> None:
-        self._module, self._dropout, self._task, self._batch, self._measure = module, dropout, task, batch, measure
+        self._module, self._dropout, self._task, self._batch = module, dropout, task, batch
+        # what is predicted is predicted by the whole network: under a mask it may be another class
+        self._measure = measure.settled(module, batch) if isinstance(measure, LossOfPrediction) else measure
         found, self._prefix = prefix_of(module, points(module, dropout), self._run)
         self.values: Tensor = found.detach()
         reached = self._prefix.values

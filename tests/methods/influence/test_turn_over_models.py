@@ -11,6 +11,7 @@ from turn_over import TASK, Calls, Masked, by_hand, perceptron, pixels
 from lightning_interpret import SequenceClassification, TurnOverDropoutInfluence
 from lightning_interpret.functional.layers import feed_forward_ends, last_linear
 from lightning_interpret.functional.masked import looped, mapped, repeated
+from lightning_interpret.methods.influence.measures import LossOfPrediction
 
 TEXTS = ["the player was great .", "a dull film", "he is not a dull film was he", "bad movie .", "very good"]
 GOLD = [2, 1, 0, 0, 2]
@@ -132,3 +133,16 @@ def test_all_ways_are_what_one_forward_after_another_is(sites):
     assert expected.shape == (5, 3)
     torch.testing.assert_close(mapped(run, dropout.masked, factors), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(repeated(run, dropout.masked, factors, 3), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("where", ["head", "blocks"])
+def test_without_labels_it_is_the_loss_of_what_the_whole_network_predicts(where):
+    module, task, batch = text_model("bert", where)
+    loader = training(task, batch, 40)
+    unlabelled = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.no_grad():
+        predicted = task.logits(module, batch).argmax(dim=1)
+    fitted = TurnOverDropoutInfluence(shortlist="all").fit(module, loader, task)
+    _, found = fitted.matrix(unlabelled, LossOfPrediction(task))
+    _, expected = fitted.matrix(batch | {"labels": predicted})
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
