@@ -118,8 +118,10 @@ KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reve
 
 def made(name, **options):
     """A module with joint methods; as many landmarks as its head reads numbers, so that it stays the head it is."""
-    landmarks = {"kernel_landmarks": WIDTH} if issubclass(KINDS[name], KernelMixin) else {}
-    return KINDS[name](**landmarks, **options)
+    own = {"kernel_landmarks": WIDTH} if issubclass(KINDS[name], KernelMixin) else {}
+    if issubclass(KINDS[name], TurnOverDropoutMixin):
+        own["turn_over_layers"] = ["first", "input of last"]
+    return KINDS[name](**own, **options)
 
 
 def loaders(batch_size=4):

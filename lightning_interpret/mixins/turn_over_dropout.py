@@ -35,7 +35,7 @@ class TurnOverDropoutMixin(JointMixin):
         turn_over_layers: Names of the layers whose outputs are masked, or ``"input of NAME"``; by default the end of
             every feed-forward part and the input of the head, the last linear layer; in a network without blocks the
             inputs of all linear layers and convolutions but the first. Units are the last dimension, or channels.
-        turn_over_rate: Probability p that a unit is dropped; what is kept is divided by 1 − p.
+        turn_over_rate: Probability that a unit is dropped; what is kept is divided by one minus that.
         turn_over_seed: Seed of all masks.
 
     Raises:
