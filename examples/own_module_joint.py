@@ -39,7 +39,7 @@ class Gru(TurnOverDropoutMixin, KernelMixin, LightningModule):
     """Embedding, GRU, mean over the tokens, a hidden layer, and a head that reads similarities to 64 reviews."""
 
     def __init__(self):
-        super().__init__(kernel_landmarks=64)
+        super().__init__(kernel="cosine", kernel_landmarks=64)
         self.embedding = nn.Embedding(len(tokenizer), 64)
         self.gru = nn.GRU(64, 64, batch_first=True, bidirectional=True)
         self.hidden, self.head = nn.Linear(128, 64), nn.Linear(64, 2)

@@ -7,16 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_interpret.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(name, folder):
+def run(name, folder, *words):
     """Run an example in a folder."""
+    return called(folder, str(ROOT / "examples" / f"{name}.py"), *words)
+
+
+def called(folder, *words):
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / f"{name}.py")],
+        [sys.executable, *words],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -61,3 +66,27 @@ def test_a_planted_shortcut_is_found_from_the_word_that_a_prediction_leans_on(tm
     )
     assert int(found[1]) >= 8
     assert int(found[2]) <= 15
+
+
+def test_a_module_with_joint_methods_says_what_its_predictions_are_made_of(tmp_path):
+    done = run("own_module_joint", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("influence", "landmark", "saliency"):
+        assert f"'interpret/{name}/failures': 0.0" in done.stdout
+    figures = {name: float(re.search(rf"'{name}': ([\d.]+)", done.stdout)[1]) for name in ("val_accuracy", "kernel/rank")}
+    assert figures["val_accuracy"] > 0.8
+    assert figures["kernel/rank"] > 1
+    assert "Unlike (landmarks that speak against it" in done.stdout
+
+
+def test_a_configuration_trains_a_text_classifier_with_joint_methods(tmp_path):
+    assert run("joint_data", tmp_path, "joint").returncode == 0
+    done = called(tmp_path, "-m", "lightning_interpret.cli", "fit", "--config", str(ROOT / "examples" / "joint.yaml"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (events,) = (tmp_path / "joint" / "runs").rglob("events.out.tfevents*")
+    known = EventAccumulator(str(events)).Reload()
+    last = {tag: known.Scalars(tag)[-1].value for tag in known.Tags()["scalars"]}
+    assert last["interpret/influence/failures"] == last["interpret/landmark/failures"] == 0
+    assert last["val_accuracy"] > 0.65
+    assert {"interpret/influence/unseen_accuracy", "interpret/landmark/same_label"} <= last.keys()
+    assert {path.name for path in events.parent.rglob("*.jsonl")} == {"influence.jsonl", "landmark.jsonl"}
