@@ -14,7 +14,7 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     texts = []
     for name, size, seed in (("train", 6000, 0), ("val", 200, 1)):
-        reviews = [review for review in ReviewCorpus(size, seed=seed)]
+        reviews = list(ReviewCorpus(size, seed=seed))
         rows = [f"{review.example_id}\t{review.text}\t{review.label}\n" for review in reviews]
         (folder / f"{name}.tsv").write_text("id\ttext\tlabel\n" + "".join(rows), encoding="utf8")
         texts += [review.text for review in reviews]

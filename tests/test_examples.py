@@ -73,9 +73,11 @@ def test_a_module_with_joint_methods_says_what_its_predictions_are_made_of(tmp_p
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("influence", "landmark", "saliency"):
         assert f"'interpret/{name}/failures': 0.0" in done.stdout
-    figures = {name: float(re.search(rf"'{name}': ([\d.]+)", done.stdout)[1]) for name in ("val_accuracy", "kernel/rank")}
-    assert figures["val_accuracy"] > 0.8
-    assert figures["kernel/rank"] > 1
+    accuracy, rank = (
+        float(re.search(rf"'{name}': ([\d.]+)", done.stdout)[1]) for name in ("val_accuracy", "kernel/rank")
+    )
+    assert accuracy > 0.8
+    assert rank > 1
     assert "Unlike (landmarks that speak against it" in done.stdout
 
 
