@@ -69,6 +69,8 @@ class NystroemLayer(nn.Module):
         options: Options of the kernel: ``scale``, ``learned`` (True), ``degree``, ``offset``.
         projection: ``trained``, from the identity on; ``fixed`` for none.
         rtol: Eigenvalues of K under this share of the largest are dropped.
+        gain: What the output is multiplied by. With 1 it has K̂ for its products, and so a length of at most 1 where
+            k(x, x) is 1; with √l its numbers are of the size that a head's learning rate is made for.
 
     Attributes:
         gram: The submodule whose output is c.
@@ -92,12 +94,13 @@ class NystroemLayer(nn.Module):
         *,
         projection: str = "trained",
         rtol: float = 1e-6,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         check_whole(width=width, landmarks=landmarks)
-        check_positive(rtol=rtol)
+        check_positive(rtol=rtol, gain=gain)
         choose("projection", projection, ("trained", "fixed"))
-        self.width, self.count, self.rtol, self.rank = width, landmarks, rtol, 0
+        self.width, self.count, self.rtol, self.gain, self.rank = width, landmarks, rtol, gain, 0
         self.gram_error: float | None = None
         self.kernel = kernel if isinstance(kernel, str) else path_of(kernel)
         self._landmarks = (Landmark(),) * landmarks
@@ -150,7 +153,7 @@ class NystroemLayer(nn.Module):
             mapped = F.linear(self.gram(x.to(self.factor.dtype)), self.factor)
             if self.projection is not None:
                 mapped = F.linear(mapped, self.projection)
-        return mapped.to(x.dtype)
+        return (mapped * self.gain).to(x.dtype)
 
     @torch.no_grad()
     def choose(

@@ -112,7 +112,7 @@ class KernelMixin(JointMixin):
         self._kernel_raw = RawKernel(kernel, kernel_rows) if raw else None
         # in a mapping, as a kernel that is a module would become a child of this one
         self._kernel_layer: dict[str, Any] = {"kernel": PRECOMPUTED if raw else kernel, "projection": kernel_projection}
-        self._kernel_layer["rtol"] = kernel_rtol
+        self._kernel_layer |= {"rtol": kernel_rtol, "gain": kernel_landmarks**0.5}
         self._kernel_layer |= {} if kernel_options is None else {"options": dict(kernel_options)}
         self._kernel_count, self._kernel_candidates = kernel_landmarks, kernel_candidates
         self._kernel_head, self._kernel_choice, self._kernel_seed = kernel_head, kernel_choice, kernel_seed
@@ -235,8 +235,9 @@ class KernelMixin(JointMixin):
             check(found, self._kernel_count)
             examples = found.features if self._kernel_raw is None else self._kernel_raw.among(found.texts)
             met = None if self._kernel_raw is not None else self._met(data, task)
-            options = {"labels": found.labels, "seed": self._kernel_seed, "units": met}
-            places = self.kernel.choose(examples, self._kernel_choice, **options)
+            places = self.kernel.choose(
+                examples, self._kernel_choice, labels=found.labels, seed=self._kernel_seed, units=met
+            )
             rows = places.tolist()
             known = list(facts(data, task, [found.ids[i] for i in rows]))
             if self._kernel_raw is not None:

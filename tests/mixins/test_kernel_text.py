@@ -144,7 +144,7 @@ def test_a_kernel_on_strings_is_computed_once_for_each(tmp_path):
     assert all(second == texts for _, second in CALLS)
     batch = {"text": ["where is it", "who"]}
     rows = torch.tensor(common_letters(batch["text"], texts))
-    expected = model.last(rows @ model.kernel.factor @ model.kernel.projection.T)
+    expected = model.last(model.kernel.gain * rows @ model.kernel.factor @ model.kernel.projection.T)
     assert torch.allclose(model(batch), expected, atol=1e-4)
     model.save_hyperparameters()
     model.trainer.save_checkpoint(tmp_path / "strings.ckpt")
