@@ -13,6 +13,7 @@ from lightning_interpret import KernelMixin, TurnOverDropoutMixin
 
 WIDTH = 8
 SITES = ["first", "input of last"]  # the first is what is written down
+RADIAL = {"kernel": "rbf", "kernel_rtol": 1e-2, "kernel_refresh": "epoch"}
 
 
 class Net(LightningModule):
@@ -100,17 +101,18 @@ class TurnOver(TurnOverDropoutMixin, Net):
 
 
 class Kernel(KernelMixin, Net):
-    pass
+    def __init__(self, **options):
+        super().__init__(**RADIAL | options)
 
 
 class Both(TurnOverDropoutMixin, KernelMixin, Net):
     def __init__(self, **options):
-        super().__init__(**{"turn_over_layers": SITES} | options)
+        super().__init__(**{"turn_over_layers": SITES} | RADIAL | options)
 
 
 class Reversed(KernelMixin, TurnOverDropoutMixin, Net):
     def __init__(self, **options):
-        super().__init__(**{"turn_over_layers": SITES} | options)
+        super().__init__(**{"turn_over_layers": SITES} | RADIAL | options)
 
 
 KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reversed}

@@ -40,7 +40,7 @@ class Net(KernelMixin, Plain):
     """The same with a kernel layer."""
 
     def __init__(self, **options):
-        super().__init__(**{"kernel_landmarks": 8} | options)
+        super().__init__(**{"kernel": "rbf", "kernel_landmarks": 8, "kernel_refresh": "epoch"} | options)
 
 
 def seeded(kind, seed=0, **options):

@@ -32,7 +32,7 @@ class Both(TurnOverDropoutMixin, Net):
 
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
 def test_an_encoder_that_tells_no_example_from_another_is_trained(kernel, tmp_path):
-    model, starts = seeded(FromScratch, kernel=kernel), []
+    model, starts = seeded(FromScratch, kernel=kernel, kernel_rtol=1e-2), []
     model.begin_step = lambda batch: starts.append((model.kernel.rank, float(model.kernel.features.std(dim=0).max())))
     fit(model, tmp_path, max_epochs=8)
     assert starts[0][0] > 1
