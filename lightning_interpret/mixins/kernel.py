@@ -50,8 +50,8 @@ class KernelMixin(JointMixin):
 
     Args:
         kernel: ``linear``, ``rbf``, ``polynomial`` or ``cosine``; or a function of one's own, or where to import it
-            from, ``"package.module.function"``: of features ``(…, d) × (l, d) → (…, l)``, or of raw inputs. A fine-tuned
-            encoder learns about as fast as without the layer with ``linear``, and more slowly with the others.
+            from, ``"package.module.function"``: of features ``(…, d) × (l, d) → (…, l)``, or of raw inputs. An encoder
+            learns about as fast as without the layer with ``linear``, and more slowly with the others.
         kernel_options: Options of the kernel: ``scale``, ``learned``, ``degree``, ``offset``.
         kernel_landmarks: How many landmarks, l: what the head reads.
         kernel_head: Name of the head, a linear layer; by default the one defined last. One that does not read l numbers
