@@ -44,9 +44,10 @@ class KernelMixin(JointMixin):
     told apart without (K has rank 1), as when an encoder starts from random weights. The unit of a kernel's scale that
     was not given is measured on examples as training meets them, whenever landmarks are encoded.
 
-    A module that calls the layer itself makes it, ``self.kernel = self.kernel_layer(width)``, and nothing is attached.
+    A module that calls the layer itself makes it, ``self.kernel = self.kernel_layer(width)``; nothing is attached.
 
-    Logged: ``kernel/approximation_error`` (‖K − K̂‖ / ‖K‖ on at most 256 training examples) and ``kernel/rank``.
+    Logged: ``kernel/approximation_error`` (‖K − K̂‖ / ‖K‖ on at most 256 training examples, measured when landmarks are
+    chosen and as each epoch starts) and ``kernel/rank``.
 
     Args:
         kernel: ``linear``, ``rbf``, ``polynomial`` or ``cosine``; or a function of one's own, or where to import it
@@ -235,7 +236,7 @@ class KernelMixin(JointMixin):
             found = read(self, data, task, self._reads(task), limit=self._kernel_candidates)
             check(found, self._kernel_count)
             examples = found.features if self._kernel_raw is None else self._kernel_raw.among(found.texts)
-            met = None if self._kernel_raw is not None else self._met(data, task)
+            met = self._met(data, task)
             places = self.kernel.choose(
                 examples, self._kernel_choice, labels=found.labels, seed=self._kernel_seed, units=met
             )
@@ -248,17 +249,16 @@ class KernelMixin(JointMixin):
                 read(self, data, task, self._features(task), limit=1)
             elif self.kernel.rank == 1:
                 self._encode(data, task, [self._kernel_seed])
-            if met is not None:
-                warn_if_far(self.kernel, met)
+            warn_if_far(self.kernel, met)
             self._measure(found)
 
         self._on_first(work)
 
     @torch.inference_mode(False)
-    def refresh_landmarks(self) -> None:
+    def refresh_landmarks(self, *, measure: bool = True) -> None:
         """Read the landmarks' features by the encoder as it is now; those no longer in the data keep what they have.
 
-        Of raw inputs nothing moves, and nothing is done; nor is it where the layer was taken out.
+        Of raw inputs nothing moves, nor is anything done where the layer was taken out; ``measure`` is of the error.
         """
         self._need_kernel()
         if self._kernel_raw is not None or self._kernel_detached:
@@ -266,8 +266,11 @@ class KernelMixin(JointMixin):
         data, task = find_training_data(self.trainer), known_task(self)
 
         def work() -> None:
+            before = self.kernel.gram_error
             self._encode(data, task, [None, self._kernel_seed])
-            self._measure(read(self, data, task, self._reads(task), limit=_SAMPLE))
+            self.kernel.gram_error = before
+            if measure:
+                self._measure(read(self, data, task, self._reads(task), limit=_SAMPLE))
 
         self._on_first(work)
 
@@ -289,7 +292,7 @@ class KernelMixin(JointMixin):
         """Encode the landmarks anew where it is time; log what they are worth, for callbacks that watch it."""
         # not at `on_train_epoch_start`, which a run that is resumed between two epochs passes over
         if self._kernel_due(batch_idx) and self._kernel_step != self.trainer.global_step:
-            self.refresh_landmarks()
+            self.refresh_landmarks(measure=batch_idx == 0)
         if batch_idx == 0 and self.kernel_figures and not self.trainer.barebones:
             self.log_dict(self.kernel_figures, logger=False)  # which has been told when they were measured
         return super().on_train_batch_start(batch, batch_idx)
@@ -321,8 +324,10 @@ class KernelMixin(JointMixin):
     def _reads(self, task: Task) -> Callable[[Any], Any]:
         return self._features(task) if self._kernel_raw is None else self.raw_inputs
 
-    def _met(self, data: TrainingExamples, task: Task) -> Tensor:
-        """Return features of some examples as training meets them: what the kernel's unit is measured on."""
+    def _met(self, data: TrainingExamples, task: Task) -> Tensor | None:
+        """Return features of some examples as training meets them, for a kernel that may be 0 far from landmarks."""
+        if self._kernel_raw is not None or self._kernel_layer["kernel"] in ("linear", "cosine"):
+            return None
         return read(self, data, task, self._features(task), limit=_SAMPLE, noise=self._kernel_seed).features
 
     def _encode(self, data: TrainingExamples, task: Task, seeds: Sequence[int | None]) -> None:
@@ -333,8 +338,7 @@ class KernelMixin(JointMixin):
         """
         ids = [each.example_id for each in self.kernel.landmarks]
         present = there(data, [each for each in ids if each is not None])
-        met = self._met(data, task)
-        before = self.kernel.features
+        met, before = self._met(data, task), self.kernel.features
         assert before is not None, "of raw inputs there are none"
         for seed in seeds:
             found, features = read(self, data, task, self._reads(task), ids=present, noise=seed), before.clone()
@@ -365,10 +369,8 @@ class KernelMixin(JointMixin):
             except Exception as found:  # the others wait for it
                 error = found
         if trainer.world_size > 1:
-            state = {
-                name: value.cpu() if isinstance(value, Tensor) else value
-                for name, value in self.kernel.state_dict().items()
-            }
+            held = self.kernel.state_dict()
+            state = {name: each.cpu() if isinstance(each, Tensor) else each for name, each in held.items()}
             said = None if error is None else f"{type(error).__name__}: {error}"
             said, state = trainer.strategy.broadcast((said, state))
             if said is not None and error is None:

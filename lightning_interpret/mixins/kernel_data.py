@@ -107,8 +107,10 @@ def check(found: Candidates, count: int) -> None:
             )
 
 
-def warn_if_far(kernel: NystroemLayer, met: Tensor) -> None:
+def warn_if_far(kernel: NystroemLayer, met: Tensor | None) -> None:
     """Warn where training examples, as training meets them, are infinitely far from every landmark."""
+    if met is None:
+        return
     with torch.no_grad():
         values = kernel.gram(met.to(kernel.factor)).abs().amax(dim=1)
     if float(values.median()) < _NOTHING:

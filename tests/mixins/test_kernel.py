@@ -55,7 +55,7 @@ def test_refreshed_landmarks_are_those_of_the_encoder_at_the_start_of_the_epoch(
 def test_a_number_of_steps_is_a_refresh_too(tmp_path):
     model, steps = seeded(Net, kernel_refresh=4), []
     refresh = model.refresh_landmarks
-    model.refresh_landmarks = lambda: (steps.append(model.trainer.global_step), refresh())
+    model.refresh_landmarks = lambda **_: (steps.append(model.trainer.global_step), refresh())
     fit(model, tmp_path, accumulate_grad_batches=2, max_epochs=4)  # 3 steps an epoch
     assert steps == [4, 8]
 

@@ -60,7 +60,7 @@ def test_the_unit_is_measured_as_training_meets_examples(tmp_path):
 def test_the_first_epoch_refreshes_after_a_power_of_two_of_steps(tmp_path):
     model, steps = seeded(Net), []
     refresh = model.refresh_landmarks
-    model.refresh_landmarks = lambda: (steps.append(model.trainer.global_step), refresh())
+    model.refresh_landmarks = lambda **_: (steps.append(model.trainer.global_step), refresh())
     fit(model, tmp_path, max_epochs=3)  # 6 steps an epoch
     assert steps == [1, 2, 4, 6, 12]
 
