@@ -10,7 +10,7 @@ from torchmetrics import MaxMetric, MeanMetric, Metric
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.evidence import LandmarksRow
 from lightning_interpret.methods.landmark_tasks import without_units
-from lightning_interpret.methods.landmarks import LandmarkRelevance
+from lightning_interpret.methods.landmarks import READABLE, LandmarkRelevance
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
 
@@ -32,7 +32,8 @@ class LandmarkMonitor(Monitor):
     time); and ``relative_error`` (the largest |error| / |F(x)|: rounding alone), ``seconds`` and ``failures``.
 
     Args:
-        method: The options of the relevance; by default those of :class:`LandmarkRelevance`.
+        method: The options of the relevance; by default ``LandmarkRelevance(smoothing=0.1)``, which is easier to read:
+            what it misses is among what is absorbed.
         which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
         output: ``logit`` or ``margin``.
         name: Part of every tag; by default ``landmark``.
@@ -81,7 +82,7 @@ class LandmarkMonitor(Monitor):
             on_error=on_error,
             save_jsonl=save_jsonl,
         )
-        self.method = LandmarkRelevance() if method is None else method
+        self.method = LandmarkRelevance(smoothing=READABLE) if method is None else method
         self.which, self.output = which, choose("output", output, ("logit", "margin"))
         self._before: dict[int, set[int]] = {}
 

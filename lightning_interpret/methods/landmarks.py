@@ -27,6 +27,10 @@ from lightning_interpret.tasks import Task, batches
 NOTHING_SPEAKS = "nothing among the landmarks speaks for it"
 
 
+#: Smoothing by which landmarks that are alike speak alike, where nothing else is asked for.
+READABLE = 0.1
+
+
 @dataclass(frozen=True)
 class LandmarkRelevance:
     """The landmarks that speak for a prediction, and those that speak against it (KDA: Croce et al., 2019).

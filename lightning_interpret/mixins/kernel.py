@@ -21,7 +21,7 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead, put_before
 from lightning_interpret.layers.nystroem import PRECOMPUTED, NystroemLayer
 from lightning_interpret.layers.raw_kernel import RawKernel
-from lightning_interpret.methods.landmarks import LandmarkRelevance
+from lightning_interpret.methods.landmarks import READABLE, LandmarkRelevance
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel_data import Candidates, check, compared, facts, read, some, there, warn_if_far
 from lightning_interpret.mixins.kernel_features import features_of, known_task
@@ -186,9 +186,9 @@ class KernelMixin(JointMixin):
         Args:
             batch: A batch, on whatever device.
             which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
-            method: With its options; by default ``LandmarkRelevance()``.
+            method: With its options; by default ``LandmarkRelevance(smoothing=0.1)``, which is easier to read.
         """
-        method = LandmarkRelevance() if method is None else method
+        method = LandmarkRelevance(smoothing=READABLE) if method is None else method
         with explaining(self, full_precision=True):
             batch = batches.to_full_precision(batches.to(batch, self.device))
             return method(self, batch, known_task(self), which=which)
