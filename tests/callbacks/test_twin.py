@@ -1,5 +1,6 @@
 """The plain twin: trained as a plain module alone is, to the last bit, beside a training that it does not touch."""
 
+import os
 import warnings
 from functools import partial
 
@@ -306,6 +307,18 @@ def test_what_cannot_be_followed_is_refused_before_training(tmp_path, make, mess
     assert torch.equal(before, module.first.weight)
 
 
+@pytest.fixture
+def process_group():
+    """Ends the process group that a Trainer opens in this process, and takes its port out of the environment."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("process_group")
 def test_two_of_one_name_and_several_processes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="another name"):
         fit(tmp_path, seeded(Joint), [PlainTwin(name="saliency"), SaliencyMonitor()])
