@@ -6,8 +6,9 @@
 Every module is trained beside its plain twin (`PlainTwin`), on the same batches, which says what the method costs.
 
 * trec: accuracy with the kernel layer and without it; for how many test questions the foremost landmark, the one of
-  the largest relevance, has the label that is predicted, and the nearest one, that of the largest kernel value; how
-  many of the landmarks are foremost for some question. The encoder is fine-tuned.
+  the largest relevance, has the label that is predicted, by the model's own coefficients and smoothed as `explain`
+  shows them, and the nearest one, that of the largest kernel value; how many of the landmarks are foremost for some
+  question. The encoder is fine-tuned.
 * labels: NoisyAG-News (a fifth of the labels wrong, by people), and SST-2 with a tenth of the labels flipped. The AUC
   of each score for "the label is wrong", and the recall among the 10 and 20 % that it ranks highest; how often the
   parts of the network that have learnt an example, and that have not, are right of it. A perceptron is trained on
@@ -37,6 +38,7 @@ from lightning_interpret import (
     TurnOverDropoutInfluence,
     TurnOverDropoutMixin,
 )
+from lightning_interpret.methods.landmarks import READABLE
 
 CPU = torch.device("cpu")
 SETS = {"ag_news": noisy_news, "sst2": flipped_sentences}
@@ -54,19 +56,23 @@ def mean_of(rows: list[dict[str, float]]) -> dict[str, str]:
 
 
 def landmarks_said(module: Any, loader: Any) -> dict[str, float]:
-    """Return what the landmarks say of the predictions, in percent."""
-    foremost, nearest, places, labels, errors = [], [], set(), set(), []
-    count = module.kernel.count
+    """Return what the landmarks say of the predictions, in percent: by exact relevance, smoothed, and by nearness."""
+    shares: dict[str, list[bool]] = {"foremost": [], "smoothed": [], "nearest": []}
+    count, task, places, errors = module.kernel.count, module.interpret_task(), set(), []
     for batch in loader:
-        for row in LandmarkRelevance(k=count)(module, batch, module.interpret_task()):
-            first = row.like[0] if row.like else None
-            near = max((*row.like, *row.unlike), key=lambda each: each.similarity)
-            foremost.append(first is not None and first.gold == row.prediction)
-            nearest.append(near.gold == row.prediction)
-            errors.append(abs(row.error))
-            places |= {first.example_id} if first else set()
+        for name, method in {
+            "foremost": LandmarkRelevance(k=count),
+            "smoothed": LandmarkRelevance(k=count, smoothing=READABLE),
+        }.items():
+            for row in method(module, batch, task):
+                first = row.like[0] if row.like else None
+                shares[name].append(first is not None and first.gold == row.prediction)
+                errors.append(abs(row.error))
+                if name == "smoothed":
+                    near = max((*row.like, *row.unlike), key=lambda each: each.similarity)
+                    shares["nearest"].append(near.gold == row.prediction)
+                    places |= {first.example_id} if first else set()
     labels = {each.label for each in module.kernel.landmarks}
-    shares = {"foremost": foremost, "nearest": nearest}
     return {name: 100 * sum(each) / len(each) for name, each in shares.items()} | {
         "used": 100 * len(places) / count,
         "classes": float(len(labels)),
@@ -94,7 +100,8 @@ def run_trec(args: Namespace) -> None:
     for name, what in {
         "plain": "accuracy %, plain head",
         "own": "accuracy %, kernel layer",
-        "foremost": "foremost landmark has the prediction's label, %",
+        "foremost": "foremost landmark has the prediction's label, the model's own coefficients, %",
+        "smoothed": f"foremost landmark has it, smoothing {READABLE} (what `explain` shows), %",
         "nearest": "nearest landmark has it, %",
         "used": "landmarks that are foremost for some question, %",
         "classes": "classes among the landmarks",
