@@ -7,12 +7,11 @@ positive is helpful, removing the example would raise what is measured at the qu
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-SCHEMA = 1
+from lightning_interpret.records import Row, Rows
 
 
 @dataclass(frozen=True)
@@ -119,65 +118,7 @@ class Approximation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
-    """What every record of evidence says of its query; ``why`` is why it was picked."""
-
-    kind: ClassVar[str]
-
-    example_id: int | None = None
-    text: str | None = None
-    prediction: str | None = None
-    gold: str | None = None
-    loss: float | None = None
-    confidence: float | None = None
-    why: str | None = None
-    notes: tuple[str, ...] = ()
-    reasons: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def wrong(self) -> bool:
-        """Whether the prediction is known to be wrong."""
-        return self.gold is not None and self.gold != self.prediction
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
-        return {"schema": SCHEMA, "kind": self.kind} | _json(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the row that :meth:`to_dict` wrote.
-
-        Raises:
-            ValueError: If ``data`` is of another kind or of a later schema.
-        """
-        if data.get("kind") != cls.kind or data.get("schema", SCHEMA + 1) > SCHEMA:
-            raise ValueError(
-                f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
-                f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
-            )
-        values = _known(cls, data)
-        for name in ("helpful", "harmful", "neighbors", "like", "unlike"):
-            if isinstance(values.get(name), tuple):
-                values[name] = tuple(TrainingExample(**_known(TrainingExample, each)) for each in values[name])
-        if isinstance(values.get("neighbors"), Mapping):
-            values["neighbors"] = NeighborsRow.from_dict(values["neighbors"] | {"kind": "neighbors", "schema": SCHEMA})
-        if isinstance(values.get("approximation"), Mapping):
-            values["approximation"] = Approximation(**_known(Approximation, values["approximation"]))
-        return cls(**values)
-
-    def __str__(self) -> str:
-        from lightning_interpret.cards import card_of  # which reads the rows: the import runs the other way
-
-        return str(card_of(self))  # type: ignore[arg-type]
-
-    def _repr_html_(self) -> str:
-        from lightning_interpret.notebook import card
-
-        return card(self)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeighborsRow(_Row):
+class NeighborsRow(Row):
     """The training examples nearest to one query in feature space.
 
     Attributes:
@@ -199,6 +140,7 @@ class NeighborsRow(_Row):
     """
 
     kind: ClassVar[str] = "neighbors"
+    parts: ClassVar[Mapping[str, type]] = {"neighbors": TrainingExample}
 
     neighbors: tuple[TrainingExample, ...] = ()
     layer: str | None = None
@@ -218,7 +160,7 @@ class NeighborsRow(_Row):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfluenceRow(_Row):
+class InfluenceRow(Row):
     """The training examples that made the model say what it says of one query, or of a set of them.
 
     Attributes:
@@ -232,6 +174,12 @@ class InfluenceRow(_Row):
     """
 
     kind: ClassVar[str] = "influence"
+    parts: ClassVar[Mapping[str, type]] = {
+        "helpful": TrainingExample,
+        "harmful": TrainingExample,
+        "approximation": Approximation,
+        "neighbors": NeighborsRow,
+    }
 
     helpful: tuple[TrainingExample, ...] = ()
     harmful: tuple[TrainingExample, ...] = ()
@@ -255,7 +203,7 @@ class InfluenceRow(_Row):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandmarksRow(_Row):
+class LandmarksRow(Row):
     """The landmarks, real training examples, that a kernel layer made its prediction of.
 
     The scores are the relevance of the landmarks (Croce et al., 2019): with ``absorbed`` they sum to ``target``.
@@ -278,6 +226,7 @@ class LandmarksRow(_Row):
     """
 
     kind: ClassVar[str] = "landmarks"
+    parts: ClassVar[Mapping[str, type]] = {"like": TrainingExample, "unlike": TrainingExample}
 
     like: tuple[TrainingExample, ...] = ()
     unlike: tuple[TrainingExample, ...] = ()
@@ -319,30 +268,7 @@ class LandmarksRow(_Row):
 EvidenceRow = InfluenceRow | NeighborsRow | LandmarksRow
 
 
-R = TypeVar("R", bound=_Row)
-
-
-@dataclass(frozen=True)
-class _Rows(Sequence[R]):
-    rows: tuple[R, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[R]:
-        return iter(self.rows)
-
-    def __str__(self) -> str:
-        return "\n\n".join(map(str, self.rows))
-
-    def _repr_html_(self) -> str:
-        return "<hr>".join(row._repr_html_() for row in self.rows)
-
-
-class Influence(_Rows[InfluenceRow]):
+class Influence(Rows[InfluenceRow]):
     """The influence of training examples on N queries, one row each.
 
     Attributes:
@@ -350,7 +276,7 @@ class Influence(_Rows[InfluenceRow]):
     """
 
 
-class Landmarks(_Rows[LandmarksRow]):
+class Landmarks(Rows[LandmarksRow]):
     """The landmarks of N predictions, one row each.
 
     Attributes:
@@ -358,7 +284,7 @@ class Landmarks(_Rows[LandmarksRow]):
     """
 
 
-class Neighbors(_Rows[NeighborsRow]):
+class Neighbors(Rows[NeighborsRow]):
     """The nearest training examples of N queries, one row each.
 
     Attributes:
@@ -366,24 +292,6 @@ class Neighbors(_Rows[NeighborsRow]):
     """
 
 
-def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record has fields for, lists as tuples: a later version may have written more."""
-    names = {f.name for f in fields(record)}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
-
-
 def _top(examples: Iterable[TrainingExample], k: int, sign: int) -> tuple[TrainingExample, ...]:
     distinct = {each.example_id: each for each in examples}
     return tuple(sorted(distinct.values(), key=lambda each: (sign * (each.score or 0.0), each.example_id))[:k])
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _json(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(each) for each in value]
-    if isinstance(value, TrainingExample | Approximation | _Row):
-        return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
-    return value

@@ -21,7 +21,9 @@ ROOMS = {
     "cards": {"evidence", "texts"},
     "notebook": {"cards", "evidence", "explanations", "palette", "texts"},  # the records it shows, as types
     "explanations": {"locations", "notebook", "units"},
-    "evidence": {"cards", "notebook"},  # as text and in a notebook
+    "records": {"cards", "notebook"},  # as text and in a notebook
+    "evidence": {"records"},
+    "rationales": {"records"},
     "functional": {"files", "names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
