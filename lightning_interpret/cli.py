@@ -1,4 +1,4 @@
-"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|compare|methods`."""
+"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|fresh|compare|methods`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _command(options: argparse.Namespace) -> int:
         from lightning_interpret.commands import explain
 
         return explain.run(options)
+    if options.command == "fresh":
+        from lightning_interpret.commands import fresh
+
+        return fresh.run(options)
     if options.command == "compare":
         from lightning_interpret.commands import compare
 
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in _TRAINER_COMMANDS.items():
         commands.add_parser(name, help=what, add_help=False)
     _add_explain(commands.add_parser("explain", help="explain the rows of a file with a saved model"))
+    _add_fresh(commands.add_parser("fresh", help="train a classifier on rationales alone, which a method has chosen"))
     _add_compare(commands.add_parser("compare", help="put methods side by side on one model"))
     commands.add_parser("methods", help="list the methods there are")
     return parser
@@ -118,6 +123,34 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     _add_columns(parser, "label with --which gold, else none is read")
     parser.add_argument("--batch-size", type=_positive, default=16, help="texts in a batch (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="write the output anew instead of going on with it")
+
+
+def _add_fresh(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Explain every row of two files with a saved model, keep the words that score most, and train a new classifier "
+        "on them alone (FRESH: Jain et al., 2020): its predictions are made of the rationale, whatever the scores are "
+        "worth. Prints its accuracy beside those from random words and from whole texts. An interrupted run goes on."
+    )
+    parser.add_argument("--model", required=True, help="the model to explain: a directory, hub name or checkpoint")
+    parser.add_argument("--train-file", required=True, help="training rows (.tsv, .csv, .jsonl, also .gz)")
+    parser.add_argument("--val-file", required=True, help="validation rows")
+    parser.add_argument("--output-dir", required=True, help="where explanations, rationales and classifiers go")
+    parser.add_argument("--rate", type=float, default=0.2, help="share of the words to keep (default: %(default)s)")
+    parser.add_argument("--rule", default="top", help="top words, or the best span of as many (default: %(default)s)")
+    parser.add_argument("--absolute", action="store_true", help="go by |score|: words that speak against it too")
+    parser.add_argument("--method", default="layerwise_relevance", help="saliency method (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method")
+    parser.add_argument(
+        "--classifier", help="a transformers directory or hub name to train (default: small, from scratch)"
+    )
+    parser.add_argument(
+        "--controls", nargs="*", default=["random"], metavar="NAME", help="random, whole (default: random)"
+    )
+    _add_columns(parser, "label")
+    parser.add_argument("--epochs", type=_positive, help="epochs (default: 3 of a given classifier, else as the demo)")
+    parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="explain anew instead of going on")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
