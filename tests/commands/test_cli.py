@@ -8,7 +8,7 @@ import pytest
 from lightning_interpret.methods import METHODS
 from lightning_interpret.methods.influence import INFLUENCE
 
-COMMANDS = ("compare", "demo", "explain", "fit", "methods", "predict", "test", "validate")
+COMMANDS = ("compare", "demo", "explain", "fit", "fresh", "methods", "predict", "test", "validate")
 
 
 def test_help_lists_the_commands(command):

@@ -28,30 +28,9 @@ def test_no_other_words_or_stretch_score_more(scores, rate):
 
 def test_the_second_classifier_reads_the_rationale_and_is_compared(saved, command, tmp_path):
     train, val = write_reviews(tmp_path / "train.tsv", 160, seed=2), write_reviews(tmp_path / "val.tsv", 24, seed=3)
-    words = (
-        "fresh",
-        "--model",
-        saved.model,
-        "--train-file",
-        train,
-        "--val-file",
-        val,
-        "--output-dir",
-        tmp_path / "out",
-    )
-    words += (
-        "--output-dir",
-        tmp_path / "out",
-        "--rate",
-        0.25,
-        "--rule",
-        "span",
-        "--epochs",
-        2,
-        "--controls",
-        "random",
-        "whole",
-    )
+    files = ("--train-file", train, "--val-file", val, "--output-dir", tmp_path / "out")
+    words = ("fresh", "--model", saved.model, *files, "--rate", 0.25, "--rule", "span", "--epochs", 2)
+    words += ("--controls", "random", "whole")
     done = command(*words)
     assert done.status == 0, done.err
     figures = json.loads((tmp_path / "out" / "fresh.json").read_text())
