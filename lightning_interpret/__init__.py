@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         TurnOverDropoutInfluence,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
-    from lightning_interpret.mixins import JointMixin, KernelMixin, TurnOverDropoutMixin
+    from lightning_interpret.mixins import JointMixin, KernelMixin, SpanExplanationMixin, TurnOverDropoutMixin
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.rationales import (
@@ -125,6 +125,7 @@ _ROOMS = {
     "SequentialIntegratedGradients": "methods",
     "SmoothGrad": "methods",
     "SpanExplanation": "rationales",
+    "SpanExplanationMixin": "mixins",
     "SpansRow": "rationales",
     "Targets": "tasks",
     "Task": "tasks",
@@ -192,6 +193,7 @@ __all__ = [
     "SequentialIntegratedGradients",
     "SmoothGrad",
     "SpanExplanation",
+    "SpanExplanationMixin",
     "SpansRow",
     "Targets",
     "Task",

@@ -34,7 +34,7 @@ ROOMS = {
     "modules": {"mixins", "tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
-    "mixins": {"layers", "trainer", "methods", "tasks", "functional", "data", "evidence", "names"},
+    "mixins": {"layers", "trainer", "methods", "tasks", "functional", "data", "evidence", "names", "rationales"},
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),

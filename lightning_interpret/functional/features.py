@@ -111,7 +111,7 @@ class Features:
             return None
         slot.calls += 1
         ids = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and not a.is_floating_point()), None)
-        found = _first_tensor(output, self.layer)
+        found = first_tensor(output, self.layer)
         if slot.calls == 1:
             slot.ids = ids
             if slot.value is None:
@@ -129,7 +129,7 @@ class Features:
     def _put_first(self, output: Any, found: Tensor, value: Tensor) -> Any:
         if value.shape != found.shape:
             raise LayerError(f"`layer={self.layer!r}` has shape {tuple(found.shape)}, but got {tuple(value.shape)}.")
-        return _with_first_tensor(output, value.to(found.dtype).clone())
+        return with_first_tensor(output, value.to(found.dtype).clone())
 
 
 class EmbeddedFeatures(Features):
@@ -333,7 +333,12 @@ def _follow(slot: _Slot, ids: Tensor | None, found: Tensor) -> Tensor | None:
     return None
 
 
-def _first_tensor(output: Any, layer: str) -> Tensor:
+def first_tensor(output: Any, layer: str) -> Tensor:
+    """Return what a layer's output stands for: the tensor that it is, or the first in it.
+
+    Raises:
+        LayerError: If there is none.
+    """
     if isinstance(output, Tensor):
         return output
     values = list(output.values()) if hasattr(output, "values") else list(output) if isinstance(output, tuple) else []
@@ -343,7 +348,8 @@ def _first_tensor(output: Any, layer: str) -> Tensor:
     raise LayerError(f"`layer={layer!r}` returns {type(output).__name__}, which holds no tensor to attribute to.")
 
 
-def _with_first_tensor(output: Any, value: Tensor) -> Any:
+def with_first_tensor(output: Any, value: Tensor) -> Any:
+    """Return a layer's output with another value in the place of its first tensor."""
     if isinstance(output, Tensor):
         return value
     if hasattr(output, "items"):

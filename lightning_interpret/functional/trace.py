@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.features import LayerError, _first_tensor, _with_first_tensor
+from lightning_interpret.functional.features import LayerError, first_tensor, with_first_tensor
 
 _SEEN: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("lightning_interpret_trace", default=None)
 
@@ -27,12 +27,12 @@ def trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, dic
             if seen is None:
                 return None
             try:
-                found = _first_tensor(output, name)
+                found = first_tensor(output, name)
             except LayerError:
                 return None
             copy = found.clone()  # a node of its own in the graph, and never overwritten by what follows in place
             seen.append((name, copy))
-            return _with_first_tensor(output, copy.clone())
+            return with_first_tensor(output, copy.clone())
 
         return keep
 

@@ -1,6 +1,7 @@
 """nn.Modules of the joint methods: what they learn and what they remember."""
 
 from lightning_interpret.layers.nystroem import Landmark, NystroemLayer
+from lightning_interpret.layers.spans import SpanPool
 from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
 
-__all__ = ["Landmark", "NystroemLayer", "TurnOverDropout"]
+__all__ = ["Landmark", "NystroemLayer", "SpanPool", "TurnOverDropout"]

@@ -2,6 +2,7 @@
 
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel import KernelMixin
+from lightning_interpret.mixins.spans import SpanExplanationMixin
 from lightning_interpret.mixins.turn_over_dropout import TurnOverDropoutMixin
 
-__all__ = ["JointMixin", "KernelMixin", "TurnOverDropoutMixin"]
+__all__ = ["JointMixin", "KernelMixin", "SpanExplanationMixin", "TurnOverDropoutMixin"]

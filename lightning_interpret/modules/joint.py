@@ -1,6 +1,6 @@
 """TextClassifier with joint methods, ready to be named in a configuration file; a class of one's own is as short."""
 
-from lightning_interpret.mixins import KernelMixin, TurnOverDropoutMixin
+from lightning_interpret.mixins import KernelMixin, SpanExplanationMixin, TurnOverDropoutMixin
 from lightning_interpret.modules.text_classifier import TextClassifier
 
 
@@ -10,6 +10,10 @@ class TurnOverTextClassifier(TurnOverDropoutMixin, TextClassifier):
 
 class KernelTextClassifier(KernelMixin, TextClassifier):
     """A :class:`TextClassifier` whose head sees similarities to training examples: the options of both."""
+
+
+class SpanTextClassifier(SpanExplanationMixin, TextClassifier):
+    """A :class:`TextClassifier` that predicts from weighed spans of the text: the options of both."""
 
 
 class TurnOverKernelTextClassifier(TurnOverDropoutMixin, KernelMixin, TextClassifier):

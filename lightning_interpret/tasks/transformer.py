@@ -120,9 +120,13 @@ def find_token_id(tokenizer: Any, model: PreTrainedModel | None, kind: str) -> i
     return None if found is None else int(found)
 
 
-def special_mask(ids: Tensor, tokenizer: Any) -> Tensor:
-    """Return a bool mask of the tokens that frame a text (CLS, SEP, BOS, EOS, PAD); MASK and UNK stand for content."""
+def framing_ids(tokenizer: Any) -> list[int]:
+    """Return the ids of tokens that frame a text (CLS, SEP, BOS, EOS, PAD); MASK and UNK stand for content."""
     framing = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("cls", "sep", "bos", "eos", "pad")}
     content = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("mask", "unk")} - framing
-    frame = [token for token in tokenizer.all_special_ids if token not in content]
-    return torch.isin(ids, torch.tensor(frame, device=ids.device, dtype=ids.dtype))
+    return [token for token in tokenizer.all_special_ids if token not in content]
+
+
+def special_mask(ids: Tensor, tokenizer: Any) -> Tensor:
+    """Return a bool mask of the tokens that frame a text."""
+    return torch.isin(ids, torch.tensor(framing_ids(tokenizer), device=ids.device, dtype=ids.dtype))
