@@ -48,6 +48,13 @@ def check_positive(**options: float) -> None:
             raise ValueError(f"`{name}={value!r}` must be positive and finite.")
 
 
+def check_finite(**options: float) -> None:
+    """Raise a ``ValueError`` for options that are no finite numbers."""
+    for name, value in options.items():
+        if not -math.inf < value < math.inf:
+            raise ValueError(f"`{name}={value!r}` must be a finite number.")
+
+
 def check_seed(seed: Any) -> None:
     """Raise a ``ValueError`` for what no random generator takes as its seed."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:

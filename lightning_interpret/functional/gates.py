@@ -58,6 +58,13 @@ class HardKumaraswamy:
         places, weights = (each.to(self.a) for each in _quadrature())
         return HardKumaraswamy(self.a[..., None], self.b[..., None])._above(places) @ weights
 
+    @property
+    def likeliest(self) -> Tensor:
+        """0 or 1 where that is likelier than the other and than anything in between; E[z] elsewhere."""
+        zero, one, between = self.zero, self.one, self.open - self.one
+        bound = torch.where(one > zero, 1.0, 0.0).to(self.a)
+        return torch.where(torch.maximum(zero, one) > between, bound, self.mean)
+
     def sample(self, uniform: Tensor | None = None) -> Tensor:
         """Return z drawn by inversion, with its gradient in a and b.
 
@@ -95,29 +102,74 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
 
 def binary_concrete(logits: Tensor, temperature: float = 1.0, uniform: Tensor | None = None) -> Tensor:
-    """Draw z in {0, 1} with P(z = 1) = σ(logit), and the gradient of its relaxation (Maddison et al.; Jang et al., 2017).
+    """Draw z in {0, 1} with P(z = 1) = σ(logit), and the gradient of its relaxation, straight through.
+
+    Maddison et al. and Jang et al., 2017; with two classes the Gumbel noise of one less that of the other is logistic.
 
     Args:
         logits: Log odds.
         temperature: Of the relaxation σ((logit + noise) / temperature).
         uniform: Numbers in [0, 1) to draw by.
     """
-    uniform = torch.rand_like(logits) if uniform is None else uniform
-    tiny = torch.finfo(logits.dtype).eps
-    noisy = logits + torch.logit(uniform.clamp(tiny, 1 - tiny))
-    return straight_through((noisy > 0).to(logits.dtype), torch.sigmoid(noisy / temperature))
+    noisy = logits + torch.logit(_uniform(logits, uniform))
+    return straight_through((noisy > 0).to(logits), torch.sigmoid(noisy / temperature))
 
 
-def bernoulli(logits: Tensor, uniform: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Draw z in {0, 1} with P(z = 1) = σ(logit); return it, without a gradient, and log p(z), with one."""
-    uniform = torch.rand_like(logits) if uniform is None else uniform
-    z = (uniform < torch.sigmoid(logits)).to(logits.dtype).detach()
-    return z, log_probability(z, logits)
+def bernoulli(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
+    """Draw z in {0, 1} with P(z = 1) = σ(logit), without a gradient."""
+    return (_uniform(logits, uniform) < torch.sigmoid(logits.detach())).to(logits)
 
 
 def log_probability(z: Tensor, logits: Tensor) -> Tensor:
     """Return log p(z) of each z in {0, 1} that is 1 with probability σ(logit)."""
     return -F.binary_cross_entropy_with_logits(logits, z, reduction="none")
+
+
+def score_function(losses: Tensor, log_prob: Tensor, baseline: Tensor | float | None = None) -> Tensor:
+    """Return a scalar whose gradient is that of the expected loss in what z is drawn by (REINFORCE, Williams, 1992).
+
+    Args:
+        losses: Loss of each text, ``(B,)``; its own gradient is not touched.
+        log_prob: log p(z) of each, ``(B,)``.
+        baseline: What is taken off each loss, which lowers the variance; by default the mean loss of the *others* of
+            the batch, which they know nothing of, and 0 for a single one.
+    """
+    losses = losses.detach().to(log_prob)
+    if baseline is None:
+        baseline = (losses.sum() - losses) / max(len(losses) - 1, 1)
+    return ((losses - baseline) * log_prob).mean()
+
+
+def gumbel_noise(like: Tensor, uniform: Tensor | None = None) -> Tensor:
+    """Draw −log(−log u)."""
+    return -torch.log(-torch.log(_uniform(like, uniform)))
+
+
+def _uniform(like: Tensor, uniform: Tensor | None) -> Tensor:
+    tiny = torch.finfo(like.dtype).eps
+    return (torch.rand_like(like) if uniform is None else uniform).clamp(tiny, 1 - tiny)
+
+
+def top_k(scores: Tensor, selectable: Tensor, share: float, temperature: float = 1.0) -> Tensor:
+    """Return z in {0, 1}, ``(B, T)``: what :func:`select` selects, with the gradient of a sigmoid, straight through.
+
+    The sigmoid is of how far a score lies above the budget's edge, over the temperature: its gradient is there where a
+    little more would have changed the selection, wherever the scores as a whole have got to.
+    """
+    soft = torch.sigmoid(above_budget(scores, selectable, share) / temperature) * selectable
+    return straight_through(select(scores, selectable, share).to(scores), soft)
+
+
+def above_budget(scores: Tensor, selectable: Tensor, share: float) -> Tensor:
+    """Return how far each score lies above the middle between the last one within the budget and the next, ``(B, T)``.
+
+    The middle is the last one where there is no next, and 0 in rows of which nothing may be selected.
+    """
+    count, budget = selectable.sum(dim=1, keepdim=True), budgets(selectable, share)[:, None]
+    ordered = scores.masked_fill(~selectable, -torch.inf).sort(dim=1, descending=True).values
+    last = ordered.gather(1, (budget - 1).clamp(min=0))
+    following = ordered.gather(1, budget.minimum(count - 1).clamp(min=0))
+    return scores - ((last + following) / 2).masked_fill(count == 0, 0)
 
 
 def share(values: Tensor, selectable: Tensor) -> Tensor:
