@@ -63,11 +63,13 @@ class Features:
 
     def __init__(self, module: nn.Module, layer: str) -> None:
         self.layer = layer
-        self._modules = _shared(module, find_layer(module, layer))
+        self._modules = shared_embeddings(module, find_layer(module, layer))
         self._handles: list[Any] = []
 
     def __enter__(self) -> Features:
-        self._handles = [part.register_forward_hook(self._hook, with_kwargs=True) for part in self._modules]
+        # before the hooks that are there: a gate over the layer's output gates what is put in its place too
+        hook, first = self._hook, {"with_kwargs": True, "prepend": True}
+        self._handles = [part.register_forward_hook(hook, **first) for part in self._modules]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +125,7 @@ class Features:
                 f"`layer={self.layer!r}` runs more than once in one forward pass, so its output is not one set of "
                 "features: choose a layer that runs once."
             )
-        follower = None if slot.value is None else _follow(slot, ids, found)
+        follower = None if slot.value is None else followed(slot.ids, ids, slot.value, found)
         return None if follower is None else self._put_first(output, found, follower)
 
     def _put_first(self, output: Any, found: Tensor, value: Tensor) -> Any:
@@ -141,10 +143,14 @@ class EmbeddedFeatures(Features):
     def __init__(self, module: nn.Module, layer: str) -> None:
         super().__init__(module, layer)
         self._embedding = self._modules[0]
-        self._modules = [_takes_embeddings(module, self._embedding)]
+        model = takes_embeddings(module, self._embedding)
+        if model is None:
+            raise LayerError("no module around it takes `inputs_embeds`")
+        self._modules = [model]
 
     def __enter__(self) -> Features:
-        self._handles = [part.register_forward_pre_hook(self._before, with_kwargs=True) for part in self._modules]
+        before, first = self._before, {"with_kwargs": True, "prepend": True}
+        self._handles = [part.register_forward_pre_hook(before, **first) for part in self._modules]
         return self
 
     def _before(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
@@ -153,6 +159,8 @@ class EmbeddedFeatures(Features):
             return None
         names = list(inspect.signature(module.forward).parameters)
         given = dict(zip(names, args, strict=False)) | kwargs
+        if given.get("input_ids") is None:  # a hook behind this one calls the model again
+            return None
         embedded = self._embedding(given["input_ids"])
         if slot.value is None:
             slot.seen = embedded
@@ -227,7 +235,7 @@ def features(
 
 def same_layer(module: nn.Module, layer: str, other: str) -> bool:
     """Return whether two names stand for one layer: one module, or embeddings of one weight."""
-    return find_layer(module, layer) in _shared(module, find_layer(module, other))
+    return find_layer(module, layer) in shared_embeddings(module, find_layer(module, other))
 
 
 def find_layer(module: nn.Module, layer: str) -> nn.Module:
@@ -295,7 +303,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=1e-5 * scale + 1e-8, equal_nan=True))
 
 
-def _shared(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
+def shared_embeddings(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
     """Return the layer, and after an embedding the others of the same weight."""
     found = [layer]
     if isinstance(layer, nn.Embedding):
@@ -308,7 +316,7 @@ def _may_be_images(value: Tensor) -> bool:
     return value.is_floating_point() and value.dim() == 4
 
 
-def _takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module:
+def takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module | None:
     """Return the innermost model that takes `inputs_embeds`: those around it may read the ids for other ends."""
     found = [
         part
@@ -317,19 +325,27 @@ def _takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module:
         and any(inner is embedding for inner in part.modules())
         and "inputs_embeds" in inspect.signature(part.forward).parameters
     ]
-    if not found:
-        raise LayerError("no module around it takes `inputs_embeds`")
-    return found[-1]
+    return found[-1] if found else None
 
 
-def _follow(slot: _Slot, ids: Tensor | None, found: Tensor) -> Tensor | None:
-    """Return the values for a later call of a shared embedding, or None where its ids are others."""
-    if slot.ids is None or ids is None or slot.value is None or ids.shape != slot.ids.shape:
+def followed(ids: Tensor | None, again: Tensor | None, value: Tensor, first: Tensor) -> Tensor | None:
+    """Return values at some ids for a call with the same ones, or shifted right by one, as a decoder reads the text.
+
+    Args:
+        ids: Token ids ``(B, T)``.
+        again: Those of the later call.
+        value: The values ``(B, T, ...)``.
+        first: Of the same shape: what the first place has, where the ids are shifted.
+
+    Returns:
+        The values, or None where the ids are others.
+    """
+    if ids is None or again is None or again.shape != ids.shape:
         return None
-    if torch.equal(ids, slot.ids):
-        return slot.value
-    if torch.equal(ids[:, 1:], slot.ids[:, :-1]):  # shifted right, as a decoder reads the text
-        return torch.cat([found[:, :1], slot.value[:, :-1].to(found.dtype)], dim=1)
+    if torch.equal(again, ids):
+        return value
+    if torch.equal(again[:, 1:], ids[:, :-1]):
+        return torch.cat([first[:, :1], value[:, :-1].to(first.dtype)], dim=1)
     return None
 
 

@@ -7,6 +7,18 @@ from torch import nn
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 
 
+def own_parts(module: nn.Module) -> dict[str, nn.Module]:
+    """Return a module's parts by name, without those of methods that stand beside the model (``beside = True``)."""
+    found: dict[str, nn.Module] = {}
+    others: list[str] = []
+    for name, part in module.named_modules():
+        if getattr(part, "beside", False) is True:
+            others.append(name + ".")
+        elif not name.startswith(tuple(others)):
+            found[name] = part
+    return found
+
+
 def plain_name(name: str) -> str:
     """Return a module's name without what `torch.compile` puts into it."""
     return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
@@ -35,14 +47,14 @@ def levels(module: nn.Module) -> list[list[str]]:
 
 def last_linear(module: nn.Module) -> str | None:
     """Return the name of the linear layer that is defined last, which is a classifier's head; None without one."""
-    names = [plain_name(name) for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    names = [plain_name(name) for name, part in own_parts(module).items() if isinstance(part, nn.Linear)]
     return names[-1] if names else None
 
 
 def hidden_layers(module: nn.Module) -> list[str]:
     """Return the names of the linear layers and the convolutions in the order in which they are defined."""
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    parts = module.named_modules()
+    parts = own_parts(module).items()
     return [plain_name(name) for name, part in parts if _sizes(part) is not None or isinstance(part, convolutions)]
 
 
@@ -52,7 +64,7 @@ def feed_forward_ends(module: nn.Module) -> list[str]:
     They lead back to the width from which another linear layer of the same block has led to theirs, or to twice as much
     where that is gated. So the keys and values of fewer heads are not among them.
     """
-    parts, blocks = dict(module.named_modules()), dict[str, dict[str, tuple[int, int]]]()
+    parts, blocks = own_parts(module), dict[str, dict[str, tuple[int, int]]]()
     for name, part in parts.items():
         block, sizes = _block_of(name, parts), _sizes(part)
         if block is not None and sizes is not None:
@@ -67,7 +79,7 @@ def feed_forward_ends(module: nn.Module) -> list[str]:
 
 def has_attention(module: nn.Module) -> bool:
     """Return whether blocks of the module have a part that calls itself attention."""
-    parts = dict(module.named_modules())
+    parts = own_parts(module)
     named = (name for name, part in parts.items() if "attention" in type(part).__name__.lower())
     return any(_block_of(name, parts) is not None for name in named)
 

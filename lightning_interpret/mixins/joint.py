@@ -60,6 +60,12 @@ class JointMixin(_Mixed):
     def begin_step(self, batch: Any) -> None:
         """Take note of the batch of a training step that begins."""
 
+    def finish_step(self) -> None:
+        """Record terms of what the step has computed: called whenever terms are asked for, and at the step's end."""
+
+    def end_step(self) -> None:
+        """Forget what the step was told, whether or not it has failed."""
+
     def become_plain(self) -> None:
         """Take the method out for good, or put its plain form in its place: what `PlainTwin` trains beside it."""
 
@@ -89,6 +95,7 @@ class JointMixin(_Mixed):
         Raises:
             ValueError: If a term is not a number.
         """
+        self.finish_step()
         terms, self._terms = self._terms, {}
         total = sum(terms.values(), start=0.0)
         if isinstance(total, Tensor) and bool(total.isnan()):  # the device is waited for once a step, not once a term
@@ -142,11 +149,14 @@ def _taking_terms(cls: Any, step: Callable) -> Callable:
                 self.begin_step(next(iter((*args, *kwargs.values()))))
             # of an inherited step there may be another one between, in a class that derives from two
             result = step(self, *args, **kwargs) if own else super(cls, self).training_step(*args, **kwargs)
+            if outermost:
+                self.finish_step()
             return _with_terms(self, result) if outermost and self._terms else result
         finally:
             self._steps -= 1
             if outermost:
                 self._terms = {}
+                self.end_step()
 
     training_step._takes_terms = True  # type: ignore[attr-defined]
     return training_step

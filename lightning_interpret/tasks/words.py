@@ -62,6 +62,26 @@ def texts(tokens: Sequence[str], words: Sequence[int | None], decode: Callable[[
     return tuple(decode(piece).strip() or "".join(piece) for piece in pieces.values())
 
 
+def marks(vocabulary: Sequence[str], decode: Callable[[list[str]], str]) -> tuple[list[bool], list[bool], list[bool]]:
+    """Return for each token of a vocabulary whether it begins a word, closes one, and is white space.
+
+    By these :func:`group` can be followed on ids alone, many texts at once: a token that neither begins a word nor
+    comes after one that closes it continues what stands before it, and so does any after white space. Bytes of a
+    character that is cut are taken to continue.
+    """
+    style = mark_style(vocabulary)
+    written = [_written([token], style, decode) for token in vocabulary]
+    if style == "continues":
+        starts = [not each.startswith(_CONTINUES) for each in written]
+        return starts, [False] * len(written), [False] * len(written)
+    if style == "ends":
+        return [False] * len(written), [each.endswith(_ENDS) for each in written], [False] * len(written)
+    if style == "whole":
+        return [True] * len(written), [True] * len(written), [False] * len(written)
+    starts = [each[:1].isspace() or (each[:1] != _CUT and _stands_alone(each[:1])) for each in written]
+    return starts, [each[-1:] != _CUT and _stands_alone(each[-1:]) for each in written], [*map(str.isspace, written)]
+
+
 def _runs(
     tokens: Sequence[str], special: Sequence[bool], style: str, decode: Callable[[list[str]], str]
 ) -> Iterator[list[int]]:
