@@ -50,7 +50,13 @@ if TYPE_CHECKING:
         TurnOverDropoutInfluence,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
-    from lightning_interpret.mixins import JointMixin, KernelMixin, SpanExplanationMixin, TurnOverDropoutMixin
+    from lightning_interpret.mixins import (
+        JointMixin,
+        KernelMixin,
+        RationaleMixin,
+        SpanExplanationMixin,
+        TurnOverDropoutMixin,
+    )
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.rationales import (
@@ -117,6 +123,7 @@ _ROOMS = {
     "PlainTwin": "callbacks.twin",
     "ProjectedGradients": "methods.influence",
     "Rationale": "rationales",
+    "RationaleMixin": "mixins",
     "RationaleRow": "rationales",
     "Rerank": "methods.influence",
     "SaliencyInfluence": "methods.influence",
@@ -185,6 +192,7 @@ __all__ = [
     "PlainTwin",
     "ProjectedGradients",
     "Rationale",
+    "RationaleMixin",
     "RationaleRow",
     "Rerank",
     "SaliencyInfluence",

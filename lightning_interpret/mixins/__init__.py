@@ -5,4 +5,5 @@ from lightning_interpret.mixins.kernel import KernelMixin
 from lightning_interpret.mixins.spans import SpanExplanationMixin
 from lightning_interpret.mixins.turn_over_dropout import TurnOverDropoutMixin
 
-__all__ = ["JointMixin", "KernelMixin", "SpanExplanationMixin", "TurnOverDropoutMixin"]
+__all__ = ["JointMixin", "KernelMixin", "RationaleMixin", "SpanExplanationMixin", "TurnOverDropoutMixin"]
+from lightning_interpret.mixins.rationale import RationaleMixin

@@ -1,6 +1,6 @@
 """TextClassifier with joint methods, ready to be named in a configuration file; a class of one's own is as short."""
 
-from lightning_interpret.mixins import KernelMixin, SpanExplanationMixin, TurnOverDropoutMixin
+from lightning_interpret.mixins import KernelMixin, RationaleMixin, SpanExplanationMixin, TurnOverDropoutMixin
 from lightning_interpret.modules.text_classifier import TextClassifier
 
 
@@ -18,3 +18,7 @@ class SpanTextClassifier(SpanExplanationMixin, TextClassifier):
 
 class TurnOverKernelTextClassifier(TurnOverDropoutMixin, KernelMixin, TextClassifier):
     """A :class:`TextClassifier` with both: turn-over dropout, and a kernel layer before the head."""
+
+
+class RationaleTextClassifier(RationaleMixin, TextClassifier):
+    """A :class:`TextClassifier` that selects tokens and predicts from these alone: the options of both."""

@@ -1,0 +1,70 @@
+"""What kind of token each id is: which frame a text, which are padding, which begin a word; read off ids alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """What each token of a vocabulary does to words, bool ``(V,)`` each.
+
+    Attributes:
+        starts: It begins a word, whatever stands before it.
+        closes: What follows it begins a word.
+        blank: It is white space, which belongs to the word that it begins.
+    """
+
+    starts: Tensor
+    closes: Tensor
+    blank: Tensor
+
+
+class TokenKinds(nn.Module):
+    """Tells which tokens of ids ``(B, T)`` may be selected: on every path that ids come by, whatever made them.
+
+    Args:
+        special: Ids that frame a text.
+        padding: The padding id, for ids that come without an attention mask.
+        table: What tokens do to words, where whole words are to be told.
+    """
+
+    special: Tensor
+    marks: Tensor | None
+
+    def __init__(self, special: Sequence[int] = (), padding: int | None = None, table: WordTable | None = None) -> None:
+        super().__init__()
+        self.padding = padding
+        self.register_buffer("special", torch.tensor(list(special), dtype=torch.long), persistent=False)
+        marks = None if table is None else torch.stack([table.starts, table.closes, table.blank])
+        self.register_buffer("marks", marks, persistent=False)
+
+    def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return which tokens may be selected and which frame a text, bool ``(B, T)`` each; padding is neither.
+
+        Args:
+            ids: Token ids ``(B, T)``.
+            mask: The attention mask ``(B, T)``, if there is one: then it alone says what is padding. One that is
+                shorter is of a model that has padded the ids further.
+        """
+        if mask is not None and mask.dim() == 2 and len(mask) == len(ids) and mask.shape[1] <= ids.shape[1]:
+            there = F.pad(mask != 0, (0, ids.shape[1] - mask.shape[1]))
+        else:
+            there = torch.ones_like(ids, dtype=torch.bool) if self.padding is None else ids != self.padding
+        special = torch.isin(ids, self.special) & there
+        return there & ~special, special
+
+    def words(self, ids: Tensor, selectable: Tensor) -> Tensor | None:
+        """Return the word of each token, long ``(B, T)``, -1 for those that may not be selected; None if not told."""
+        if self.marks is None:
+            return None
+        starts, closes, blank = self.marks[:, ids]
+        begins = torch.ones_like(selectable)
+        after = closes[:, :-1] | starts[:, 1:]
+        begins[:, 1:] = ~selectable[:, :-1] | (after & ~blank[:, :-1])
+        return ((begins & selectable).cumsum(dim=1) - 1).masked_fill(~selectable, -1)

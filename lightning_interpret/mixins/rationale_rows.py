@@ -1,0 +1,115 @@
+"""What a module with a gate says of its predictions: the tokens selected, what is predicted with and without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_interpret.explanations import Units
+from lightning_interpret.layers.token_selection import Read, TokenSelection
+from lightning_interpret.methods.describe import described
+from lightning_interpret.mixins.rationale_terms import gold_of
+from lightning_interpret.rationales import Rationale, RationaleRow
+from lightning_interpret.tasks import Task
+
+
+def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
+    """Return the rationale of each example; called inside the explaining scope, costs five forward passes.
+
+    Args:
+        module: A module with a gate attached.
+        batch: The batch, in full precision.
+        task: How the module is read.
+        which: ``predicted``, ``gold`` or a label: the class whose probabilities are told.
+
+    Raises:
+        ValueError: If nothing or more than one set of texts is embedded, or ``which`` is a contrast.
+    """
+    selection: TokenSelection = module.rationale
+    units, facts = task.units(batch), described(module, batch, task)
+    with torch.no_grad():
+        with selection.hearing() as heard:
+            logits = task.logits(module, batch)
+        read = _only(heard, units, selection)
+        targets = task.resolve(logits, batch, which)
+        if targets.contrast:
+            raise ValueError(f"`which={which!r}` is a contrast, which has no probability: name one class.")
+        with selection.everything():
+            whole = task.logits(module, batch)
+        with selection.complement():
+            rest = task.logits(module, batch)
+    index = targets.index
+    columns: dict[str, Any] = {
+        "probability": _of(task, logits, index),
+        "full": _of(task, whole, index),
+        "complement": _of(task, rest, index),
+        "rate": [float(rate) if there else None for rate, there in zip(*map(Tensor.tolist, read.rates), strict=True)],
+    }
+    gold = gold_of(batch, read)
+    assert read.selection is not None
+    decided = (read.z > 0).cpu(), read.selection.probabilities.float().cpu()
+    budget = selection.control.target if selection.evaluation == "budget" else None
+    rows = []
+    for i in range(len(facts)):
+        kept = (~units.padding[i]).nonzero().flatten()
+        told: dict[str, Any] = {name: None if column is None else column[i] for name, column in columns.items()}
+        rows.append(
+            RationaleRow(
+                **facts[i],
+                **_text(units, i, kept),
+                **told,
+                selected=tuple(decided[0][i, kept].tolist()),
+                probabilities=tuple(decided[1][i, kept].tolist()),
+                budget=budget,
+                gate=selection.gate.kind,
+                gold_rationale=_gold(gold, i, kept),
+                notes=() if which == "predicted" else (f"probabilities are of {targets.name[i]}",),
+            )
+        )
+    return Rationale(tuple(rows))
+
+
+def _only(heard: list[Read], units: Units, selection: TokenSelection) -> Read:
+    layer = "the gate's layer" if selection.hooks is None else repr(selection.hooks.layer)
+    if len(heard) != 1:
+        raise ValueError(
+            f"`explain`: {layer} embeds {len(heard)} times in a forward pass, and one rationale is told: the texts of "
+            "an example must be embedded together."
+        )
+    (read,) = heard
+    if len(read.ids) != len(units.padding) or read.ids.shape[1] < units.shape[0]:
+        raise ValueError(
+            f"`explain`: {layer} embeds texts {tuple(read.ids.shape)}, but the batch's are "
+            f"{tuple(units.padding.shape)}."
+        )
+    return read
+
+
+def _of(task: Task, logits: Tensor, index: Tensor) -> list[float] | None:
+    """Return the probability of a class in each row, where there are any."""
+    known = task.log_probabilities(logits)
+    if known is None or known.dim() != 2:
+        return None
+    return known.gather(1, index[:, None])[:, 0].exp().tolist()
+
+
+def _text(units: Units, i: int, kept: Tensor) -> dict[str, Any]:
+    """Return the tokens of a text without its padding."""
+    places = kept.tolist()
+    segment = None if units.segment is None else tuple(units.segment[i][kept].tolist())
+    return {
+        "tokens": tuple(units.texts[i][k] for k in places),
+        "word_ids": tuple(units.word_ids[i][k] for k in places),
+        "words": units.words[i],
+        "special": tuple(units.special[i][kept].tolist()),
+        "offsets": None if units.offsets is None else tuple(units.offsets[i][k] for k in places),
+        "segment": segment,
+    }
+
+
+def _gold(gold: tuple[Tensor, Tensor] | None, i: int, kept: Tensor) -> tuple[bool, ...] | None:
+    if gold is None or not bool(gold[1][i].any()):
+        return None
+    return tuple(gold[0][i].cpu()[kept].tolist())

@@ -1,0 +1,24 @@
+"""How far a run has come."""
+
+from __future__ import annotations
+
+import math
+
+from lightning.pytorch import Trainer
+
+
+def progress(trainer: Trainer, batch_idx: int) -> float | None:
+    """Return the share of a fit that is done as a batch begins, in [0, 1]; None of a run with no end.
+
+    Args:
+        trainer: The trainer.
+        batch_idx: The batch's index in its epoch.
+    """
+    shares = []
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    epochs, size = trainer.max_epochs, trainer.num_training_batches
+    if epochs is not None and epochs > 0:
+        begun = batch_idx / size if 0 < size < math.inf else 0.0
+        shares.append((trainer.current_epoch + begun) / epochs)
+    return min(max(shares), 1.0) if shares else None
