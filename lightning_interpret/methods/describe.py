@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.explanations import Units
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.tasks import Task, batches
 
@@ -37,6 +38,23 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def text_fields(units: Units, row: int) -> dict[str, Any]:
+    """Return the fields of a :class:`TokensRow` of one text, its padding stripped."""
+    kept = (~units.padding[row]).nonzero().flatten().tolist()
+
+    def per_token(values: Any) -> tuple:
+        return tuple(values[place] for place in kept)
+
+    return {
+        "tokens": per_token(units.texts[row]),
+        "word_ids": per_token(units.word_ids[row]),
+        "words": units.words[row],
+        "special": per_token(units.special[row].tolist()),
+        "offsets": None if units.offsets is None else per_token(units.offsets[row]),
+        "segment": None if units.segment is None else per_token(units.segment[row].tolist()),
+    }
 
 
 def losses_of(logits: Tensor, module: nn.Module, batch: Any, task: Task) -> Tensor:

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_interpret.explanations import Units
 from lightning_interpret.layers.token_selection import Read, TokenSelection
-from lightning_interpret.methods.describe import described
+from lightning_interpret.methods.describe import described, text_fields
 from lightning_interpret.mixins.rationale_terms import gold_of
 from lightning_interpret.rationales import Rationale, RationaleRow
 from lightning_interpret.tasks import Task
@@ -32,7 +31,7 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
     with torch.no_grad():
         with selection.hearing() as heard:
             logits = task.logits(module, batch)
-        read = _only(heard, units, selection)
+        read = _only(heard, units.padding, selection)
         targets = task.resolve(logits, batch, which)
         if targets.contrast:
             raise ValueError(f"`which={which!r}` is a contrast, which has no probability: name one class.")
@@ -58,7 +57,7 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
         rows.append(
             RationaleRow(
                 **facts[i],
-                **_text(units, i, kept),
+                **text_fields(units, i),
                 **told,
                 selected=tuple(decided[0][i, kept].tolist()),
                 probabilities=tuple(decided[1][i, kept].tolist()),
@@ -71,7 +70,7 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
     return Rationale(tuple(rows))
 
 
-def _only(heard: list[Read], units: Units, selection: TokenSelection) -> Read:
+def _only(heard: list[Read], padding: Tensor, selection: TokenSelection) -> Read:
     layer = "the gate's layer" if selection.hooks is None else repr(selection.hooks.layer)
     if len(heard) != 1:
         raise ValueError(
@@ -79,10 +78,9 @@ def _only(heard: list[Read], units: Units, selection: TokenSelection) -> Read:
             "an example must be embedded together."
         )
     (read,) = heard
-    if len(read.ids) != len(units.padding) or read.ids.shape[1] < units.shape[0]:
+    if len(read.ids) != len(padding) or read.ids.shape[1] < padding.shape[1]:
         raise ValueError(
-            f"`explain`: {layer} embeds texts {tuple(read.ids.shape)}, but the batch's are "
-            f"{tuple(units.padding.shape)}."
+            f"`explain`: {layer} embeds texts {tuple(read.ids.shape)}, but the batch's are {tuple(padding.shape)}."
         )
     return read
 
@@ -93,20 +91,6 @@ def _of(task: Task, logits: Tensor, index: Tensor) -> list[float] | None:
     if known is None or known.dim() != 2:
         return None
     return known.gather(1, index[:, None])[:, 0].exp().tolist()
-
-
-def _text(units: Units, i: int, kept: Tensor) -> dict[str, Any]:
-    """Return the tokens of a text without its padding."""
-    places = kept.tolist()
-    segment = None if units.segment is None else tuple(units.segment[i][kept].tolist())
-    return {
-        "tokens": tuple(units.texts[i][k] for k in places),
-        "word_ids": tuple(units.word_ids[i][k] for k in places),
-        "words": units.words[i],
-        "special": tuple(units.special[i][kept].tolist()),
-        "offsets": None if units.offsets is None else tuple(units.offsets[i][k] for k in places),
-        "segment": segment,
-    }
 
 
 def _gold(gold: tuple[Tensor, Tensor] | None, i: int, kept: Tensor) -> tuple[bool, ...] | None:
