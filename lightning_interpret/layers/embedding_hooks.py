@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class _Call:
     """One call of the encoder that embeds."""
 
-    mask: Tensor | None
+    ids: Tensor | None = None
+    mask: Tensor | None = None
     hidden: Tensor | None = None  # what it made of the whole text
     gated: bool = False
 
@@ -84,8 +85,8 @@ class EmbeddingHooks:
             return None
         names = inspect.signature(encoder.forward).parameters
         given = dict(zip(names, args, strict=False)) | kwargs
-        mask = given.get("attention_mask")
-        self._last, self._call = None, _Call(mask if isinstance(mask, Tensor) else None)
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        self._last, self._call = None, _Call(tensors.get("input_ids"), tensors.get("attention_mask"))
         if self.shared and not self._selection.is_given:
             self._call.hidden = self._whole(encoder, given, "use_cache" in names)
         embedded = given.get("inputs_embeds")
@@ -144,7 +145,12 @@ class EmbeddingHooks:
                 f"`rationale_layer={self.layer!r}` is called with ids "
                 f"{None if ids is None else tuple(ids.shape)}, and a gate needs texts (batch, tokens)."
             )
-        found = self._gated(features, ids, self._call or _Call(None))
+        if self._call is not None and self._call.ids is not None and not _begin_with(ids, self._call.ids):
+            raise LayerError(
+                f"`rationale_layer={self.layer!r}` embeds {tuple(ids.shape)}, and not the ids "
+                f"{tuple(self._call.ids.shape)} of the call: name the word embeddings."
+            )
+        found = self._gated(features, ids, self._call or _Call())
         return found.transpose(0, 1) if flipped else found
 
     @torch.compiler.disable
@@ -190,6 +196,13 @@ def word_embeddings(module: nn.Module, layer: str) -> nn.Module:
             f"`rationale_layer={layer!r}` is a {type(part).__name__}: name word embeddings (nn.Embedding)."
         )
     return part
+
+
+def _begin_with(ids: Tensor, given: Tensor) -> bool:
+    """Whether ids are those of the call, which the model may have padded further."""
+    if ids.shape == given.shape and ids.data_ptr() == given.data_ptr():  # nothing to wait for
+        return True
+    return given.dim() == 2 and torch.equal(ids[:, : given.shape[1]], given)
 
 
 def _ids_of(args: tuple, kwargs: dict) -> Tensor | None:

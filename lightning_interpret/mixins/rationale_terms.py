@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from lightning_interpret.functional.gates import score_function
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.mixins.kernel_features import known_task
@@ -108,15 +109,12 @@ def reinforce(module: Any, read: Read, batch: Any, baseline: str) -> Tensor:
             f"`rationale_gate='reinforce'` needs the loss of each text, and the task's `losses` has shape "
             f"{tuple(losses.shape)} of {len(read.ids)} texts."
         )
-    advantage = losses - _baseline(selection, losses, baseline)
-    return (advantage.detach() * read.selection.log_prob).mean()
+    return score_function(losses, read.selection.log_prob, _baseline(selection, losses, baseline))
 
 
-def _baseline(selection: TokenSelection, losses: Tensor, kind: str) -> Tensor | float:
-    if kind == "none":
-        return 0.0
-    if kind == "batch":
-        return (losses.sum() - losses) / max(len(losses) - 1, 1)
+def _baseline(selection: TokenSelection, losses: Tensor, kind: str) -> float | None:
+    if kind != "moving_average":
+        return 0.0 if kind == "none" else None
     mean = losses.mean()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(mean)

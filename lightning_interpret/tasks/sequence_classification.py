@@ -131,9 +131,10 @@ class SequenceClassification(Classification):
         ids = self.input_ids(batches.as_mapping(batch))
         if baseline.kind == "zero":
             return baselines.fill_features(features, absent, features.new_zeros(features.shape[-1]))
-        embed = find_layer(module, self.layer(module))
+        layer = find_layer(module, self.layer(module))
+        embed = layer.forward  # past its hooks: a gate there gates what is put in the layer's place too
         if baseline.kind == "mean":
-            weight = embed.weight
+            weight = layer.weight
             if not isinstance(weight, Tensor) or weight.dim() != 2:
                 raise ValueError("`baseline='mean'` needs an embedding with a weight (words, dimensions): use 'zero'.")
             everything = torch.arange(len(weight), device=ids.device).split(8192)
