@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_interpret.functional.features import find_layer
 
@@ -15,10 +15,13 @@ from lightning_interpret.functional.features import find_layer
 class BeforeHead:
     """A layer that a head reads through: what :func:`put_before` has changed in a module.
 
+    Several layers may be put before one head: the first reads what the head did, each later one what the one before it
+    returns. They are taken out in the opposite order.
+
     Attributes:
         name: The head's name in the module.
-        plain: The module's own head.
-        head: The head that is there now: the same, or one that reads as many numbers as the layer returns.
+        plain: The head that was there before: the module's own, where there is one layer.
+        head: The head that was put there: the same, or one that reads as many numbers as the layer returns.
     """
 
     name: str
@@ -28,10 +31,34 @@ class BeforeHead:
     _handle: Any
 
     def take_out(self) -> None:
-        """Put the module's own head back, where the other one is now."""
+        """Put the head back that was there before, where the other one is now.
+
+        Raises:
+            ValueError: If another layer was put before the head since.
+        """
+        if any(isinstance(hook, _Hook) for _, hook in self._after):
+            raise ValueError(f"Another layer was put before the head {self.name!r} since: take that one out first.")
         self._handle.remove()
         for parent, leaf in self._places:
             setattr(parent, leaf, self.plain.to(self.head.weight))
+
+    def scores(self, values: Tensor) -> Tensor:
+        """Return what the head returns where the layer returns ``values``."""
+        parent, leaf = self._places[0]
+        head = getattr(parent, leaf)
+        args, kwargs = (values,), dict[str, Any]()
+        for key, hook in self._after:
+            if key in head._forward_pre_hooks_with_kwargs:
+                args, kwargs = hook(head, args, kwargs) or (args, kwargs)
+            elif (found := hook(head, args)) is not None:
+                args = found if isinstance(found, tuple) else (found,)
+        return head.forward(*args, **kwargs)
+
+    @property
+    def _after(self) -> list[tuple[int, Any]]:
+        """The hooks that come between the layer and the head."""
+        hooks = list(self.head._forward_pre_hooks.items())
+        return hooks[[key for key, _ in hooks].index(self._handle.id) + 1 :]
 
 
 def put_before(module: nn.Module, name: str, layer: nn.Module, width: int) -> BeforeHead:
@@ -56,6 +83,9 @@ def put_before(module: nn.Module, name: str, layer: nn.Module, width: int) -> Be
     places = [(module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths]
     head = plain if plain.in_features == width else _like(plain, width, [*_outer(module, paths[0])])
     if head is not plain:
+        # shared, so that what is before the head already stays there, and can still be taken out
+        head._forward_pre_hooks = plain._forward_pre_hooks
+        head._forward_pre_hooks_with_kwargs = plain._forward_pre_hooks_with_kwargs
         for parent, leaf in places:
             setattr(parent, leaf, head)
     handle = head.register_forward_pre_hook(_Hook(layer), with_kwargs=True)
