@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.mixins import (
+        ConceptBottleneckMixin,
         JointMixin,
         KernelMixin,
         RationaleMixin,
@@ -83,6 +84,7 @@ _ROOMS = {
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
     "Classification": "tasks",
+    "ConceptBottleneckMixin": "mixins",
     "Concepts": "rationales",
     "ConceptsRow": "rationales",
     "ConjugateGradientInfluence": "methods.influence",
@@ -152,6 +154,7 @@ __all__ = [
     "AttributionRow",
     "Baseline",
     "Classification",
+    "ConceptBottleneckMixin",
     "Concepts",
     "ConceptsRow",
     "ConjugateGradientInfluence",

@@ -28,13 +28,16 @@ ROOMS = {
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
     "methods": {"tasks", "layers", "functional", "evidence", "explanations", "names"},
-    "metrics": {"functional"},
+    "metrics": {"functional", "names"},
     "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
     "tensorboard": set(),
     "modules": {"mixins", "tasks", "data"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
-    "mixins": {"layers", "trainer", "methods", "tasks", "functional", "data", "evidence", "names", "rationales"},
+    "mixins": {
+        *("layers", "trainer", "methods", "metrics", "tasks", "functional", "data"),
+        *("evidence", "rationales", "names"),
+    },
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
         *("evidence", "explanations", "names"),

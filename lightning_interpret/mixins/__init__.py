@@ -1,5 +1,6 @@
 """Joint methods: one LightningModule mixin each, trained with the model."""
 
+from lightning_interpret.mixins.concepts import ConceptBottleneckMixin
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel import KernelMixin
 from lightning_interpret.mixins.spans import SpanExplanationMixin
@@ -7,3 +8,5 @@ from lightning_interpret.mixins.turn_over_dropout import TurnOverDropoutMixin
 
 __all__ = ["JointMixin", "KernelMixin", "RationaleMixin", "SpanExplanationMixin", "TurnOverDropoutMixin"]
 from lightning_interpret.mixins.rationale import RationaleMixin
+
+__all__ = ["ConceptBottleneckMixin", "JointMixin", "KernelMixin", "SpanExplanationMixin", "TurnOverDropoutMixin"]
