@@ -90,11 +90,13 @@ def probe_accuracy(features: Tensor, labels: Tensor, seed: int = 0) -> float:
 def _logistic_regression(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, device=x.device, requires_grad=True)
     bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=100, tolerance_grad=1e-5, tolerance_change=1e-8, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight + bias, y, reduction="sum") + 0.5 * weight.square().sum()
+        loss = F.cross_entropy(x @ weight + bias, y) + 0.5 * weight.square().sum() / len(x)
         loss.backward()
         return loss
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_interpret.functional.features import Features
 from lightning_interpret.layers.concept_bottleneck import ConceptBottleneck
 from lightning_interpret.methods.describe import described
+from lightning_interpret.metrics import InterventionCurve
 from lightning_interpret.rationales import Concept, Concepts, ConceptsRow
 from lightning_interpret.tasks import Task
 
@@ -84,6 +85,35 @@ def explained(module: Any, name: str, batch: Any, task: Task, which: str, labels
             )
         )
     return Concepts(tuple(found))
+
+
+def add_to_curve(
+    curve: InterventionCurve, module: Any, name: str, batch: Any, task: Task, truth: Tensor | None, classes: Tensor
+) -> None:
+    """Add a batch to a curve of interventions, by a forward pass of the module a point; called inside the scope.
+
+    Args:
+        curve: The metric.
+        module: The module.
+        name: Name of the bottleneck in it.
+        batch: The batch.
+        task: How it is read.
+        truth: Labels of the named concepts, NaN or −1 where there is none; None where no concept is named.
+        classes: Class of each example, ``(B,)``.
+    """
+    layer: ConceptBottleneck = module.get_submodule(name)
+    count = len(layer.names)
+    with Features(module, name) as opened:
+        _, given = opened.read(lambda: task.logits(module, batch))
+        known = torch.full((len(given), count), torch.nan, device=given.device)
+        if truth is not None:
+            known[:, : layer.named] = truth.to(known).masked_fill(truth.to(known) == -1, torch.nan)
+
+        def predict(values: Tensor) -> Tensor:
+            rows = [torch.cat([each.to(given), given[:, count:]], dim=1) for each in values]
+            return torch.stack([opened.put(row, lambda: task.logits(module, batch)) for row in rows])
+
+        curve.update(given[:, :count], layer.of_probabilities(known), classes, predict)
 
 
 def _gold(labels: Tensor | None, row: int, concept: int) -> float | None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_interpret.functional.concepts import concept_loss, decorrelation
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead, put_before
-from lightning_interpret.layers.concept_bottleneck import MODES, ConceptBottleneck, checked_labels, named_concepts
-from lightning_interpret.mixins.concept_explain import explained
-from lightning_interpret.mixins.concept_measures import ConceptMeasures, Passed
+from lightning_interpret.layers.concept_bottleneck import MODES, ConceptBottleneck, named_concepts
+from lightning_interpret.metrics import InterventionCurve
+from lightning_interpret.mixins.concept_explain import add_to_curve, explained
+from lightning_interpret.mixins.concept_listener import ConceptListener, Factors, labels_of
+from lightning_interpret.mixins.concept_measures import ConceptMeasures
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel_features import known_task
 from lightning_interpret.names import check_positive, choose
@@ -98,10 +98,10 @@ class ConceptBottleneckMixin(JointMixin):
         self.concept_names = every[: len(every) - concept_count]
         self._concept_layer: dict[str, Any] = {"free": concept_count, "mode": concept_mode}
         self._concept_layer |= {"residual": concept_residual, "stop_gradient": concept_stop_gradient}
-        self._concept_factors = (concept_weight, concept_sparsity, concept_decorrelation)
+        self._concept_factors = Factors(concept_weight, concept_sparsity, concept_decorrelation)
         self._concept_head = concept_head
         self._concept_place: BeforeHead | None = None
-        self._concept_listener: _Listener | None = None
+        self._concept_listener: ConceptListener | None = None
         self._concept_detached = False
 
     # Attaching
@@ -193,6 +193,32 @@ class ConceptBottleneckMixin(JointMixin):
             batch = batches.to_full_precision(batches.clone(batches.to(batch, self.device)))
             return explained(self, "concepts", batch, known_task(self), which, self._labels_of(batch))
 
+    @torch.no_grad()
+    def concept_curve(self, loader: Iterable[Any], points: int | None = None, seed: int = 0) -> Tensor:
+        """Return the accuracy of the task after 0, 1, ... all true concepts were set, in random order, ``(P,)``.
+
+        Each point costs a forward pass of all batches.
+
+        Args:
+            loader: Batches with ``concepts`` and labels; concepts without a label stay what the model says.
+            points: At how many numbers of concepts, from 0 to all, it is measured; at each by default.
+            seed: Seed of the order.
+
+        Raises:
+            ValueError: If a batch has no ``concepts``, or no labels.
+        """
+        self._need_concepts()
+        curve = InterventionCurve(len(self.concepts.names), points, seed)
+        for batch in loader:
+            moved, task = batches.to(batch, self.device), known_task(self)
+            classes = self._classes_of(moved)
+            if classes is None:
+                raise ValueError("A batch has no labels (one class an example), which the accuracy is of.")
+            with explaining(self, full_precision=True):
+                truth = labels_of(moved, self.concept_names, needed=True)
+                add_to_curve(curve, self, "concepts", batches.to_full_precision(moved), task, truth, classes)
+        return curve.compute()
+
     # Hooks
 
     def begin_step(self, batch: Any) -> None:
@@ -218,13 +244,13 @@ class ConceptBottleneckMixin(JointMixin):
                 f"Nothing has come through the concept bottleneck in this training step of {type(self).__name__}: name "
                 "the head that the loss is made of, `concept_head=`."
             )
-        listener.waiting, listener.labels = False, None
+        listener.end()
 
     def on_train_epoch_end(self) -> None:
         """Warn of concepts that had no label in the epoch, once."""
         super().on_train_epoch_end()
         if self._concept_listener is not None:
-            self._concept_listener.tell(self.concept_names)
+            self._concept_listener.tell(self.trainer, self.concept_names)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to measure."""
@@ -246,8 +272,7 @@ class ConceptBottleneckMixin(JointMixin):
             return
         if listener.passed is not None:
             self._concept_measures.update(self.concepts, self._concept_place, listener.passed, self._classes_of(batch))
-        listener.begin(None)
-        listener.waiting = False
+        listener.end()
 
     def on_validation_epoch_end(self) -> None:
         """Log what was measured, over all loaders."""
@@ -268,7 +293,7 @@ class ConceptBottleneckMixin(JointMixin):
 
     def _listen(self) -> None:
         if self._concept_listener is None:
-            self._concept_listener = _Listener(self)
+            self._concept_listener = ConceptListener(self, self._concept_factors)
             self.concepts.register_forward_hook(self._concept_listener, with_kwargs=True)
             measures = ConceptMeasures(self.concepts, self._concept_place)
             self._concept_measures = measures.to(self.concepts.weight.device)
@@ -279,24 +304,9 @@ class ConceptBottleneckMixin(JointMixin):
         self._concept_listener.begin(self._labels_of(batch, needed=True))
 
     def _labels_of(self, batch: Any, needed: bool = False) -> Tensor | None:
-        """Return the labels of the named concepts, ``(B, K)``; None where there are none."""
-        if not self.concept_names:
-            return None
-        parts = batch if isinstance(batch, tuple | list) and not hasattr(batch, "_fields") else ()
-        named = [batch, *(part for part in parts if isinstance(part, Mapping))]
-        found = next((value for part in named if (value := batches.get(part, "concepts")) is not None), None)
-        if found is None:
-            if needed:
-                raise ValueError(
-                    f"The batch has no `concepts`, a tensor (B, {len(self.concept_names)}): put the labels of "
-                    f"{', '.join(self.concept_names)} into each, NaN or -1 where there is none "
-                    "(`TextDataModule(concept_columns=[...])` reads them from files)."
-                )
-            return None
         # on an accelerator they are looked at once, as each time waits for it; later ones make the loss NaN
         listener = self._concept_listener
-        look = getattr(found, "is_cpu", True) or listener is None or not listener.heard
-        return checked_labels(found, self.concept_names, values=look)
+        return labels_of(batch, self.concept_names, needed=needed, look=listener is None or not listener.heard)
 
     def _classes_of(self, batch: Any) -> Tensor | None:
         """Return the class of each example, or None where the batch does not say in a way that is known."""
@@ -305,61 +315,3 @@ class ConceptBottleneckMixin(JointMixin):
         except ValueError:
             return None
         return None if found is None or found.dim() != 1 or found.is_floating_point() else found
-
-    def _add_concept_terms(self, scores: Tensor, labels: Tensor | None) -> None:
-        weight, sparsity, correlation = self._concept_factors
-        layer = self.concepts
-        if labels is not None:
-            self.add_term("concepts", weight * concept_loss(scores[:, : layer.named], labels))
-        if layer.free:
-            found = scores.sigmoid()
-            spread = correlation * decorrelation(found, layer.free)
-            self.add_term("free_concepts", sparsity * found[:, layer.named :].mean() + spread)
-
-
-class _Listener:
-    """Hears what comes through the bottleneck; an object and no closure, so that a copy of the module has its own.
-
-    It is the first pass in a step that counts: a module may read its own head again, for what it logs.
-    """
-
-    def __init__(self, module: ConceptBottleneckMixin) -> None:
-        self.module = module
-        self.labels: Tensor | None = None
-        self.waiting, self.heard = False, False
-        self.passed: Passed | None = None
-        self.known: Tensor | None = None  # which concepts have had a label in this epoch
-        self.told = False
-
-    def begin(self, labels: Tensor | None) -> None:
-        self.labels, self.passed, self.waiting = labels, None, True
-
-    @torch.compiler.disable
-    def __call__(self, layer: ConceptBottleneck, args: tuple, kwargs: dict, output: Tensor) -> None:
-        module, h = self.module, args[0] if args else next(iter(kwargs.values()))
-        if not self.waiting or (layer.training and not torch.is_grad_enabled()):
-            return
-        if self.labels is not None and len(self.labels) != len(h):
-            raise ValueError(
-                f"`concepts` of the batch has labels of {len(self.labels)} examples, and the head reads {len(h)}."
-            )
-        self.waiting, scores = False, layer.scores(h)
-        labels = None if self.labels is None else self.labels.to(scores)
-        if not layer.training:
-            self.passed = Passed(scores.detach(), output.detach(), labels)
-            return
-        self.heard = True
-        module._add_concept_terms(scores, labels)
-        if labels is not None:
-            known = ~(labels.isnan() | (labels == -1)).all(dim=0)
-            self.known = known if self.known is None else self.known | known
-
-    def tell(self, names: Sequence[str]) -> None:
-        known, self.known = self.known, None
-        if self.told or known is None or bool(known.all()):
-            return
-        self.told = True
-        without = [name for name, there in zip(names, known.tolist(), strict=True) if not there]
-        rank_zero_warn(
-            f"No example of the epoch had a label for the concepts {', '.join(without)}: nothing teaches them."
-        )
