@@ -200,7 +200,8 @@ def budgets(selectable: Tensor, share: float) -> Tensor:
     if not 0 < share <= 1:
         raise ValueError(f"`share={share!r}` must be above 0 and at most 1: it is the share of tokens to select.")
     count = selectable.sum(dim=1)
-    return (count.double() * share).round().long().clamp(min=1).minimum(count)
+    wide = torch.float32 if count.device.type == "mps" else torch.float64  # what Python's own round() sees
+    return (count.to(wide) * share).round().long().clamp(min=1).minimum(count)
 
 
 def select(scores: Tensor, selectable: Tensor, share: float, words: Tensor | None = None) -> Tensor:

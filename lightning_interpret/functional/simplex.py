@@ -63,7 +63,7 @@ class _CappedSimplex(torch.autograd.Function):
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (z,) = ctx.saved_tensors
         between = ((z > 0) & (z < 1)).to(gradient.dtype)
         mean = (gradient * between).sum(dim=-1) / between.sum(dim=-1).clamp(min=1)

@@ -12,6 +12,11 @@ from torch import Tensor, distributed, nn
 from lightning_interpret.names import check_positive, choose
 
 KINDS = ("anneal", "lagrangian", "fixed")
+_OWN = {  # options of one kind, with their defaults
+    "anneal": {"anneal": 0.5},
+    "lagrangian": {"multiplier": 0.1, "largest": 1.0, "speed": 0.05, "smoothing": 0.5},
+    "fixed": {},
+}
 
 
 class SelectionControl(nn.Module):
@@ -32,14 +37,19 @@ class SelectionControl(nn.Module):
         kind: ``anneal``, ``lagrangian`` or ``fixed``.
         coherence: Weight of the transitions.
         weight: Weight of the term.
-        anneal: Share of the training over which the target comes down.
-        multiplier: λ at the start.
+        anneal: Share of the training over which the target of ``anneal`` comes down.
+        multiplier: λ of ``lagrangian`` at the start. One of .001 with a largest of 5, as published, made transformers
+            select nothing or everything.
         largest: The largest λ.
         speed: How fast λ grows.
-        smoothing: Share of the past in the moving average of the constraint.
+        smoothing: Share of the past in the moving average.
 
     Raises:
-        ValueError: If an option does not exist or has a value that makes no sense.
+        ValueError: If an option does not exist, has a value that makes no sense, or is not one of this kind.
+
+    Attributes:
+        target_now: The target at this point of the training.
+        multiplier: λ in this step.
     """
 
     def __init__(
@@ -66,6 +76,11 @@ class SelectionControl(nn.Module):
         if not 0 < anneal <= 1:
             raise ValueError(f"`anneal={anneal!r}` must be above 0 and at most 1: it is a share of the training.")
         check_positive(weight=weight, multiplier=multiplier, largest=largest, speed=speed)
+        given = {"anneal": anneal, "multiplier": multiplier, "largest": largest, "speed": speed, "smoothing": smoothing}
+        for other, options in _OWN.items():
+            for name, default in options.items():
+                if other != kind and given[name] != default:
+                    raise ValueError(f"`{name}={given[name]!r}` is an option of `kind={other!r}`, not of {kind!r}.")
         self.target, self.kind, self.coherence, self.weight = float(target), kind, float(coherence), float(weight)
         self.anneal, self.largest, self.speed, self.smoothing = float(anneal), float(largest), speed, float(smoothing)
         self.progress = 0.0

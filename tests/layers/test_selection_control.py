@@ -81,12 +81,12 @@ def test_five_hundred_steps_are_as_long_in_every_precision(dtype):
 
 
 def test_the_multiplier_stays_within_its_bounds():
-    assert moved(2000, torch.ones(2)).multiplier == 1.0
+    assert moved(20, torch.ones(2), speed=1.0).multiplier == 1.0
     assert moved(10, torch.ones(2), multiplier=9.0, largest=5.0).multiplier == 5.0
-    low = moved(20_000, torch.zeros(2), target=0.9)
+    low = moved(40, torch.zeros(2), target=0.9, speed=1.0)
     assert low.multiplier == 1e-12
-    for step in range(2000):  # and comes back
-        low.begin(step / 2000)
+    for step in range(20):  # and comes back
+        low.begin(step / 20)
         low.term(torch.ones(2), MOVES)
     assert low.multiplier > 1e-12
 
@@ -199,6 +199,8 @@ def test_other_bad_options_are_refused_by_name():
         ({"kind": "geco"}, r"`kind='geco'` does not exist"),
         ({"coherence": -1.0}, r"`coherence=-1.0` must be 0 or more"),
         ({"weight": 0.0}, r"`weight=0.0` must be positive"),
+        ({"speed": 0.1}, r"`speed=0.1` is an option of `kind='lagrangian'`, not of 'anneal'"),
+        ({"kind": "fixed", "anneal": 0.1}, r"`anneal=0.1` is an option of `kind='anneal'`"),
         ({"anneal": 0.0}, r"`anneal=0.0` must be above 0 and at most 1"),
         ({"smoothing": 1.0}, r"`smoothing=1.0` must be at least 0 and less than 1"),
         ({"multiplier": math.inf}, r"`multiplier=inf` must be positive"),
