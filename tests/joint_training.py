@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
-from lightning_interpret import KernelMixin, TurnOverDropoutMixin
+from lightning_interpret import ConceptBottleneckMixin, JointMixin, KernelMixin, TurnOverDropoutMixin
 
 WIDTH = 8
 SITES = ["first", "input of last"]  # the first is what is written down
@@ -78,7 +78,8 @@ class Net(LightningModule):
         optimizers = self.optimizers()
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             optimizer.zero_grad()
-            self.manual_backward(self.loss(batch))
+            loss = self.loss(batch)
+            self.manual_backward(loss + self.auxiliary_loss() if isinstance(self, JointMixin) else loss)
             optimizer.step()
         return None
 
@@ -115,7 +116,27 @@ class Reversed(KernelMixin, TurnOverDropoutMixin, Net):
         super().__init__(**{"turn_over_layers": SITES} | RADIAL | options)
 
 
-KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reversed}
+class Concepts(ConceptBottleneckMixin, Net):
+    """With two named concepts; the layers that are put in are the same each time."""
+
+    def __init__(self, **options):
+        super().__init__(**{"concept_names": ["seven", "nine"]} | options)
+
+    def attach(self):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            super().attach()
+
+
+class WithConcepts(Texts):
+    """Texts with labels of concepts."""
+
+    def __getitem__(self, i):
+        found = [(self.ids[i] == word).any() for word in (7, 9)]
+        return super().__getitem__(i) | {"concepts": torch.stack(found).float()}
+
+
+KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reversed, "concepts": Concepts}
 
 
 def made(name, **options):
@@ -127,7 +148,7 @@ def made(name, **options):
 
 
 def loaders(batch_size=4):
-    return [DataLoader(Texts(seed=seed), batch_size=batch_size) for seed in (0, 1)]
+    return [DataLoader(WithConcepts(seed=seed), batch_size=batch_size) for seed in (0, 1)]
 
 
 def fit(module, folder, *, batch_size=4, compiled=None, ckpt_path=None, **options):

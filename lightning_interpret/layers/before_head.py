@@ -43,10 +43,10 @@ class BeforeHead:
             setattr(parent, leaf, self.plain.to(self.head.weight))
 
     def scores(self, values: Tensor) -> Tensor:
-        """Return what the head returns where the layer returns ``values``."""
+        """Return what the head returns where the layer returns ``values``, in the precision of its weights."""
         parent, leaf = self._places[0]
         head = getattr(parent, leaf)
-        args, kwargs = (values,), dict[str, Any]()
+        args, kwargs = (values.to(head.weight.dtype),), dict[str, Any]()
         for key, hook in self._after:
             if key in head._forward_pre_hooks_with_kwargs:
                 args, kwargs = hook(head, args, kwargs) or (args, kwargs)

@@ -33,10 +33,14 @@ class Factors:
     decorrelation: float
 
 
+_TERMS = {"concepts", "free_concepts"}
+
+
 class ConceptListener:
     """A hook on the bottleneck: an object and no closure, so that a copy of the module has its own.
 
-    The first pass of a step counts: a module may read its head again, for what it logs.
+    A pass counts in training where no term of one before it is pending, and the first one in evaluation: a module may
+    read its head again, for what it logs, and may make several losses in a step.
 
     Args:
         module: The module, which is given the terms of its loss.
@@ -72,7 +76,7 @@ class ConceptListener:
         Raises:
             ValueError: If it is of another number of examples than the labels.
         """
-        if not self.waiting or (layer.training and not torch.is_grad_enabled()):
+        if not self._counts(layer.training):
             return
         scores = layer.scores(args[0] if args else next(iter(kwargs.values())))
         if self.labels is not None and len(self.labels) != len(scores):
@@ -86,6 +90,11 @@ class ConceptListener:
             self._add_terms(layer, scores, labels)
         else:
             self.passed = Passed(scores.detach(), output.detach(), labels)
+
+    def _counts(self, training: bool) -> bool:
+        if not training:
+            return self.waiting
+        return self.module._steps > 0 and torch.is_grad_enabled() and not _TERMS & self.module._terms.keys()
 
     def tell(self, trainer: Trainer, names: Sequence[str]) -> None:
         """Warn of concepts that no example of the epoch had a label for, once; in all processes alike."""
