@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lightning_interpret.callbacks.influence import InfluenceMonitor
     from lightning_interpret.callbacks.landmarks import LandmarkMonitor
     from lightning_interpret.callbacks.neighbors import NeighborMonitor
+    from lightning_interpret.callbacks.rationale import RationaleMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.callbacks.twin import PlainTwin
     from lightning_interpret.data.ids import WithIds
@@ -126,6 +127,7 @@ _ROOMS = {
     "ProjectedGradients": "methods.influence",
     "Rationale": "rationales",
     "RationaleMixin": "mixins",
+    "RationaleMonitor": "callbacks.rationale",
     "RationaleRow": "rationales",
     "Rerank": "methods.influence",
     "SaliencyInfluence": "methods.influence",
@@ -196,6 +198,7 @@ __all__ = [
     "ProjectedGradients",
     "Rationale",
     "RationaleMixin",
+    "RationaleMonitor",
     "RationaleRow",
     "Rerank",
     "SaliencyInfluence",

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
+from lightning_interpret.cards import Bar, Card, Label, Line, Mark, Passage, Strip, card_of, percent
 from lightning_interpret.palette import AGAINST, FOR, background, foreground, scale_of
 from lightning_interpret.texts import printable
 
 if TYPE_CHECKING:
     from lightning_interpret.evidence import EvidenceRow
     from lightning_interpret.explanations import AttributionRow
+    from lightning_interpret.rationales import RationaleRecord
 
 _SIDE = 224  # pixels of an image's longer side
 _MOST = 0.75  # opacity of the strongest location: the image is still seen below it
@@ -28,15 +29,24 @@ def html(row: AttributionRow) -> str:
     return f"<p>{escape(row.summary())}</p>{shown}"
 
 
-def card(row: EvidenceRow) -> str:
-    """Return the card of a record of evidence: the query, its training examples, labels, and how they were found."""
+def card(row: EvidenceRow | RationaleRecord) -> str:
+    """Return the card of a record: the query, what the prediction was made from, and how that was found."""
     shown = card_of(row)
     parts = [
         f"<p>{_turns(shown.sentence)}</p>" if shown.sentence else "",
         f"<p><b>{_text(shown.title)}</b></p>",
         f"<p>{_facts(shown)}</p>",
-        f"<blockquote>{_text(shown.text)}</blockquote>",
+        *(f"<p><b>{quote.name}</b></p><blockquote>{_text(quote.text)}</blockquote>" for quote in shown.quotes),
+        "<p><b>Query</b></p>" if shown.quotes else "",
+        f"<blockquote>{_text(shown.text)}</blockquote>" if shown.passage is None else _passage(shown.passage),
     ]
+    for bars in shown.bars:
+        parts.append(f"<p><b>{bars.title}</b>: {_text(bars.meaning)}</p>")
+        heads = (bars.what, "", bars.column, *bars.beside)
+        parts.append(
+            _table(heads, (_named(bar, bars.beside) for bar in bars.bars)) if bars.bars else f"<p>{bars.none}</p>"
+        )
+        parts.append(f"<p>{_text(bars.rest)}</p>" if bars.rest else "")
     for each in shown.tables:
         parts.append(f"<p><b>{each.title}</b>: {_text(each.meaning)}</p>")
         heads = (each.column, "", "id", "label", "text", *each.beside)
@@ -48,7 +58,7 @@ def card(row: EvidenceRow) -> str:
         columns = ("label", "among neighbours", "", "p of kNN", "p of model")
         parts.append(_table(columns, map(_label, shown.labels)))
     if shown.strip is not None:
-        said = f"Tokens, blue: {shown.strip.positive}; orange: {shown.strip.negative}."
+        said = f"Tokens{shown.strip.legend(', blue: ', '; orange: ')}."
         parts.append(f"<p>{said} {_tokens(shown.strip)}</p>")
     parts += [f"<p><small>{_text(line)}</small></p>" for line in shown.stated]
     notes = "".join(f"<li>{_text(note)}</li>" for note in shown.notes)
@@ -74,6 +84,29 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _passage(passage: Passage) -> str:
+    """Return a text with what was selected of it in bold on a wash, what people selected underlined, the rest faint."""
+    words = "".join(" " * (mark.space and i > 0) + _mark(mark) for i, mark in enumerate(passage.marks))
+    said = "Bold: selected." + (" Underlined: selected by people." if passage.agreement is not None else "")
+    side = "rtl" if passage.right_to_left else "ltr"
+    return f'<blockquote dir="{side}" style="line-height:1.8">{words}</blockquote><p><small>{said}</small></p>'
+
+
+def _mark(mark: Mark) -> str:
+    text = f"<bdi>{escape(printable(mark.text))}</bdi>"
+    title = "" if mark.probability is None else f' title="gate {mark.probability:.2f}"'
+    line = "text-decoration:underline 2px;text-underline-offset:.25em;" if mark.gold else ""
+    if mark.selected:
+        wash = f"background:rgb{background(0.25)};color:black;padding:0 .15em"
+        return f'<b{title} style="{line}{wash}">{text}</b>'
+    return f'<span{title} style="{line}opacity:.65">{text}</span>'
+
+
+def _named(bar: Bar, names: Iterable[str]) -> Sequence[str]:
+    known = dict(bar.beside)
+    return (_text(bar.name), _bar(bar.strength), _text(bar.number), *(_text(known.get(name, "–")) for name in names))
 
 
 def _line(line: Line, names: Iterable[str]) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 _NAMED = {"\n": "↵", "\r": "␍", "\t": "⇥"}
 _JOINERS = "\u200c\u200d"  # invisible, but they shape Arabic, Indic scripts and emoji
@@ -29,6 +30,12 @@ def shortened(text: str, longest: int) -> str:
     while end > 1 and (unicodedata.category(text[end]) in {"Mn", "Me"} or {text[end], text[end - 1]} & set(_JOINERS)):
         end -= 1
     return text[:end].rstrip() + "…"
+
+
+def direction(words: Iterable[str]) -> str:
+    """Return the direction in which most of the words are read, ``rtl`` for Arabic or Hebrew and else ``ltr``."""
+    found = [next((c for c in map(unicodedata.bidirectional, word) if c in ("L", "R", "AL")), "") for word in words]
+    return "rtl" if sum(c in ("R", "AL") for c in found) > found.count("L") else "ltr"
 
 
 def _printable(character: str) -> str:

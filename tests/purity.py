@@ -24,10 +24,14 @@ from lightning_interpret import (
     LandmarkMonitor,
     LandmarkRelevance,
     NeighborMonitor,
+    Rationale,
+    RationaleMonitor,
+    RationaleRow,
     SaliencyMonitor,
     SequenceClassification,
 )
 from lightning_interpret.layers import Landmark, NystroemLayer
+from lightning_interpret.tasks import find_task
 
 # What is watched: a small model, and batches of texts
 
@@ -77,6 +81,38 @@ class Toy(LightningModule):
 
     def scores(self, hidden):
         return self.head(self.kernel(self.frozen(self.norm(hidden.mean(dim=1)))))
+
+    def explain_rationale(self, batch, which="predicted"):
+        """Return as the rationale of each text the words at which the gradient is large."""
+        task, embedded = find_task(self), []
+
+        def scores(kept):
+            hook = self.embedding.register_forward_hook(
+                lambda *call: embedded.append((call[-1] * kept.unsqueeze(-1)).requires_grad_()) or embedded[-1]
+            )
+            try:
+                return task.logits(self, batch)
+            finally:
+                hook.remove()
+
+        best, which = scores(torch.ones_like(batch["input_ids"])).max(dim=1)
+        sizes = torch.autograd.grad(best.sum(), embedded)[0].float().norm(dim=2)
+        selected = sizes > sizes.mean(dim=1, keepdim=True)
+        parts = [torch.ones_like(selected), selected, ~selected]
+        chances = [scores(kept).float().softmax(dim=1).gather(1, which[:, None])[:, 0].tolist() for kept in parts]
+        rows = zip(batch["input_ids"].tolist(), selected.tolist(), *chances, strict=True)
+        names = ("full", "probability", "complement")
+        return Rationale(
+            tuple(
+                RationaleRow(
+                    tokens=tuple(map(str, ids)),
+                    selected=tuple(kept),
+                    rate=sum(kept) / len(ids),
+                    **dict(zip(names, of_each, strict=True)),
+                )
+                for ids, kept, *of_each in rows
+            )
+        )
 
     def on_fit_start(self):
         self.frozen.eval()
@@ -168,10 +204,16 @@ def neighbors(**options):
     return NeighborMonitor(**{"train_data": Texts(), "queries": "fixed"} | options)
 
 
+def rationale(**options):
+    """Of what a Toy says of itself, by a forward and a backward pass."""
+    return RationaleMonitor("rationale", **options)
+
+
 MONITORS: dict[str, Callable[..., Any]] = {
     "InfluenceMonitor": influence,
     "LandmarkMonitor": landmarks,
     "NeighborMonitor": neighbors,
+    "RationaleMonitor": rationale,
     "SaliencyMonitor": saliency,
 }
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""

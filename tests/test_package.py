@@ -18,8 +18,15 @@ ROOMS = {
     "units": set(),
     "locations": set(),
     "texts": set(),
-    "cards": {"evidence", "texts"},
-    "notebook": {"cards", "evidence", "explanations", "palette", "texts"},  # the records it shows, as types
+    "cards": {"evidence", "rationales", "records", "texts"},
+    "notebook": {
+        "cards",
+        "evidence",
+        "explanations",
+        "palette",
+        "rationales",
+        "texts",
+    },
     "explanations": {"locations", "notebook", "units"},
     "records": {"cards", "notebook"},  # as text and in a notebook
     "evidence": {"records"},
@@ -29,7 +36,9 @@ ROOMS = {
     "tasks": {"explanations", "functional", "names"},
     "methods": {"tasks", "layers", "functional", "evidence", "explanations", "names"},
     "metrics": {"functional", "names"},
-    "report": {"cards", "evidence", "explanations", "files", "locations", "palette", "tensorboard", "texts"},
+    "report": {
+        *("cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "tensorboard", "texts"),
+    },
     "tensorboard": set(),
     "modules": {"mixins", "tasks", "data"},
     "layers": {"functional", "names"},
@@ -40,7 +49,7 @@ ROOMS = {
     },
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
-        *("evidence", "explanations", "names"),
+        *("evidence", "explanations", "names", "rationales"),
     },
     "commands": {
         *("callbacks", "modules", "methods", "report", "tasks", "functional", "data"),

@@ -5,6 +5,7 @@ from lightning_interpret.callbacks.influence import InfluenceMonitor
 from lightning_interpret.callbacks.landmarks import LandmarkMonitor
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.neighbors import NeighborMonitor
+from lightning_interpret.callbacks.rationale import RationaleMonitor
 from lightning_interpret.callbacks.saliency import SaliencyMonitor
 from lightning_interpret.callbacks.twin import PlainTwin
 
@@ -15,5 +16,6 @@ __all__ = [
     "Monitor",
     "NeighborMonitor",
     "PlainTwin",
+    "RationaleMonitor",
     "SaliencyMonitor",
 ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lightning_interpret.cards.parts import Bars, Passage, Quote
 from lightning_interpret.evidence import TrainingExample
 from lightning_interpret.texts import printable, shortened, signed
 
@@ -111,7 +112,7 @@ class Strip:
     Attributes:
         name: What the scores are.
         positive: What a positive one says, which is shown in blue.
-        negative: What a negative one says, which is shown in orange.
+        negative: What a negative one says, which is shown in orange; empty where none is.
         tokens: Printable texts with their scores.
     """
 
@@ -130,6 +131,10 @@ class Strip:
             for _, token, score in zip(range(_TOKENS), tokens or (), scores or (), strict=False)
         ]
         return cls(name, positive, negative, tuple(found)) if found else None
+
+    def legend(self, blue: str, orange: str) -> str:
+        """Return what the colours say, each by its name."""
+        return f"{blue}{self.positive}" + (f"{orange}{self.negative}" if self.negative else "")
 
     @property
     def strength(self) -> float:
@@ -156,6 +161,9 @@ class Card:
         notes: What else to know.
         sentence: The explanation in a sentence, where its kind has one.
         total: What the scores sum to, where they sum to anything.
+        passage: The query's text with what the model selected of it, in place of the text.
+        quotes: What was written to explain it.
+        bars: What the prediction was made from.
     """
 
     origin: str
@@ -170,6 +178,9 @@ class Card:
     notes: tuple[str, ...] = ()
     sentence: tuple[str, ...] = ()
     total: tuple[str, ...] = ()
+    passage: Passage | None = None
+    quotes: tuple[Quote, ...] = ()
+    bars: tuple[Bars, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(map(printable, self._lines()))
@@ -178,7 +189,11 @@ class Card:
         if self.sentence:
             yield "".join(self.sentence)
         yield " | ".join([self.title, *(f"{name} {value}" for name, value in self.facts)])
-        yield f"query: {self.text}"
+        yield f"query: {self.text if self.passage is None else self.passage}"
+        yield from (f"{quote.name}: “{quote.text}”" for quote in self.quotes)
+        if self.passage is not None and self.passage.agreement is not None:
+            yield "gold rationale: " + (" · ".join(self.passage.marked("gold")) or "none")
+        yield from (line for bars in self.bars for line in _bars(bars))
         for table in self.tables:
             yield f"{table.title} ({table.meaning}):" + ("" if table.lines else " none")
             wide = max((len(line.number) for line in table.lines), default=0)
@@ -193,6 +208,16 @@ class Card:
         if self.strip is not None:
             yield f"{self.strip.name}: " + "  ".join(f"{token} {signed(score)}" for token, score in self.strip.tokens)
         yield from (*self.stated, *(f"- {note}" for note in self.notes))
+
+
+def _bars(found: Bars) -> Iterator[str]:
+    yield f"{found.title} ({found.meaning}):" + ("" if found.bars else " none")
+    wide = max((len(bar.number) for bar in found.bars), default=0)
+    for bar in found.bars:
+        beside = ", ".join(f"{name} {value}" for name, value in bar.beside)
+        yield f"  {bar.number:>{wide}}  {bar.name}" + (f"  ({beside})" if beside else "")
+    if found.rest:
+        yield f"  {found.rest}"
 
 
 def percent(share: float | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lightning_interpret.cards.card import NAME, Strip, Table, percent, scale_of, score_lines
+from lightning_interpret.cards.said import turns
 from lightning_interpret.evidence import LandmarksRow, TrainingExample
 from lightning_interpret.texts import shortened
 
@@ -32,7 +33,7 @@ def sentence(row: LandmarksRow) -> tuple[str, ...]:
     words = said + alike if alike else f"{nothing} among the landmarks speaks for it"
     if others:
         words += (", unlike " if alike else "; it is unlike ") + others
-    return _turns(words + ".", [*texts, *of_alike, *of_others])
+    return turns(words + ".", [*texts, *of_alike, *of_others])
 
 
 def tables(row: LandmarksRow) -> Iterator[Table]:
@@ -53,12 +54,12 @@ def total(row: LandmarksRow) -> tuple[str, ...]:
     rest = " and ".join(f"{{}} {_number(amount)}" for amount in row.absorbed.values())
     if row.total is None or row.error is None:
         of_it = f", of which {rest}" if rest else ""
-        return _turns(f"{explained}{of_it}; the sum of all landmarks is not given.", [*names, *absorbed])
+        return turns(f"{explained}{of_it}; the sum of all landmarks is not given.", [*names, *absorbed])
     shown = [each.score or 0.0 for each in (*row.like, *row.unlike)]
     listed = f" (the {len(shown)} shown: {_number(sum(shown))})" if 0 < len(shown) < row.landmarks else ""
     words = f"Σ of {_many(row)} {_number(row.total)}{listed}" + (f" and {rest}" if rest else "")
     words += f" = {explained}, error {row.error:+.1e}" + ("." if row.converged else ": it does NOT ADD UP.")
-    return _turns(words, [*absorbed, *names])
+    return turns(words, [*absorbed, *names])
 
 
 def strip(row: LandmarksRow) -> Strip | None:
@@ -113,12 +114,6 @@ def _together(found: Sequence[TrainingExample], sign: int) -> tuple[str, list[st
     texts = [shortened(each.text, _TEXT) for each in named if each.text]
     said = " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
     return (said, texts) if first.gold is None else (f"{said} ({{}})", [*texts, shortened(first.gold, _LABEL)])
-
-
-def _turns(words: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the words with the texts that stand at each pair of braces, in turn; no text is read as words."""
-    pieces = words.split("{}")
-    return (*(piece for pair in zip(pieces, texts, strict=False) for piece in pair), pieces[-1])
 
 
 def _cancelled(row: LandmarksRow) -> str:

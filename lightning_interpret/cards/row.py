@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from lightning_interpret.cards import influence, landmarks, neighbors
+from lightning_interpret.cards import concepts, generated, influence, landmarks, neighbors, rationale, spans
 from lightning_interpret.cards.card import NAME, QUERY, Card, Line, Table, percent
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow, LandmarksRow, NeighborsRow
+from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRecord, RationaleRow, SpansRow
 from lightning_interpret.texts import shortened
 
+_OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
+    RationaleRow.kind: rationale.parts,
+    SpansRow.kind: spans.parts,
+    ConceptsRow.kind: concepts.parts,
+    GeneratedRow.kind: generated.parts,
+}
 
-def card_of(row: EvidenceRow) -> Card:
-    """Return the card of a record of evidence."""
+
+def card_of(row: EvidenceRow | RationaleRecord) -> Card:
+    """Return the card of a record of evidence, or of what a model says of itself."""
+    return _evidence(row) if isinstance(row, EvidenceRow) else _explained(row)
+
+
+def _explained(row: RationaleRecord) -> Card:
+    own = _OWN[row.kind](row)
+    reasons = (f"{name} is not given: {why}" for name, why in row.reasons.items())
+    return Card(
+        **own
+        | {
+            "title": _title(row),
+            "wrong": row.wrong,
+            "facts": tuple((name, shortened(value, NAME)) for name, value in (*_facts(row), *own["facts"])),
+            "text": shortened(row.text, QUERY) if row.text else _instead(row),
+            "notes": tuple(shortened(note, QUERY) for note in (*row.notes, *reasons)),
+        }
+    )
+
+
+def _evidence(row: EvidenceRow) -> Card:
     facts, stated = list(_facts(row)), list[str]()
     tables, notes = list[Table](), list[str]()
     near = row if isinstance(row, NeighborsRow) else row.neighbors if isinstance(row, InfluenceRow) else None
@@ -61,7 +89,7 @@ def _origin(row: EvidenceRow) -> str:
     return "neighbours" if row.layer is None else f"neighbours · {shortened(row.layer, NAME)}"
 
 
-def _title(row: EvidenceRow) -> str:
+def _title(row: EvidenceRow | RationaleRecord) -> str:
     queries = getattr(row, "queries", 1)
     if queries > 1:
         return f"Sum over {queries:,} queries"
@@ -73,13 +101,13 @@ def _title(row: EvidenceRow) -> str:
     return f"Wrong: predicted {said}, gold {shortened(row.gold, NAME)}" if row.wrong else f"Right: predicted {said}"
 
 
-def _instead(row: EvidenceRow) -> str:
+def _instead(row: EvidenceRow | RationaleRecord) -> str:
     if getattr(row, "queries", 1) > 1:
         return "no single query: the measures of all were summed"
     return "a query without a text" if row.example_id is None else f"example {row.example_id}, which has no text"
 
 
-def _facts(row: EvidenceRow) -> Iterator[tuple[str, str]]:
+def _facts(row: EvidenceRow | RationaleRecord) -> Iterator[tuple[str, str]]:
     if row.confidence is not None:
         yield "confidence", percent(row.confidence)
     if row.loss is not None:

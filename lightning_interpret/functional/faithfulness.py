@@ -56,6 +56,30 @@ def sufficiency(scores: Tensor, counts: Tensor, kept: Kept, *, bins: Sequence[in
     return _lost(counts, highest(scores, counts, bins) | ~counts, kept, chunk)
 
 
+def probability_drop(full: Tensor, other: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Return p(x) − p(x') of one class, ``(N,)`` (DeYoung et al., 2020).
+
+    Sufficiency where x' is the rationale alone, comprehensiveness where it is what the rationale leaves.
+
+    Args:
+        full: Probabilities at x, ``(N, C)``.
+        other: Probabilities at x', ``(N, C)``.
+        classes: Class of each, ``(N,)``; by default the one predicted at x, as there. Of a model that predicts from its
+            rationale it is the one that it predicts: give that.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    if full.shape != other.shape or full.dim() != 2:
+        raise ValueError(
+            f"`full` {tuple(full.shape)} and `other` {tuple(other.shape)} must be probabilities of one shape (N, C)."
+        )
+    which = full.argmax(dim=1) if classes is None else classes.to(full.device)
+    if which.shape != full.shape[:1]:
+        raise ValueError(f"`classes` must be ({len(full)},), but is {tuple(which.shape)}.")
+    return (full.double() - other.double()).gather(1, which[:, None]).squeeze(1)
+
+
 def highest(scores: Tensor, counts: Tensor, bins: Sequence[int] = BINS) -> Tensor:
     """Return which units are among the ⌈q·n⌉ highest of each row that count, bool ``(bins, N, T)``."""
     if scores.shape != counts.shape or scores.dim() != 2:

@@ -4,13 +4,21 @@ from lightning_interpret.metrics.attribution_error import AttributionError
 from lightning_interpret.metrics.concepts import ConceptAccuracy, ConceptLeakage, InterventionCurve, ResidualShare
 from lightning_interpret.metrics.explanation_drift import ExplanationDrift
 from lightning_interpret.metrics.linear_datamodeling_score import LinearDatamodelingScore
+from lightning_interpret.metrics.plausibility import IOUF1, RationaleAUPRC, SelectionRate, TokenF1
+from lightning_interpret.metrics.rationale_faithfulness import Comprehensiveness, Sufficiency
 
 __all__ = [
+    "IOUF1",
     "AttributionError",
+    "Comprehensiveness",
     "ConceptAccuracy",
     "ConceptLeakage",
     "ExplanationDrift",
     "InterventionCurve",
     "LinearDatamodelingScore",
+    "RationaleAUPRC",
     "ResidualShare",
+    "SelectionRate",
+    "Sufficiency",
+    "TokenF1",
 ]

@@ -62,7 +62,9 @@ class Canvas:
         self._draw = ImageDraw.Draw(self.image)
         self._pen = pen
 
-    def text(self, x: float, y: float, text: str, size: int, colour: Colour, *, align: str = "l") -> float:
+    def text(
+        self, x: float, y: float, text: str, size: int, colour: Colour, *, align: str = "l", bold: bool = False
+    ) -> float:
         """Draw a text on a base line.
 
         Args:
@@ -72,12 +74,14 @@ class Canvas:
             size: Size of the type.
             colour: Colour of the type.
             align: ``"l"``, ``"m"`` or ``"r"``.
+            bold: Whether its strokes are thicker: of few fonts there is a bold face on every machine.
 
         Returns:
             The width of the text.
         """
         shown, font = fit(text, size * SCALE, self._pen.fonts)
-        self._draw.text((x * SCALE, y * SCALE), shown, fill=colour, font=font, anchor=f"{align}s")
+        place, stroke = (x * SCALE, y * SCALE), 1 if bold else 0
+        self._draw.text(place, shown, fill=colour, font=font, anchor=f"{align}s", stroke_width=stroke)
         return self._pen.width(text, size)
 
     def paste(self, x: float, y: float, image: Image.Image) -> None:

@@ -1,19 +1,34 @@
-"""A record of evidence as Markdown for the Text tab: the query, its training examples, how they were found."""
+"""A card as Markdown for the Text tab: the query, what the prediction was made from, how that was found."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 
-from lightning_interpret.cards import EXAMPLE, QUERY, Card, Label, Line, Strip, Table, card_of, percent
+from lightning_interpret.cards import (
+    EXAMPLE,
+    QUERY,
+    Bar,
+    Bars,
+    Card,
+    Label,
+    Line,
+    Mark,
+    Passage,
+    Strip,
+    Table,
+    card_of,
+    percent,
+)
 from lightning_interpret.evidence import EvidenceRow
+from lightning_interpret.rationales import RationaleRecord
 from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
 
 
-def render(row: EvidenceRow) -> str:
+def render(row: EvidenceRow | RationaleRecord) -> str:
     """Return a row as Markdown: every text of it literal, at most some hundred characters of each."""
     return "\n\n".join(_parts(card_of(row)))
 
@@ -25,7 +40,15 @@ def _parts(card: Card) -> Iterator[str]:
     yield " · ".join(
         [f"**{escape(card.title, QUERY)}**", *(f"{name} {escape(value, QUERY)}" for name, value in card.facts)]
     )
-    yield "> " + escape(card.text, QUERY)
+    for quote in card.quotes:
+        yield f"**{quote.name}**"
+        yield "> " + escape(quote.text, QUERY)
+    yield from ["**Query**"] if card.quotes else []
+    yield from [f"> {escape(card.text, QUERY)}"] if card.passage is None else _passage(card.passage)
+    for bars in card.bars:
+        yield f"**{bars.title}**: {escape(bars.meaning, QUERY)}"
+        yield _bars(bars) if bars.bars else bars.none
+        yield from filter(None, [escape(bars.rest, QUERY)])
     for each in card.tables:
         yield f"**{each.title}**: {escape(each.meaning, QUERY)}"
         yield _examples(each) if each.lines else each.none
@@ -34,10 +57,35 @@ def _parts(card: Card) -> Iterator[str]:
     if card.labels:
         yield table(["label", "among neighbours", "", "p of kNN", "p of model"], map(_label, card.labels))
     if card.strip is not None:
-        yield f"Tokens, 🟦 {card.strip.positive}, 🟧 {card.strip.negative}: {_strip(card.strip)}"
+        yield f"Tokens{card.strip.legend(', 🟦 ', ', 🟧 ')}: {_strip(card.strip)}"
     yield from (escape(line, 2 * QUERY) for line in card.stated)
     if card.notes:
         yield "\n".join(f"- {escape(note, QUERY)}" for note in card.notes)
+
+
+def _passage(passage: Passage) -> Iterator[str]:
+    pieces = (" " * (mark.space and i > 0) + _run(mark, text) for i, (mark, text) in enumerate(passage.runs()))
+    yield "> " + "".join(pieces)
+    known = passage.agreement is not None
+    yield "**Bold**: selected" + ("; *slanted*: selected by people" if known else "") + "."
+    if known:
+        yield "People selected: " + (escape(" · ".join(passage.marked("gold")), QUERY) or "nothing.")
+
+
+def _run(mark: Mark, text: str) -> str:
+    marks = "**" * mark.selected + "*" * mark.gold
+    return f"{marks}{escape(text, len(text))}{marks}"
+
+
+def _bars(found: Bars) -> str:
+    heads = [found.what, found.column, "", *found.beside]
+    return table(heads, (_bar(bar, found.beside) for bar in found.bars))
+
+
+def _bar(bar: Bar, names: Iterable[str]) -> list[str]:
+    known = dict(bar.beside)
+    beside = [escape(known.get(name, "–")) for name in names]
+    return [cell(bar.name, EXAMPLE), escape(bar.number), squares(bar.strength) if bar.strength else "", *beside]
 
 
 def _examples(found: Table) -> str:

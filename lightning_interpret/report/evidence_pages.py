@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from lightning_interpret.cards import sentence
@@ -32,19 +33,23 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
         ValueError: If not even the record with the shortest texts fits.
     """
     record = row.to_dict() | _followed(row)
-    if fits(record, 1):
-        return [record]
+    for short in chain([record], shortened_records(record)):
+        if fits(short, 1):
+            return [short]
+    raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
+
+
+def shortened_records(record: Record) -> Iterator[dict[str, Any]]:
+    """Yield a record with its texts and lists ever shorter, which it says in its notes."""
     for longest, most in _BOUNDS:
         short = _bounded(record, longest, most)
         said = f"Shortened here: texts to {longest} characters, lists to {most} entries. The file of records keeps all."
         short["notes"] = [*short["notes"], said]
-        if isinstance(row, LandmarksRow):  # a sentence is shortened in its texts, and never loses its end
+        if "sentence" in record:  # it is shortened in its texts, and never loses its end
             short["sentence"] = [
                 shortened(text, longest) if i % 2 else text for i, text in enumerate(record["sentence"])
             ]
-        if fits(short, 1):
-            return [short]
-    raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
+        yield short
 
 
 def _followed(row: EvidenceRow) -> dict[str, Any]:

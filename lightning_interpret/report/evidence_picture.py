@@ -1,17 +1,17 @@
-"""A record of evidence as a picture: the query, training examples with bars for their scores, labels, the method."""
+"""A card as a picture: the query, what the prediction was made from with bars for numbers, how that was found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from PIL import Image
 
 from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
 from lightning_interpret.evidence import EvidenceRow
 from lightning_interpret.palette import AGAINST, FOR
-from lightning_interpret.report import image
+from lightning_interpret.rationales import RationaleRecord
+from lightning_interpret.report import explained_picture, image
 from lightning_interpret.report.canvas import Canvas, Colour, Pen
 from lightning_interpret.report.fonts import ranked
 from lightning_interpret.report.frame import (
@@ -29,26 +29,18 @@ from lightning_interpret.report.frame import (
     flowed,
     write,
 )
+from lightning_interpret.report.parts import GAP, LEADING, Part, heading, text_of, wrapped, written
 from lightning_interpret.report.words import Shade
 from lightning_interpret.texts import printable
 
 _EXAMPLES, _NOTES = 5, 3  # that are shown of each list
 _SENTENCE_LINES, _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 12, 4, 2, 6  # of text
-_NUMBER, _GAP = 64, 10  # width of the column of scores, and right of it
-_LEADING = {BODY: 20, SMALL: 16, TINY: 13}  # from one base line to the next
+_NUMBER = 64  # width of the column of scores
 _COLOURS: dict[int, Colour] = {1: FOR, -1: AGAINST}  # by the sign of a table's numbers
 _ALARMS = ("NOT CONVERGED", "NOT ADD UP")
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Something of a height, to be drawn from a place on."""
-
-    height: float
-    draw: Callable[[Canvas, float], None]
-
-
-def render(row: EvidenceRow, *, width: int = 440) -> Image.Image:
+def render(row: EvidenceRow | RationaleRecord, *, width: int = 440) -> Image.Image:
     """Return a picture of a row: of each list five examples; those left out are counted.
 
     Args:
@@ -66,19 +58,6 @@ def render(row: EvidenceRow, *, width: int = 440) -> Image.Image:
     return canvas.image
 
 
-def wrapped(text: str, pen: Pen, size: int, room: float, most: int) -> list[str]:
-    """Return a text in at most so many lines that fit, broken between words where it has any; the last may be cut."""
-    lines: list[str] = []
-    rest = printable(text)
-    while rest and len(lines) < most - 1:
-        piece = next(pen.pieces(rest, size, room))
-        if len(piece) < len(rest) and not rest[len(piece)].isspace():
-            piece = piece[: piece.rfind(" ") + 1] or piece
-        lines.append(piece.strip())
-        rest = rest[len(piece) :].lstrip()
-    return [*lines, pen.clipped(rest, size, room)] if rest else lines
-
-
 def _texts(card: Card) -> Iterator[str]:
     yield from (
         card.origin,
@@ -94,36 +73,49 @@ def _texts(card: Card) -> Iterator[str]:
     yield from (
         *(label.name for label in card.labels),
         *(token for token, _ in (card.strip.tokens if card.strip else ())),
+        *(mark.text for mark in (card.passage.marks if card.passage else ())),
+        *(f"{quote.name} {quote.text}" for quote in card.quotes),
     )
+    for bars in card.bars:
+        yield f"{bars.meaning} {bars.rest}"
+        yield from (" · ".join([bar.name, bar.number, *map(" ".join, bar.beside)]) for bar in bars.bars)
 
 
-def _parts(card: Card, pen: Pen, room: float) -> Iterator[_Part]:
+def _parts(card: Card, pen: Pen, room: float) -> Iterator[Part]:
     if card.sentence:
-        yield _text("".join(card.sentence), pen, BODY, INK, room, _SENTENCE_LINES, above=10)
+        yield text_of("".join(card.sentence), pen, BODY, INK, room, _SENTENCE_LINES, above=10)
     yield _header(card, pen, room)
-    yield _text(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
+    for quote in card.quotes:
+        yield from explained_picture.quote(quote.name, quote.text, pen, room)
+    if card.quotes:
+        yield heading("Query", "", pen, room)
+    if card.passage is None:
+        yield text_of(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
+    else:
+        yield from explained_picture.passage(card.passage, pen, room)
+    for bars in card.bars:
+        yield from explained_picture.bars(bars, pen, room)
     for table in card.tables:
         colour = _COLOURS.get(table.sign)
-        yield _heading(table.title, table.meaning, pen, room, colour or INK)
+        yield heading(table.title, table.meaning, pen, room, colour or INK)
         yield from (_example(line, pen, room, colour) for line in table.lines[:_EXAMPLES])
         left_out = len(table.lines) - _EXAMPLES
         if left_out > 0 or not table.lines:
-            yield _text(f"… {left_out} more" if table.lines else table.none, pen, SMALL, GREY, room, 1)
+            yield text_of(f"… {left_out} more" if table.lines else table.none, pen, SMALL, GREY, room, 1)
     if card.total:
         yield _stated("".join(card.total), pen, room, SMALL, INK, above=10)
     if card.labels:
-        yield _heading("Labels", "share among the neighbours, with p of kNN and of the model", pen, room)
+        yield heading("Labels", "share among the neighbours, with p of kNN and of the model", pen, room)
         yield from (_label(label, pen, room) for label in card.labels)
     if card.strip is not None:
-        meaning = f"blue: {card.strip.positive}; orange: {card.strip.negative}"
-        yield _heading("Tokens", meaning, pen, room)
+        yield heading("Tokens", card.strip.legend("blue: ", "; orange: "), pen, room)
         yield _strip(card.strip, pen, room)
-    yield _Part(10, lambda canvas, top: canvas.box(MARGIN, top + 6, room, 1, RULE))
+    yield Part(10, lambda canvas, top: canvas.box(MARGIN, top + 6, room, 1, RULE))
     for line in (*card.stated, *card.notes[:_NOTES]):
         yield _stated(line, pen, room, TINY, GREY, below=2)
 
 
-def _header(card: Card, pen: Pen, room: float) -> _Part:
+def _header(card: Card, pen: Pen, room: float) -> Part:
     facts = flowed(((f"{name} {value}", INK) for name, value in card.facts), pen, room)
     height = 68 + FACT * len(facts)
 
@@ -134,76 +126,55 @@ def _header(card: Card, pen: Pen, room: float) -> _Part:
         write(canvas, facts, top + 75)
         canvas.box(MARGIN, top + height, room, 1, RULE)
 
-    return _Part(height + 6, draw)
+    return Part(height + 6, draw)
 
 
-def _text(
-    text: str, pen: Pen, size: int, colour: Colour, room: float, most: int, above: float = 0, below: float = 0
-) -> _Part:
-    lines = wrapped(text, pen, size, room, most)
-    height = above + _LEADING[size] * len(lines) + below
-    return _Part(height, lambda canvas, top: _written(canvas, lines, top + above, size, colour))
-
-
-def _stated(text: str, pen: Pen, room: float, size: int, colour: Colour, above: float = 0, below: float = 0) -> _Part:
+def _stated(text: str, pen: Pen, room: float, size: int, colour: Colour, above: float = 0, below: float = 0) -> Part:
     alarming = any(alarm in text for alarm in _ALARMS)
-    return _text(text, pen, size, ALARM if alarming else colour, room, 4, above, below)
+    return text_of(text, pen, size, ALARM if alarming else colour, room, 4, above, below)
 
 
-def _written(canvas: Canvas, lines: Sequence[str], top: float, size: int, colour: Colour, x: float = MARGIN) -> None:
-    for number, line in enumerate(lines, 1):
-        canvas.text(x, top + _LEADING[size] * number - 4, line, size, colour)
-
-
-def _heading(title: str, meaning: str, pen: Pen, room: float, colour: Colour = INK) -> _Part:
-    def draw(canvas: Canvas, top: float) -> None:
-        used = canvas.text(MARGIN, top + 22, title, BODY, colour) + 8
-        canvas.text(MARGIN + used, top + 22, pen.clipped(meaning, TINY, room - used), TINY, GREY)
-
-    return _Part(28, draw)
-
-
-def _example(line: Line, pen: Pen, room: float, colour: Colour | None) -> _Part:
-    left = MARGIN + _NUMBER + _GAP
-    texts = wrapped(line.text or "(no text)", pen, SMALL, room - _NUMBER - _GAP, _EXAMPLE_LINES)
+def _example(line: Line, pen: Pen, room: float, colour: Colour | None) -> Part:
+    left = MARGIN + _NUMBER + GAP
+    texts = wrapped(line.text or "(no text)", pen, SMALL, room - _NUMBER - GAP, _EXAMPLE_LINES)
     facts: list[tuple[str, Colour]] = [(f"id {line.example_id}", GREY)]
     if line.gold is not None:
         facts.append((line.label, GREY if line.prediction is None else ALARM))
     facts += [(f"{name} {value}", GREY) for name, value in line.beside.items()]
-    below = flowed(facts, pen, room - _NUMBER - _GAP)
-    height = _LEADING[SMALL] * (len(texts) + len(below))
+    below = flowed(facts, pen, room - _NUMBER - GAP)
+    height = LEADING[SMALL] * (len(texts) + len(below))
 
     def draw(canvas: Canvas, top: float) -> None:
         number = pen.clipped(line.number, SMALL, _NUMBER)
-        canvas.text(MARGIN + _NUMBER, top + _LEADING[SMALL] - 4, number, SMALL, INK, align="r")
+        canvas.text(MARGIN + _NUMBER, top + LEADING[SMALL] - 4, number, SMALL, INK, align="r")
         if colour is not None:
             canvas.box(MARGIN, top + 18, _NUMBER, 6, RULE)
             canvas.box(MARGIN, top + 18, max(1.0, _NUMBER * abs(line.strength)), 6, colour)
-        _written(canvas, texts, top, SMALL, INK, left)
+        written(canvas, texts, top, SMALL, INK, left)
         for place, found in enumerate(below, len(texts) + 1):
             for fact in found:
-                canvas.text(_NUMBER + _GAP + fact.x, top + _LEADING[SMALL] * place - 4, fact.text, SMALL, fact.colour)
+                canvas.text(_NUMBER + GAP + fact.x, top + LEADING[SMALL] * place - 4, fact.text, SMALL, fact.colour)
 
-    return _Part(height + 6, draw)
+    return Part(height + 6, draw)
 
 
-def _label(label: Label, pen: Pen, room: float) -> _Part:
+def _label(label: Label, pen: Pen, room: float) -> Part:
     name, bar = 0.25 * room, 0.25 * room
     numbers = [percent(label.share)]
     numbers += [] if label.neighbors is None else [f"kNN {percent(label.neighbors)}"]
     numbers += [] if label.model is None else [f"model {percent(label.model)}"]
 
     def draw(canvas: Canvas, top: float) -> None:
-        canvas.text(MARGIN, top + 14, pen.clipped(printable(label.name), SMALL, name - _GAP), SMALL, INK)
+        canvas.text(MARGIN, top + 14, pen.clipped(printable(label.name), SMALL, name - GAP), SMALL, INK)
         canvas.box(MARGIN + name, top + 5, bar, 10, RULE)
         canvas.box(MARGIN + name, top + 5, max(1.0, bar * min(1.0, label.share or 0.0)), 10, FOR)
-        left = name + bar + _GAP
+        left = name + bar + GAP
         canvas.text(MARGIN + left, top + 14, pen.clipped(" · ".join(numbers), SMALL, room - left), SMALL, GREY)
 
-    return _Part(20, draw)
+    return Part(20, draw)
 
 
-def _strip(strip: Strip, pen: Pen, room: float) -> _Part:
+def _strip(strip: Strip, pen: Pen, room: float) -> Part:
     scale = strip.strength or 1.0
     shares = (score / scale if math.isfinite(score) else 0.0 for _, score in strip.tokens)
     words = [
@@ -219,4 +190,4 @@ def _strip(strip: Strip, pen: Pen, room: float) -> _Part:
             canvas.text(MARGIN, top + height - 6, f"… {len(left_out)} more tokens", SMALL, GREY)
 
     height = image.PITCH * len(lines) + (FACT if left_out else 0)
-    return _Part(height, draw)
+    return Part(height, draw)

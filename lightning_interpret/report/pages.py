@@ -42,9 +42,17 @@ def records(row: AttributionRow, fits: Fits) -> list[Record]:
             if fits(image, 1):
                 return [image]
         raise ValueError("The record of an image does not fit on a page: raise limit, or shorten its texts.")
-    record, size = row.to_dict(), len(row.tokens)
-    if fits(record, 1):
-        return [record]
+    record = row.to_dict()
+    return [record] if fits(record, 1) else windows(record, fits)
+
+
+def windows(record: Record, fits: Fits) -> list[Record]:
+    """Return a record of tokens in consecutive windows of them.
+
+    Raises:
+        ValueError: If not even one token with its word fits on a page.
+    """
+    size = len(record["tokens"])
     return _split(record, 0, size, lambda window: fits(window, size))
 
 
@@ -80,7 +88,8 @@ def _split(record: Record, start: int, end: int, fits: Callable[[Record], bool])
 
 def _window(record: Record, start: int, end: int) -> dict[str, Any]:
     ids = record["word_ids"]
-    cut = {name: None if record[name] is None else record[name][start:end] for name in PER_TOKEN}
+    of_tokens = (name for name in PER_TOKEN if name in record)
+    cut = {name: None if record[name] is None else record[name][start:end] for name in of_tokens}
     # Words that no token stands for go with the token after them, so that the windows hold every word.
     first = min([_words_before(ids, start), *(i for i in ids[start:end] if i is not None)])
     last = len(record["words"]) if end == len(record["tokens"]) else _words_before(ids, end)

@@ -10,10 +10,19 @@ from PIL import Image
 
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow, LandmarksRow, NeighborsRow
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.report import evidence_markdown, evidence_pages, evidence_picture, image, markdown, pages
+from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRecord, RationaleRow, SpansRow
+from lightning_interpret.report import (
+    evidence_markdown,
+    evidence_pages,
+    evidence_picture,
+    image,
+    markdown,
+    pages,
+    rationale_pages,
+)
 from lightning_interpret.report.pages import Fits, Record
 
-Row = AttributionRow | EvidenceRow
+Row = AttributionRow | EvidenceRow | RationaleRecord
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,15 @@ PRESENTERS: dict[str, Presenter] = {
             ),
             (NeighborsRow, "The training examples nearest in feature space."),
             (LandmarksRow, "The landmarks, training examples, that the prediction is like and unlike."),
+        )
+    },
+    **{
+        row.kind: Presenter(row, evidence_picture.render, evidence_markdown.render, rationale_pages.records, said)
+        for row, said in (
+            (RationaleRow, "What the model selected of the text, and made its prediction from alone."),
+            (SpansRow, "The spans that the model weighed to make its prediction."),
+            (ConceptsRow, "The concepts that the prediction was made from."),
+            (GeneratedRow, "What the model wrote to explain its prediction."),
         )
     },
 }

@@ -18,7 +18,10 @@ PLUGIN = "interpret"
 SCHEMA = 1
 
 #: Fields of a record that have one entry a token: a window of a record holds a slice of each.
-PER_TOKEN = ("tokens", "scores", "unit_errors", "word_ids", "special", "offsets", "segment")
+PER_TOKEN = (
+    *("tokens", "scores", "unit_errors", "word_ids", "special", "offsets", "segment"),
+    *("selected", "probabilities", "gold_rationale", "token_weights"),
+)
 _PAGE = re.compile(r"(?P<first>.*/probe_\d+)/page_(?P<number>\d{1,9})")
 _PROBE = re.compile(r"interpret/(?P<monitor>.*)/probe_(?P<probe>\d{1,9})")
 #: Characters of a fact: a longer text is cut.
@@ -108,10 +111,14 @@ def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None:
-    """Return 1 − cosine of the first records' scores: 0 unchanged, 2 turned round; ``None`` where they do not compare.
+    """Return how far the first records are from each other; ``None`` where they do not compare.
 
-    Two lists of zeros are the same (0), one of zeros and another have nothing in common (1).
+    Of scores, and of weights of tokens, 1 − cosine: 0 unchanged, 2 turned round; two lists of zeros are the same (0),
+    one of zeros and another have nothing in common (1). Of a selection, the share of it that was not selected before.
     """
+    now, then = _selected(payload), _selected(before)
+    if now is not None and then is not None:
+        return len(now - then) / len(now) if now else None
     a, b = _scores(payload), _scores(before)
     if a is None or b is None or len(a) != len(b):
         return None
@@ -123,9 +130,21 @@ def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None
 
 
 def _scores(payload: Mapping[str, Any]) -> list[float] | None:
+    scores = _list(payload, "scores")
+    found = _list(payload, "token_weights") if scores is None else scores
+    return found if found is not None and all(isinstance(s, int | float) for s in found) else None
+
+
+def _selected(payload: Mapping[str, Any]) -> set[int] | None:
+    """Return the places of the tokens that are selected, special ones left out."""
+    selected, special = _list(payload, "selected"), _list(payload, "special") or []
+    return None if selected is None else {i for i, kept in enumerate(selected) if kept and not any(special[i : i + 1])}
+
+
+def _list(payload: Mapping[str, Any], name: str) -> list[Any] | None:
     record = payload["records"][0] if payload["records"] else None
-    scores = record.get("scores") if isinstance(record, dict) else None
-    return scores if isinstance(scores, list) and all(isinstance(s, int | float) for s in scores) else None
+    found = record.get(name) if isinstance(record, dict) else None
+    return found if isinstance(found, list) else None
 
 
 def _word_scores(record: Mapping[str, Any]) -> list[float]:
@@ -152,7 +171,7 @@ def _word_scores(record: Mapping[str, Any]) -> list[float]:
 def _whole(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     whole = {name: value for name, value in windows[0].items() if name not in ("offset", "word_offset")}
     for window in windows[1:]:
-        for name in PER_TOKEN:
+        for name in (name for name in PER_TOKEN if name in whole):
             values, start = window.get(name), window["word_offset"]
             if name == "word_ids" and values is not None:
                 values = shifted(values, start)

@@ -7,7 +7,7 @@ import { chart, check, h, notice, source } from "./parts.js";
 
 const CHUNK = 50; // examples whose facts are asked for in one request
 const KEPT = 30; // records that are not fetched again: one may be megabytes
-const DEFAULTS = { unit: "word", scale: "step", special: true, sort: "place", order: "size", rows: "some" };
+const DEFAULTS = { unit: "word", scale: "step", special: true, gates: false, sort: "place", order: "size", rows: "some" };
 
 /** Called by TensorBoard, once, in a page of the tab's own. */
 export async function render() {

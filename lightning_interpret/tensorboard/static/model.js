@@ -73,6 +73,40 @@ export function units(record, by = "word") {
 }
 
 /**
+ * The words of a text with what was selected of it: a word is, where one of its tokens is; its probability is the largest
+ * of theirs. Special tokens are left out.
+ */
+export function marked(record) {
+  const ids = record.word_ids?.length === record.tokens?.length ? record.word_ids : null, text = record.text ?? "";
+  const found = [];
+  let before = null;
+  (record.tokens ?? []).forEach((token, i) => {
+    const word = ids ? ids[i] ?? null : i;
+    if (word === null || record.special?.[i]) { before = null; return; }
+    const probability = record.probabilities?.[i] ?? null, last = found.at(-1);
+    const selected = Boolean(record.selected?.[i]), gold = Boolean(record.gold_rationale?.[i]);
+    if (word === before) {
+      last.selected ||= selected;
+      last.gold ||= gold;
+      last.probability = probability === null ? last.probability : Math.max(last.probability ?? 0, probability);
+      return;
+    }
+    const [here, past] = [record.offsets?.[i], record.offsets?.[i - 1]];
+    const space = !here || !past || before === null || here[0] > past[1] || /\s/.test(text[here[0]] ?? "");
+    before = word;
+    found.push({ text: (ids && record.words?.[word]) || token, selected, gold, probability, space, special: false, segment: record.segment?.[i] ?? 0 });
+  });
+  return found;
+}
+
+/** How many words people selected, how many the model did, and how many are the same; `null` where nobody was asked. */
+export function agreement(record) {
+  if (!record.gold_rationale?.length) return null;
+  const words = marked(record), count = (of) => words.filter(of).length;
+  return { gold: count((w) => w.gold), selected: count((w) => w.selected), both: count((w) => w.gold && w.selected) };
+}
+
+/**
  * The locations of an image's record, row by row, each with the box that it covers in shares of width and height, and
  * what has no location. A location stands for several of the `full` grid where neighbours were summed.
  */

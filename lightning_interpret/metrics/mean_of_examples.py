@@ -1,0 +1,34 @@
+"""What metrics share that are a mean over examples."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class MeanOfExamples(Metric):
+    """A mean over examples, those that are NaN left out; of several processes it is that over all their examples.
+
+    Args:
+        kwargs: Passed on to :class:`torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def add(self, values: Tensor) -> None:
+        """Add one number an example."""
+        known = values[~values.isnan()]
+        self.total += known.sum().to(self.total)
+        self.count += known.numel()
+
+    def compute(self) -> Tensor:
+        """Return the mean, NaN without examples."""
+        return self.total / self.count

@@ -1,0 +1,68 @@
+"""What a model says of itself on pages of the Interpret tab: whole, in windows of its tokens, or shortened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lightning_interpret.cards import card_of, concepts
+from lightning_interpret.rationales import ConceptsRow, RationaleRecord, RationaleRow, SpansRow
+from lightning_interpret.report.evidence_pages import shortened_records
+from lightning_interpret.report.pages import Fits, Record, windows
+from lightning_interpret.tensorboard.payload import FACT, PER_TOKEN
+
+_LISTED = 5  # concepts that are followed from step to step
+
+
+def records(row: RationaleRecord, fits: Fits) -> list[Record]:
+    """Return the records of a row: one, or of a long text one for each window of its tokens.
+
+    Beside the row's own fields stands what the tab follows from step to step: ``sufficiency`` and
+    ``comprehensiveness``; the ``weight`` of the foremost span, and what it costs when it is ``erased``; the foremost
+    concepts, ``listed``, and ``concept_accuracy``; and the ``sentence``, our words and logged texts in turn.
+
+    Args:
+        row: The row to write.
+        fits: Whether a record fits on one page of so many.
+
+    Raises:
+        ValueError: If not even the record with the shortest texts fits.
+    """
+    record = row.to_dict() | dict(_followed(row)) | {"sentence": list(card_of(row).sentence)}
+    if fits(record, 1):
+        return [record]
+    if record.get("tokens"):
+        named = {name: record[name] for name in (*PER_TOKEN, "words") if name in record}
+        for head in shortened_records({name: value for name, value in record.items() if name not in named}):
+            try:
+                return windows(head | named, fits)
+            except ValueError:  # not even one token fits beside this head
+                continue
+    for short in shortened_records(record):
+        if fits(short, 1):
+            return [short]
+    raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
+
+
+def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
+    if isinstance(row, RationaleRow):
+        yield "sufficiency", _finite(row.sufficiency)
+        yield "comprehensiveness", _finite(row.comprehensiveness)
+    elif isinstance(row, SpansRow) and row.spans:
+        yield "weight", _finite(row.spans[0].weight)
+        yield "erased", _finite(row.spans[0].erased)
+    elif isinstance(row, ConceptsRow):
+        yield "listed", _listed(each.name for each in row.concepts[:_LISTED])
+        known = [said for each in row.concepts if (said := concepts.agrees(each)) is not None]
+        yield "concept_accuracy", sum(known) / len(known) if known else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names in one short text, none of them cut."""
+    known = " ".join("_".join(name.split()) for name in names)
+    return known if len(known) <= FACT else known[: max(0, known.rfind(" ", 0, FACT))]
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
