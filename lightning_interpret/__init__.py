@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lightning_interpret.methods.neighbors import NearestNeighbors
     from lightning_interpret.mixins import (
         ConceptBottleneckMixin,
+        GeneratedRationaleMixin,
         JointMixin,
         KernelMixin,
         RationaleMixin,
@@ -96,6 +97,7 @@ _ROOMS = {
     "ExpectedGradients": "methods",
     "FeatureSimilarity": "methods.influence",
     "GeneratedRationale": "rationales",
+    "GeneratedRationaleMixin": "mixins",
     "GeneratedRow": "rationales",
     "Gradient": "methods",
     "GradientSimilarity": "methods.influence",
@@ -167,6 +169,7 @@ __all__ = [
     "ExpectedGradients",
     "FeatureSimilarity",
     "GeneratedRationale",
+    "GeneratedRationaleMixin",
     "GeneratedRow",
     "Gradient",
     "GradientSimilarity",

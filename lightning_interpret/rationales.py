@@ -183,9 +183,10 @@ class GeneratedRow(Row):
     Attributes:
         explanation: Its text.
         gold_explanation: What a person wrote.
+        target_name: The class that it explains.
         order: ``predict_then_explain``, ``explain_then_predict`` or ``jointly``.
         log_likelihood: Mean log probability of the tokens it wrote, in nats.
-        probability: Of the predicted class, with the explanation where it is read.
+        probability: Of the class that it explains, with the explanation where it is read.
         erased: The same with the explanation erased; ``None`` where the prediction does not read it.
         simulated: What a simulator predicts from input and explanation.
         simulated_without: What it predicts from the input alone.
@@ -197,6 +198,7 @@ class GeneratedRow(Row):
 
     explanation: str = ""
     gold_explanation: str | None = None
+    target_name: str | None = None
     order: str | None = None
     log_likelihood: float | None = None
     probability: float | None = None

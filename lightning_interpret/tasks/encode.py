@@ -107,3 +107,18 @@ def _cut(batch: BatchEncoding, row: int) -> int:
     if batch.encodings is None:
         return 0
     return sum(sum(mark == 0 for mark in part.special_tokens_mask) for part in batch.encodings[row].overflowing)
+
+
+def following(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of texts as they stand after other words, without special tokens; none of an empty text.
+
+    A tokenizer may write a word in another way where a text begins with it.
+    """
+    if not texts:
+        return []
+    before, after = ":", [f": {text.strip()}" if text.strip() else ":" for text in texts]
+    options: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
+    mark, *rows = tokenizer([before, *after], **options)["input_ids"]
+    if all(row[: len(mark)] == mark for row in rows):
+        return [row[len(mark) :] for row in rows]
+    return tokenizer([text.strip() for text in texts], **options)["input_ids"]

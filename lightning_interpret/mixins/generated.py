@@ -1,0 +1,328 @@
+"""GeneratedRationaleMixin: a model that writes the label it predicts, and why, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from lightning_interpret.functional.scope import explaining
+from lightning_interpret.functional.tokens import Tokens
+from lightning_interpret.layers.explanation_format import ExplanationFormat
+from lightning_interpret.mixins.generated_rows import WRITTEN, Figures, described_rows
+from lightning_interpret.mixins.joint import JointMixin
+from lightning_interpret.names import check_whole
+from lightning_interpret.rationales import GeneratedRationale
+from lightning_interpret.tasks import batches
+from lightning_interpret.tasks.encode import following, max_tokens
+from lightning_interpret.tasks.labels_in_words import LabelsInWords
+from lightning_interpret.tasks.transformer import special_mask, transformer_in
+from lightning_interpret.tasks.writing import Writer, writer_of
+
+
+class GeneratedRationaleMixin(JointMixin):
+    """Predicts a label and explains it in free text, with one language model of `transformers`, trained for both.
+
+    A class's score is the log probability of its words: the module's ``forward`` returns :meth:`label_scores`, and its
+    own ``training_step`` takes their cross-entropy, as any classifier does. The mixin adds to it the mean loss of the
+    tokens of ``batch["explanation_ids"]``, long ``(B, E)`` without special tokens and −100 as padding, over the rows
+    that have any: e-SNLI's α (Camburu et al., 2018) is ``1 / (1 + generated_weight)``. The orders are:
+
+    ``predict_then_explain``
+        The label is decided from the text; the explanation is written from text and label. It is post hoc: nothing
+        that it says can have moved the label.
+    ``explain_then_predict``
+        The explanation is written from the text, and the label is read from the explanation: in training a person's,
+        elsewhere the model's own. A model that reads the text as well, with ``generated_reads="both"``, may find the
+        label there and pass the explanation over: erasing it and exchanging it with another example's tells.
+    ``jointly``
+        One sequence, "label: y explanation: e" (Narang et al., 2020), learnt as a whole; post hoc, too.
+
+    Logged at validation, on a few examples: ``generated/log_likelihood``, ``generated/probability`` of the label, where
+    it reads the explanation also ``generated/erased`` (without it) and ``generated/shuffled_accuracy`` (with another
+    example's); with gold explanations ``generated/overlap``, and ``generated/shuffled_overlap`` (of another example's),
+    which says what the first is worth.
+
+    The module has a ``tokenizer``, and its ``labels`` if ``generated_labels`` are not given.
+
+    Args:
+        generated_order: ``predict_then_explain``, ``explain_then_predict`` or ``jointly``.
+        generated_weight: Factor of the explanation's loss.
+        generated_labels: What is written for each class, in order; by default the module's ``labels``.
+        generated_reads: What ``explain_then_predict`` predicts from: the ``explanation``, or ``both``.
+        generated_label_mark: What stands before a label; it may be empty where there is an encoder.
+        generated_explanation_mark: What stands before an explanation; the same.
+        generated_max_tokens: Tokens that an explanation has at most; longer ones are cut, and it is said once.
+        generated_validated: How many validation examples a process measures; 0 for none.
+        generated_model: Name of the language model in the module, where there are several.
+
+    Raises:
+        ValueError: If an option makes no sense; on first use, if there is no model that writes, no tokenizer, no
+            labels, or words that the tokenizer does not know or that two labels share; in training, if batches have no
+            explanations, or no labels.
+    """
+
+    generated: ExplanationFormat
+
+    def __init__(
+        self,
+        *args: Any,
+        generated_order: Literal["predict_then_explain", "explain_then_predict", "jointly"] = "predict_then_explain",
+        generated_weight: float = 1.0,
+        generated_labels: Sequence[str] | None = None,
+        generated_reads: Literal["explanation", "both"] = "explanation",
+        generated_label_mark: str = "label:",
+        generated_explanation_mark: str = "explanation:",
+        generated_max_tokens: int = 64,
+        generated_validated: int = 64,
+        generated_model: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        check_whole(generated_max_tokens=generated_max_tokens)
+        check_whole(0, generated_validated=generated_validated)
+        if not 0 <= generated_weight < float("inf"):
+            raise ValueError(f"`generated_weight={generated_weight!r}` must be a finite number of at least 0.")
+        if generated_order == "jointly" and not generated_explanation_mark.strip():
+            raise ValueError(
+                "`generated_explanation_mark=''` ends the label with `generated_order='jointly'`: give one."
+            )
+        self.generated = ExplanationFormat(generated_order, generated_reads)
+        self._generated_weight, self._generated_words = float(generated_weight), generated_labels
+        self._generated_marks = (generated_label_mark, generated_explanation_mark)
+        self._generated_limit, self._generated_validated = generated_max_tokens, generated_validated
+        self._generated_model = generated_model
+        self._generated_told: set[str] = set()
+        self._generated_met = False  # whether a training batch had an explanation
+        self._generated_room: int | None = None  # tokens that the model takes
+        self.generated.figures = Figures()
+
+    # What a module calls
+
+    def label_scores(self, batch: Any) -> Tensor:
+        """Return the log probability of each label's words, and of what ends them, ``(B, C)``, at least in float32.
+
+        Where the prediction reads the explanation, that is the batch's ``written_ids`` ``(B, E)`` if there are any,
+        padded with −100; else in training ``explanation_ids``; else what the model writes now.
+        """
+        writer, parts = self._writer(), batches.as_mapping(batch)
+        text = self._text(parts)
+        source = self._label_source(text, self._explanation_read(parts, text))
+        classes = len(self.generated.words)
+        losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(len(text.ids)), classes)
+        return losses.sum(dim=1).reshape(len(text.ids), classes)
+
+    def explain(self, batch: Any, which: str = "predicted") -> GeneratedRationale:
+        """Return what the model writes to explain each prediction, with what that is worth.
+
+        Args:
+            batch: A batch, on whatever device.
+            which: The class that is explained: ``predicted``, ``gold`` or a label.
+        """
+        with explaining(self, full_precision=True), torch.no_grad():
+            batch = batches.to_full_precision(batches.to(batch, self.device))
+            return described_rows(self, batch, which)
+
+    def interpret_task(self) -> LabelsInWords:
+        """Return how Monitors read this module: by its ``forward``."""
+        return LabelsInWords(self.tokenizer, self._label_names())
+
+    # Hooks
+
+    def attach(self) -> None:
+        """Settle what is written, once model, tokenizer and labels are there."""
+        super().attach()
+        if "generated" not in self._modules or self.generated.settled or transformer_in(self) is None:
+            return
+        if getattr(self, "tokenizer", None) is not None and self._label_names():
+            self._writer()
+
+    def begin_step(self, batch: Any) -> None:
+        """Add the explanations' loss."""
+        super().begin_step(batch)
+        if not self.generated.plain:
+            self.add_term("explanation", self._generated_weight * self._explanation_loss(batch))
+
+    def on_train_epoch_end(self) -> None:
+        """Tell once of training data without an explanation."""
+        super().on_train_epoch_end()
+        if not self._generated_met and not self.generated.plain:
+            self._tell("no training row of this epoch has an explanation, so that none is learnt to be written")
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to measure."""
+        super().on_validation_epoch_start()
+        self._figures.begin()
+
+    def on_validation_batch_end(self, outputs: Any, batch: Any, *args: Any, **kwargs: Any) -> None:
+        """Measure some examples."""
+        super().on_validation_batch_end(outputs, batch, *args, **kwargs)
+        if not self.generated.plain and not self.trainer.barebones:
+            self._figures.add(self, batch, self._generated_validated)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was measured."""
+        super().on_validation_epoch_end()
+        if not self.generated.plain and not self.trainer.barebones:
+            self.log_dict(self._figures.computed())
+
+    @property
+    def _figures(self) -> Figures:
+        figures = self.generated.figures
+        assert isinstance(figures, Figures)
+        return figures
+
+    def become_plain(self) -> None:
+        """Learn no explanations, and read none: the label is predicted from the text alone."""
+        super().become_plain()
+        self.generated.plain = True
+
+    # Writing
+
+    def write_explanations(self, batch: Any, labels: Tensor | None = None) -> Tokens:
+        """Return what the model writes for each example, greedily.
+
+        Args:
+            batch: The batch.
+            labels: The class that each explanation is of, ``(B,)``; needed where it is predicted first.
+        """
+        writer, text = self._writer(), self._text(batches.as_mapping(batch))
+        labels = text.ids.new_zeros(len(text.ids)) if labels is None else labels
+        source = self.generated.explanation_source(self._shortened(text, self._generated_limit), labels)
+        return writer.write(source, self.generated.explanation_start(text, labels), self._generated_limit)
+
+    def explanation_log_probs(self, batch: Any, labels: Tensor, explanation: Tokens) -> tuple[Tensor, Tensor]:
+        """Return the log probability of each token that is learnt where an explanation is, and which are there.
+
+        Both are ``(B, S)``: the explanation and its end, after the label's words where both are one sequence.
+        """
+        writer, text = self._writer(), self._text(batches.as_mapping(batch))
+        source = self.generated.explanation_source(self._shortened(text, explanation.ids.shape[1]), labels)
+        target = self.generated.explanation_text(labels, explanation)
+        return writer.log_probs(source, self.generated.explanation_lead(), target), target.there
+
+    def _explanation_loss(self, batch: Any) -> Tensor:
+        """Return the mean loss of a token of the batch's explanations; 0 where there are none."""
+        self._writer()
+        parts = batches.as_mapping(batch)
+        explanation, labels = self.given_explanations(parts), self.interpret_task().labels(parts)
+        if explanation is None:
+            raise ValueError(
+                f"The batch has no `explanation_ids`, which `generated_order={self.generated.order!r}` learns: give "
+                "`TextDataModule(explanation_column=...)`, or token ids (B, E) with -100 as padding: a row without an "
+                "explanation has nothing else."
+            )
+        if labels is None:
+            raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}) to explain.")
+        classes = labels.clamp(0, len(self.generated.words) - 1)
+        known = (explanation.lengths > 0) & (labels == classes)
+        if not bool(known.any()):
+            return torch.zeros((), device=explanation.ids.device)
+        self._generated_met = True
+        log_probs, there = self.explanation_log_probs(
+            parts, labels.clamp(0, len(self.generated.words) - 1), explanation
+        )
+        there = there & known[:, None]
+        return -(log_probs * there).sum() / there.sum()
+
+    def _explanation_read(self, parts: dict[str, Any], text: Tokens) -> Tokens | None:
+        """Return the explanation that a prediction reads; ``None`` where it reads none."""
+        if not self.generated.explains_first:
+            return None
+        if isinstance(parts.get(WRITTEN), Tensor):
+            return Tokens.of(parts[WRITTEN].to(text.ids.device))
+        return self.given_explanations(parts) if self.training else self.write_explanations(parts)
+
+    def _label_source(self, text: Tokens, explanation: Tokens | None) -> Tokens:
+        added = 0 if explanation is None else explanation.ids.shape[1]
+        return self.generated.label_source(self._shortened(text, added), explanation)
+
+    # What is read
+
+    def _text(self, parts: dict[str, Any]) -> Tokens:
+        task = self.interpret_task()
+        return Tokens.of(task.input_ids(parts), task.attention_mask(parts))
+
+    def given_explanations(self, parts: dict[str, Any]) -> Tokens | None:
+        """Return the batch's own explanations, without gaps, special tokens and what is too long; None without any."""
+        ids = parts.get("explanation_ids")
+        if not isinstance(ids, Tensor):
+            return None
+        task = self.interpret_task()
+        given = Tokens.of(ids, (ids >= 0) & ~special_mask(ids, task.tokenizer)).closed()
+        if given.ids.shape[1] > self._generated_limit:
+            self._tell(f"explanations are cut to `generated_max_tokens={self._generated_limit}` tokens")
+        return given.cut(self._generated_limit)
+
+    def _shortened(self, text: Tokens, added: int) -> Tokens:
+        """Return a text short enough for what is added to it, where the model's positions end."""
+        if self._generated_room is None:
+            return text
+        marks = len(self.generated.label_mark) + len(self.generated.explanation_mark)
+        room = self._generated_room - added - marks - self.generated.words.shape[1] - 1
+        if text.ids.shape[1] > room and int(text.lengths.max()) > room:
+            self._tell(f"texts are cut to {room} tokens, so that labels and explanations find room beside them")
+            return text.cut(max(room, 1))
+        return text
+
+    def _tell(self, what: str) -> None:
+        if what not in self._generated_told:
+            self._generated_told.add(what)
+            rank_zero_warn(f"Generated explanations: {what}.")
+
+    def _label_names(self) -> list[str]:
+        """Return the names of the classes; none where they are not known yet."""
+        given = getattr(self, "labels", None) or self._generated_words or ()
+        return [str(each) for each in given]
+
+    # What writes
+
+    def _writer(self) -> Writer:
+        """Return how the model writes; the first time, what it writes is settled.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        model = transformer_in(self, self._generated_model)
+        if model is None:
+            raise ValueError(f"{type(self).__name__} holds no `transformers` model: give it one that writes.")
+        tokenizer = getattr(self, "tokenizer", None)
+        if tokenizer is None:
+            raise ValueError(f"{type(self).__name__} has no `tokenizer`, which labels are written with: give it one.")
+        writer = writer_of(model, tokenizer)
+        if not self.generated.settled:
+            self._settle(writer, tokenizer)
+        return writer
+
+    @torch.inference_mode(False)
+    def _settle(self, writer: Writer, tokenizer: Any) -> None:
+        names = self._label_names()
+        words = [str(each) for each in self._generated_words or names]
+        if not words or len(words) != len(names):
+            raise ValueError(
+                f"`generated_labels={self._generated_words}` must name what is written for each class, but the module "
+                f"has `labels={names}`."
+            )
+        marks = self._generated_marks
+        ids = following(tokenizer, [*words, *marks])
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        for name, text, tokens in zip(
+            [*["generated_labels"] * len(words), "generated_label_mark", "generated_explanation_mark"],
+            [*words, *marks],
+            ids,
+            strict=True,
+        ):
+            if unknown is not None and unknown in tokens:
+                raise ValueError(f"`{name}`: the tokenizer does not know all of {text!r}: choose words that it knows.")
+            if not tokens and (name == "generated_labels" or not writer.model.config.is_encoder_decoder):
+                raise ValueError(f"`{name}`: {text!r} has no tokens, but has to have at least one.")
+        written: dict[tuple[int, ...], str] = {}
+        for text, tokens in zip(words, ids, strict=False):
+            if tuple(tokens) in written:
+                raise ValueError(f"`generated_labels`: {written[tuple(tokens)]!r} and {text!r} are written alike.")
+            written[tuple(tokens)] = text
+        self.generated.to(self.device).settle(ids[: len(words)], ids[-2], ids[-1], writer.end)
+        self._generated_room = max_tokens(tokenizer, writer.model)

@@ -1,0 +1,17 @@
+"""One label a text, from a module whose ``forward`` gives a score a class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_interpret.tasks.sequence_classification import SequenceClassification
+
+
+class LabelsInWords(SequenceClassification):
+    """Reads a module of a language model that writes labels: the scores are what the module's ``forward`` returns."""
+
+    def logits(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the class scores ``(B, C)``."""
+        return module(batch)
