@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -25,8 +25,10 @@ class WordTable:
     blank: Tensor
 
 
-class TokenKinds(nn.Module):
+class TokenKinds:
     """Tells which tokens of ids ``(B, T)`` may be selected: on every path that ids come by, whatever made them.
+
+    It is no part of a module's state: averages of weights average integers that are buffers too.
 
     Args:
         special: Ids that frame a text.
@@ -34,17 +36,12 @@ class TokenKinds(nn.Module):
         table: What tokens do to words, where whole words are to be told.
     """
 
-    special: Tensor
-    marks: Tensor | None
-
     def __init__(self, special: Sequence[int] = (), padding: int | None = None, table: WordTable | None = None) -> None:
-        super().__init__()
-        self.padding = padding
-        self.register_buffer("special", torch.tensor(list(special), dtype=torch.long), persistent=False)
-        marks = None if table is None else torch.stack([table.starts, table.closes, table.blank])
-        self.register_buffer("marks", marks, persistent=False)
+        self.special, self.padding = tuple(special), padding
+        self._marks = None if table is None else torch.stack([table.starts, table.closes, table.blank])
+        self._on: dict[torch.device, tuple[Tensor, Tensor | None]] = {}  # what is asked on a device
 
-    def forward(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def of(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return which tokens may be selected and which frame a text, bool ``(B, T)`` each; padding is neither.
 
         Args:
@@ -56,15 +53,23 @@ class TokenKinds(nn.Module):
             there = F.pad(mask != 0, (0, ids.shape[1] - mask.shape[1]))
         else:
             there = torch.ones_like(ids, dtype=torch.bool) if self.padding is None else ids != self.padding
-        special = torch.isin(ids, self.special) & there
+        special = torch.isin(ids, self._tables(ids.device)[0]) & there
         return there & ~special, special
 
     def words(self, ids: Tensor, selectable: Tensor) -> Tensor | None:
         """Return the word of each token, long ``(B, T)``, -1 for those that may not be selected; None if not told."""
-        if self.marks is None:
+        marks = self._tables(ids.device)[1]
+        if marks is None:
             return None
-        starts, closes, blank = self.marks[:, ids]
+        starts, closes, blank = marks[:, ids]
         begins = torch.ones_like(selectable)
         after = closes[:, :-1] | starts[:, 1:]
         begins[:, 1:] = ~selectable[:, :-1] | (after & ~blank[:, :-1])
         return ((begins & selectable).cumsum(dim=1) - 1).masked_fill(~selectable, -1)
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        if device not in self._on:
+            with torch.inference_mode(False):  # what is made there could be used nowhere else
+                marks = None if self._marks is None else self._marks.to(device)
+                self._on[device] = torch.tensor(self.special, dtype=torch.long, device=device), marks
+        return self._on[device]

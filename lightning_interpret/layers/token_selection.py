@@ -192,7 +192,7 @@ class TokenSelection(nn.Module):
         Raises:
             ValueError: If the selection that was given is not of these texts, or the generator returns another shape.
         """
-        selectable, special = self.kinds(ids, mask)
+        selectable, special = self.kinds.of(ids, mask)
         scope, given = self._scope
         if given is not None:
             selection, z = None, _fitted(given, ids)

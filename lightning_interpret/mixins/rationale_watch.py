@@ -27,7 +27,8 @@ class SelectionWatch:
 
     def __init__(self, module: RationaleMixin) -> None:
         self._module = module
-        self._means = {name: MeanMetric().to(module.device) for name in _NAMES}
+        with torch.inference_mode(False):  # they are added to outside of it
+            self._means = {name: MeanMetric().to(module.device) for name in _NAMES}
         self._shapes: list[Tensor] = []
         self._classes: list[Tensor] = []
         self._error: str | None = None

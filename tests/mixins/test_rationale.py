@@ -66,8 +66,8 @@ def test_scopes():
             with module.rationale.everything():  # the inner one
                 assert torch.equal(module(batch), plain(batch))
         assert torch.equal(module(batch), part)
-        message = r"selection has shape \(1, 15\), but the texts are \(2, 15\)"
-        with pytest.raises(ValueError, match=message), module.rationale.selecting(rest[:1]):
+        wrong = module.rationale.selecting(rest[:1])
+        with pytest.raises(ValueError, match=r"selection has shape \(1, 15\), but the texts are \(2, 15\)"), wrong:
             module(batch)
         assert torch.equal(module(batch), part)  # whatever went wrong
 
