@@ -9,7 +9,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
-from lightning_interpret import ConceptBottleneckMixin, JointMixin, KernelMixin, TurnOverDropoutMixin
+from lightning_interpret import (
+    ConceptBottleneckMixin,
+    JointMixin,
+    KernelMixin,
+    SpanExplanationMixin,
+    TurnOverDropoutMixin,
+)
 
 WIDTH = 8
 SITES = ["first", "input of last"]  # the first is what is written down
@@ -136,7 +142,25 @@ class WithConcepts(Texts):
         return super().__getitem__(i) | {"concepts": torch.stack(found).float()}
 
 
-KINDS = {"turn_over": TurnOver, "kernel": Kernel, "both": Both, "reversed": Reversed, "concepts": Concepts}
+class Spans(SpanExplanationMixin, Net):
+    def __init__(self, **options):
+        super().__init__(**{"span_layer": "embedding", "span_width": 3} | options)
+
+    def attach_spans(self):
+        super().attach_spans()
+        generator = torch.Generator().manual_seed(1)
+        for weight in self.spans.parameters():  # whatever has been drawn before
+            torch.nn.init.normal_(weight, 0, 0.5, generator=generator)
+
+
+KINDS = {
+    "turn_over": TurnOver,
+    "kernel": Kernel,
+    "both": Both,
+    "reversed": Reversed,
+    "concepts": Concepts,
+    "spans": Spans,
+}
 
 
 def made(name, **options):

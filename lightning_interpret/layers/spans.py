@@ -139,6 +139,12 @@ class SpanSite:
             handle.remove()
         self._handles, self.head = [], None
 
+    @torch.compiler.disable
+    def know(self, device: torch.device) -> None:
+        """Ask which ids are in no span, before the first pass or in it."""
+        with torch.inference_mode(False):  # what is made there could be used nowhere else
+            self._known[device] = torch.tensor(sorted(self.special()), dtype=torch.long, device=device)
+
     # Hooks
 
     def _embeds(self, part: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -207,6 +213,5 @@ class SpanSite:
 
     def _special(self, device: torch.device) -> Tensor:
         if device not in self._known:
-            with torch.inference_mode(False):  # what is made there could be used nowhere else
-                self._known[device] = torch.tensor(sorted(self.special()), dtype=torch.long, device=device)
+            self.know(device)
         return self._known[device]

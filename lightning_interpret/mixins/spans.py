@@ -162,6 +162,12 @@ class SpanExplanationMixin(JointMixin):
         if not self._spans_detached:
             self._attached_site()
 
+    def on_train_start(self) -> None:
+        """Look at the tokenizer now, and not inside of a compiled step."""
+        super().on_train_start()
+        if self._span_site is not None:
+            self._span_site.know(self.device)
+
     def _attached_site(self) -> SpanSite:
         self.attach()
         if self._span_site is None:

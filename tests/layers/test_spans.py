@@ -162,3 +162,12 @@ def test_states_and_heads_of_other_shapes_are_refused():
     module.site.put_into(module.middle)
     with pytest.raises(ValueError, match="before `span_layer` has been"):
         module(IDS)
+
+
+def test_it_is_compiled_as_one_graph_with_the_module_around_it():
+    torch._dynamo.reset()
+    module = placed()
+    module.site.know(torch.device("cpu"))  # what asks a tokenizer is no part of it
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    for ids in (IDS, IDS.flip(0)):
+        assert torch.allclose(compiled(ids), module(ids))

@@ -28,6 +28,7 @@ CELLS = {
 SAME = ("late", "manual", "checkpointed", "compiled", "logged")  # to the bit, but for what is compiled
 QUICK = {("turn_over", cell) for cell in CELLS} | {("both", cell) for cell in ("plain", "late", "checkpointed")}
 QUICK |= {("concepts", cell) for cell in ("plain", "compiled", "bf16-true", "manual")}
+QUICK |= {("spans", cell) for cell in ("late", "manual", "checkpointed", "bf16-true")}
 
 slow = pytest.mark.slow
 every = pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_monitors_on_the_same_module_leave_the_run_as_it_is(plain, kind, monitor
     assert_equal(weights(plain(kind)), weights(module))
 
 
-@pytest.mark.parametrize("kind", ["turn_over", "kernel", "both"])
+@pytest.mark.parametrize("kind", ["turn_over", "kernel", "both", "spans"])
 def test_the_module_learns(kind, tmp_path):
     module, _ = run(kind, "plain", tmp_path, max_epochs=30, rate=0.2)
     own = Net(rate=0.2)
