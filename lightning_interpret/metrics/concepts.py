@@ -77,12 +77,12 @@ class InterventionCurve(Metric):
         Args:
             values: What the head reads of the concepts, ``(B, K)``.
             truth: The same of true concepts; NaN where nobody has said, so that the value stays.
-            labels: Classes, long ``(B,)``.
+            labels: Classes, long ``(B,)``; negative where there is none, which is left out.
             predict: Returns the class scores ``(P, B, C)`` of values ``(P, B, K)``.
         """
         found = predict(curve_counts(values, truth, self.counts, self.seed))
         self.correct += right(found, labels).sum(dim=1).to(self.correct)
-        self.total += len(labels)
+        self.total += (labels >= 0).sum().to(self.total)
 
     def compute(self) -> Tensor:
         """Return the accuracies ``(P,)``, NaN without examples."""

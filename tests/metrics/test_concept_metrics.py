@@ -1,0 +1,92 @@
+"""The metrics of concepts are their functional twins, whatever the batches and the processes."""
+
+import pytest
+import torch
+
+from lightning_interpret.functional.concepts import concept_accuracy, intervention_curve, residual_share
+from lightning_interpret.functional.probe import leakage
+from lightning_interpret.metrics import ConceptAccuracy, ConceptLeakage, InterventionCurve, ResidualShare
+
+GENERATOR = torch.Generator().manual_seed(0)
+TRUTH = torch.randint(2, (90, 5), generator=GENERATOR).float()
+VALUES = (TRUTH - 0.7 * torch.rand(90, 5, generator=GENERATOR)).abs()
+MISSING = TRUTH.masked_fill(torch.rand(90, 5, generator=GENERATOR) < 0.2, torch.nan)
+LABELS = (TRUTH.sum(dim=1) > 2).long()
+PARTS = torch.randn(2, 90, 3, generator=GENERATOR) * torch.tensor([1.0, 3.0])[:, None, None]
+
+
+def predict(values):
+    votes = values.sum(dim=-1) - 2.5
+    return torch.stack([-votes, votes], dim=-1)
+
+
+CASES = {
+    "accuracy": (
+        lambda: ConceptAccuracy(5),
+        lambda metric, rows: metric.update(VALUES[rows], MISSING[rows]),
+        lambda: concept_accuracy(VALUES, MISSING).nanmean(),
+    ),
+    "leakage": (
+        lambda: ConceptLeakage(),
+        lambda metric, rows: metric.update(VALUES[rows], MISSING[rows], LABELS[rows]),
+        lambda: torch.tensor(leakage(VALUES, MISSING, LABELS).gain),
+    ),
+    "residual": (
+        lambda: ResidualShare(3),
+        lambda metric, rows: metric.update(PARTS[0, rows], PARTS[1, rows]),
+        lambda: residual_share(*PARTS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_they_are_their_twins_over_batches_and_processes(name):
+    make, update, twin = CASES[name]
+    whole, parts, ranks = make(), make(), [make(), make()]
+    update(whole, slice(None))
+    for start in range(0, 90, 16):
+        update(parts, slice(start, start + 16))
+    update(ranks[0], slice(0, 50))
+    update(ranks[1], slice(50, 90))
+    ranks[1].merge_state(ranks[0])  # with what is before it
+    wanted = twin().float()
+    for metric in (whole, parts, ranks[1]):
+        assert torch.allclose(metric.compute(), wanted, atol=1e-6)
+    whole.reset()
+    update(whole, slice(None))
+    assert torch.allclose(whole.compute(), wanted, atol=1e-6)
+
+
+def test_the_curve_is_its_twin_and_leaves_examples_without_a_label_out():
+    whole, ranks = InterventionCurve(5), [InterventionCurve(5), InterventionCurve(5)]
+    whole.update(VALUES, MISSING, LABELS, predict)
+    assert torch.equal(whole.compute(), intervention_curve(VALUES, MISSING, LABELS, predict))
+    for metric, rows in zip(ranks, (slice(0, 50), slice(50, 90)), strict=True):
+        metric.update(VALUES[rows], MISSING[rows], LABELS[rows], predict)
+    ranks[0].merge_state(ranks[1])
+    # orders are drawn a batch at a time: the ends, and what is counted, are the same
+    assert torch.equal(ranks[0].compute()[[0, -1]], whole.compute()[[0, -1]])
+    whole.update(VALUES, MISSING, torch.full((90,), -1), predict)
+    assert torch.equal(whole.compute(), intervention_curve(VALUES, MISSING, LABELS, predict))
+
+
+def test_points_are_spread_from_none_to_all():
+    assert InterventionCurve(5).counts.tolist() == [0, 1, 2, 3, 4, 5]
+    assert InterventionCurve(100, points=5).counts.tolist() == [0, 25, 50, 75, 100]
+    assert InterventionCurve(1, points=9).counts.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="points=1"):
+        InterventionCurve(5, points=1)
+
+
+def test_no_more_examples_are_kept_than_the_limit():
+    metric = ConceptLeakage(limit=40)
+    for start in range(0, 90, 16):
+        metric.update(VALUES[start : start + 16], TRUTH[start : start + 16], LABELS[start : start + 16])
+    assert sum(map(len, metric.values)) == 40
+    assert metric.compute() == torch.tensor(leakage(VALUES[:40], TRUTH[:40], LABELS[:40]).gain)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+@pytest.mark.parametrize("metric", [ConceptAccuracy(3), ConceptLeakage(), ResidualShare(2), InterventionCurve(3)])
+def test_without_examples_there_is_no_number(metric):
+    assert bool(metric.compute().isnan().all())
