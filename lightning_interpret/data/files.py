@@ -4,7 +4,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ def read_rows(
     text_column: str = "text",
     label_column: str | None = "label",
     id_column: str | None = None,
+    concept_columns: Sequence[str] = (),
 ) -> Iterator[TextRow]:
     """Yield the rows of a UTF-8 file, one at a time.
 
@@ -34,6 +35,7 @@ def read_rows(
         text_column: The column of the text.
         label_column: The column of the label, or ``None`` to read without labels. Numbers and booleans become strings.
         id_column: The column of an integer id; without it, rows are numbered from 0.
+        concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -44,10 +46,12 @@ def read_rows(
     read = _reader(path)
     if not path.is_file():
         raise FileNotFoundError(_missing(path))
-    columns = Columns(text_column, label_column, id_column)
+    columns = Columns(text_column, label_column, id_column, tuple(concept_columns))
     if read is _texts:
         if id_column is not None:
             raise ValueError(f"`id_column={id_column!r}`: {path} has no columns. Leave it out to number the lines.")
+        if concept_columns:
+            raise ValueError(f"`concept_columns={list(concept_columns)}`: {path} has no columns. Give another format.")
         columns = Columns("text", None, None)
     return text_rows(read(_lines(path), columns, str(path)), columns, str(path))
 

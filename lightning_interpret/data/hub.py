@@ -1,6 +1,6 @@
 """Labelled text from Hugging Face data sets: by name, from a local folder, or saved to disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ def hub_rows(
     text_column: str = "text",
     label_column: str | None = "label",
     id_column: str | None = None,
+    concept_columns: Sequence[str] = (),
 ) -> Iterator[TextRow]:
     """Yield the rows of one split, one at a time; integers of a ``ClassLabel`` column become their names.
 
@@ -26,6 +27,7 @@ def hub_rows(
         text_column: The column of the text.
         label_column: The column of the label, or ``None`` to read without labels.
         id_column: The column of an integer id; without it, rows are numbered from 0.
+        concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
 
     Raises:
         ImportError: If ``datasets`` is not installed.
@@ -34,7 +36,7 @@ def hub_rows(
     splits = _load(name, subset)
     data = splits[choose("split", split, splits)]
     source = f"{name} [{split}]"
-    columns = Columns(text_column, label_column, id_column)
+    columns = Columns(text_column, label_column, id_column, tuple(concept_columns))
     columns.check(data.column_names, source)
     # Only these columns are decoded, and a format such as "torch" that was saved with the data is taken off.
     data = data.with_format(None).select_columns(list(dict.fromkeys(columns.names)))

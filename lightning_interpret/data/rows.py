@@ -1,11 +1,14 @@
 """One row of a user's labelled text, and the checks it passes wherever it was read from."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_interpret.names import unknown
 
+_NOTHING = ("", "nan", "none", "null")
+_TRUTH = {"true": 1.0, "false": 0.0}
 _INT64 = range(-(2**63), 2**63)  # ids travel in batches as long tensors
 
 
@@ -18,12 +21,14 @@ class TextRow:
         label: The label as a string, or ``None`` if none was asked for.
         line: The 1-based line of the file on which the row starts; in a data set, the row number plus one.
         example_id: The value of the id column, or else the 0-based row number.
+        concepts: The values of the concept columns, from 0 to 1; NaN where there is none.
     """
 
     text: str
     label: str | None
     line: int
     example_id: int
+    concepts: tuple[float, ...] = ()
 
 
 def class_of(label: str | None, labels: Sequence[str]) -> int:
@@ -47,20 +52,23 @@ class Columns:
         text: The column of the text.
         label: The column of the label, or ``None`` to read without labels.
         id: The column of an integer id, or ``None`` to number the rows.
+        concepts: The columns of concepts, which hold 0, 1, or nothing.
     """
 
     text: str
     label: str | None
     id: str | None
+    concepts: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The columns that are read."""
-        return [name for name in (self.text, self.label, self.id) if name is not None]
+        return [name for name in (self.text, self.label, self.id, *self.concepts) if name is not None]
 
     def check(self, present: Collection[str], where: str) -> None:
         """Raise a ValueError that names the first column that is not ``present``."""
-        for argument, name in (("text_column", self.text), ("label_column", self.label), ("id_column", self.id)):
+        known = (("text_column", self.text), ("label_column", self.label), ("id_column", self.id))
+        for argument, name in (*known, *(("concept_columns", name) for name in self.concepts)):
             if name is not None and name not in present:
                 raise ValueError(f"{where}: {unknown(argument, name, present)}")
 
@@ -90,7 +98,8 @@ def text_rows(
             first = number_of.setdefault(example_id, number)
             if first != number:
                 raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
-        yield TextRow(_text(record[columns.text], columns.text, where), label, number, example_id)
+        concepts = tuple(_share(record[name], name, where) for name in columns.concepts)
+        yield TextRow(_text(record[columns.text], columns.text, where), label, number, example_id, concepts)
     if row < 0:
         raise ValueError(f"{source} has no rows.")
 
@@ -130,6 +139,26 @@ def _integer(value: object, column: str, where: str) -> int:
     raise ValueError(
         f"{where}: column {column!r} holds {_shown(value)}, not an integer of 64 bits. "
         "Leave out `id_column` to number the rows."
+    )
+
+
+def _share(value: object, column: str, where: str) -> float:
+    """Return the value of a concept, NaN where there is none."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
+        return math.nan
+    if isinstance(value, str | int | float):
+        try:
+            number = float(_TRUTH.get(value.strip().lower(), value) if isinstance(value, str) else value)
+        except ValueError:
+            pass
+        else:
+            if 0 <= number <= 1:
+                return number
+            if number == -1 or math.isnan(number):
+                return math.nan
+    raise ValueError(
+        f"{where}: column {column!r} holds {_shown(value)}, not a concept. A concept is 0 or 1 (or true or false, or a "
+        "share between); an empty field, NaN or -1 is one that nobody has said. Make one column of each value."
     )
 
 

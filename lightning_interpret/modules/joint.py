@@ -1,6 +1,12 @@
 """TextClassifier with joint methods, ready to be named in a configuration file; a class of one's own is as short."""
 
-from lightning_interpret.mixins import KernelMixin, RationaleMixin, SpanExplanationMixin, TurnOverDropoutMixin
+from lightning_interpret.mixins import (
+    ConceptBottleneckMixin,
+    KernelMixin,
+    RationaleMixin,
+    SpanExplanationMixin,
+    TurnOverDropoutMixin,
+)
 from lightning_interpret.modules.text_classifier import TextClassifier
 
 
@@ -14,6 +20,10 @@ class KernelTextClassifier(KernelMixin, TextClassifier):
 
 class SpanTextClassifier(SpanExplanationMixin, TextClassifier):
     """A :class:`TextClassifier` that predicts from weighed spans of the text: the options of both."""
+
+
+class ConceptTextClassifier(ConceptBottleneckMixin, TextClassifier):
+    """A :class:`TextClassifier` whose head reads concepts: the options of both."""
 
 
 class TurnOverKernelTextClassifier(TurnOverDropoutMixin, KernelMixin, TextClassifier):

@@ -22,7 +22,8 @@ class TextDataModule(LightningDataModule):
     """Read labelled text, a text a row, and batch it for a `transformers` model.
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
-    ``labels``, ``example_id`` (the id column, or the row number) and what else the tokenizer returns.
+    ``labels``, ``example_id`` (the id column, or the row number), ``concepts`` where there are columns of them, and
+    what else the tokenizer returns.
 
     Args:
         train_file: Training rows.
@@ -37,6 +38,8 @@ class TextDataModule(LightningDataModule):
         text_column: Column of the text.
         label_column: Column of the label.
         id_column: Column of an integer id; by default rows are numbered from 0.
+        concept_columns: Columns of concepts, 0 or 1, or nothing where nobody has said; by default the concepts that the
+            module has names for (``ConceptBottleneckMixin``). Rows to predict need none.
         labels: Labels in order; by default the module's, or those of the training rows in order (of the rows at hand
             where there are none). A whole number that is no label itself stands for the label at its place.
         tokenizer: Name, directory or object; by default the module's ``tokenizer``.
@@ -65,6 +68,7 @@ class TextDataModule(LightningDataModule):
         text_column: str = "text",
         label_column: str = "label",
         id_column: str | None = None,
+        concept_columns: list[str] | None = None,
         labels: list[str] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
@@ -83,6 +87,7 @@ class TextDataModule(LightningDataModule):
         self._sources = splits if dataset is not None else files
         self.dataset, self.subset = dataset, subset
         self.text_column, self.label_column, self.id_column = text_column, label_column, id_column
+        self.concept_columns = concept_columns
         self.labels = None if labels is None else [str(label) for label in labels]
         self._tokenizer, self.max_length = tokenizer, max_length
         self.batch_size, self.val_fraction, self.num_workers, self.seed = batch_size, val_fraction, num_workers, seed
@@ -138,9 +143,24 @@ class TextDataModule(LightningDataModule):
         assert source is not None
         columns: dict[str, Any] = {"text_column": self.text_column, "id_column": self.id_column}
         columns["label_column"] = None if split == "predict" else self.label_column
+        columns["concept_columns"] = () if split == "predict" else self._concepts
         if self.dataset is not None:
             return hub_rows(self.dataset, subset=self.subset, split=source, **columns)
         return read_rows(source, **columns)
+
+    @property
+    def _concepts(self) -> list[str]:
+        """The columns of concepts, in the order of the module's."""
+        named = list(getattr(self._module, "concept_names", None) or ())
+        if self.concept_columns is None:
+            return named
+        swapped = named != self.concept_columns and sorted(named) == sorted(self.concept_columns)
+        if named and (swapped or len(named) != len(self.concept_columns)):
+            raise ValueError(
+                f"The data has `concept_columns={self.concept_columns}`, but the module has `concept_names={named}`: "
+                "give a column for each of them, in the same order."
+            )
+        return self.concept_columns
 
     def _usable(self, rows: Iterable[TextRow], split: str) -> list[TextRow]:
         """Return the rows, without those of no text, which say nothing; predictions keep them, to keep their order."""
@@ -263,6 +283,7 @@ class _Collate:
             max_length=self.max_length,
             labels=None if None in classes else classes,
             example_ids=[row.example_id for row in rows],
+            concepts=[row.concepts for row in rows] if rows[0].concepts else None,
         )
 
 

@@ -50,11 +50,12 @@ def encode(
     max_length: int | None = None,
     labels: Sequence[int] | None = None,
     example_ids: Sequence[int] | None = None,
+    concepts: Sequence[Sequence[float]] | None = None,
 ) -> BatchEncoding:
     """Return the batch of some texts, padded to the longest of them.
 
     The batch holds what the tokenizer returns, ``offset_mapping`` where it can tell, ``note`` (a list: how much of a
-    text was cut, or None), and ``labels`` and ``example_id`` where they are given.
+    text was cut, or None), and ``labels``, ``example_id`` and ``concepts`` where they are given.
 
     Args:
         tokenizer: A `transformers` tokenizer.
@@ -62,6 +63,7 @@ def encode(
         max_length: Tokens a text may have; longer ones are cut.
         labels: Class of each text.
         example_ids: Stable id of each text in its data set.
+        concepts: Labels of the concepts of each text, from 0 to 1, NaN where there is none.
 
     Raises:
         ValueError: If texts of several lengths cannot be padded, because the tokenizer has no padding token.
@@ -99,6 +101,8 @@ def encode(
         padded["labels"] = torch.tensor(list(labels), dtype=torch.long)
     if example_ids is not None:
         padded["example_id"] = torch.tensor(list(example_ids), dtype=torch.long)
+    if concepts is not None:
+        padded["concepts"] = torch.tensor([list(row) for row in concepts], dtype=torch.float32)
     return padded
 
 
