@@ -49,6 +49,8 @@ class RationaleRow(TokensRow):
         probability: Of the predicted class, from the selection: the prediction's own.
         full: The same from the whole text.
         complement: The same from the tokens that were not selected.
+        control: The same from as many tokens drawn at random.
+        control_complement: The same without those.
         gold_rationale: Whether people selected each token; ``None`` where nobody was asked.
     """
 
@@ -62,17 +64,29 @@ class RationaleRow(TokensRow):
     probability: float | None = None
     full: float | None = None
     complement: float | None = None
+    control: float | None = None
+    control_complement: float | None = None
     gold_rationale: tuple[bool, ...] | None = None
 
     @property
     def sufficiency(self) -> float | None:
         """p(whole text) − p(selection): small where the selection is enough (DeYoung et al., 2020)."""
-        return None if self.full is None or self.probability is None else self.full - self.probability
+        return _drop(self.full, self.probability)
 
     @property
     def comprehensiveness(self) -> float | None:
         """p(whole text) − p(what was not selected): large where nothing that speaks for it was left out."""
-        return None if self.full is None or self.complement is None else self.full - self.complement
+        return _drop(self.full, self.complement)
+
+    @property
+    def sufficiency_control(self) -> float | None:
+        """The sufficiency of as many tokens drawn at random."""
+        return _drop(self.full, self.control)
+
+    @property
+    def comprehensiveness_control(self) -> float | None:
+        """The comprehensiveness of as many tokens drawn at random."""
+        return _drop(self.full, self.control_complement)
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
@@ -148,6 +162,13 @@ class Concept:
     contribution: float | None = None
     gold: float | None = None
     intervened: bool = False
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the model says of it what is known, above 0.5 or not; ``None`` of one that was set by hand."""
+        if self.gold is None or self.probability is None or self.intervened:
+            return None
+        return (self.probability > 0.5) == (self.gold > 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,3 +263,7 @@ class GeneratedRationale(Rows[GeneratedRow]):
     Attributes:
         rows: A row a prediction, in their order.
     """
+
+
+def _drop(full: float | None, other: float | None) -> float | None:
+    return None if full is None or other is None else full - other

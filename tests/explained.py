@@ -43,7 +43,8 @@ def rationale(**changes):
     values = {
         **OF_QUERY, **of_tokens(), "selected": flags(2, 3, 10), "gold_rationale": flags(0, 1, 2, 3),
         "probabilities": tuple(0.9 if on else 0.1 for on in flags(2, 3, 10)), "rate": 3 / 19, "budget": 0.2,
-        "gate": "gumbel", "probability": 0.934, "full": 0.81, "complement": 0.35,
+        "gate": "gumbel", "probability": 0.934, "full": 0.81, "complement": 0.35, "control": 0.5,
+        "control_complement": 0.78,
     }  # fmt: skip
     return RationaleRow(**values | changes)
 

@@ -16,7 +16,9 @@ from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleR
 from lightning_interpret.tasks import Task, batches
 
 _MEANS = {
-    RationaleRow.kind: ("rate", "sufficiency", "comprehensiveness", "drift"),
+    RationaleRow.kind: (
+        *("rate", "sufficiency", "comprehensiveness", "sufficiency_control", "comprehensiveness_control", "drift"),
+    ),
     SpansRow.kind: ("sharpness", "erased", "erased_control"),
     ConceptsRow.kind: ("concept_accuracy", "residual_share"),
     GeneratedRow.kind: ("overlap", "leaks", "log_likelihood"),
@@ -35,13 +37,14 @@ class RationaleMonitor(Monitor):
     ``failures``:
 
     - ``rationale``: ``rate`` (share of the tokens selected), ``sufficiency`` (p(whole text) − p(selection)),
-      ``comprehensiveness`` (p(whole text) − p(rest)), ``drift`` (share of the tokens selected that were not in the last
+      ``comprehensiveness`` (p(whole text) − p(rest)), ``sufficiency_control`` and ``comprehensiveness_control`` (the
+      same of as many tokens drawn at random), ``drift`` (share of the tokens selected that were not in the last
       validation), and where people selected some, ``token_f1`` and ``iou_f1`` with theirs (ERASER's).
     - ``spans``: ``sharpness`` (Σ weight²), ``erased`` (by how much the score falls without the foremost span) and
       ``erased_control`` (without a random one as long).
     - ``concepts``: ``concept_accuracy`` (share of those known that the model is right about, none set by hand),
-      ``residual_share`` (|residual| as a share of it and of Σ |contribution|), ``error`` (the largest |error| of the
-      sum).
+      ``residual_share`` (|residual| as a share of it and of Σ |contribution|, of each probe), ``error`` (the largest
+      |error| of the sum).
     - ``generated``: ``overlap`` (F1 of the words with a person's), ``leaks`` (share that give the prediction away),
       ``log_likelihood`` (nats a token).
 
@@ -169,7 +172,7 @@ def kinds_of(module: LightningModule) -> list[str]:
 
 
 def _of_rationale(row: RationaleRow) -> Mapping[str, float | None]:
-    return {"rate": row.rate, "sufficiency": row.sufficiency, "comprehensiveness": row.comprehensiveness}
+    return {name: getattr(row, name) for name in _MEANS[row.kind] if name != "drift"}
 
 
 def _of_spans(row: SpansRow) -> Mapping[str, float | None]:
@@ -178,11 +181,7 @@ def _of_spans(row: SpansRow) -> Mapping[str, float | None]:
 
 
 def _of_concepts(row: ConceptsRow) -> Mapping[str, float | None]:
-    right = [
-        (each.probability >= 0.5) == (each.gold >= 0.5)
-        for each in row.concepts
-        if each.gold is not None and each.probability is not None and not each.intervened
-    ]
+    right = [each.right for each in row.concepts if each.right is not None]
     known = [abs(each.contribution) for each in row.concepts if each.contribution is not None]
     size = sum(known) + abs(row.residual or 0.0)
     share = None if row.residual is None or not size else abs(row.residual) / size

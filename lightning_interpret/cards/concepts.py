@@ -58,19 +58,12 @@ def _facts(row: ConceptsRow) -> Iterator[tuple[str, str]]:
     if row.target is not None:
         name = "" if row.target_name is None else f" ({row.target_name})"
         yield "score", f"{_number(row.target)}{name}"
-    known = [said for each in row.concepts if (said := agrees(each)) is not None]
+    known = [each.right for each in row.concepts if each.right is not None]
     if known:
         yield "concepts right", f"{sum(known)} of {len(known)}"
     by_hand = sum(each.intervened for each in row.concepts)
     if by_hand:
         yield "set by hand", str(by_hand)
-
-
-def agrees(concept: Concept) -> bool | None:
-    """Whether the model says of a concept what is known of it; ``None`` where either is not, or it was set by hand."""
-    if concept.gold is None or concept.probability is None or concept.intervened:
-        return None
-    return (concept.probability >= 0.5) == (concept.gold >= 0.5)
 
 
 def _bars(row: ConceptsRow) -> Bars:
@@ -84,7 +77,7 @@ def _bars(row: ConceptsRow) -> Bars:
             number(each) / largest,
             value=_value(each) if linear or each.intervened else None,
             p=None if each.probability is None else percent(each.probability),
-            gold=None if each.gold is None else f"{each.gold:.3g}" + (" ✗" if agrees(each) is False else ""),
+            gold=None if each.gold is None else f"{each.gold:.3g}" + (" ✗" if each.right is False else ""),
         )
         for each in row.concepts[:_MOST]
     )

@@ -193,6 +193,8 @@ class ConceptBottleneckMixin(JointMixin):
             batch = batches.to_full_precision(batches.clone(batches.to(batch, self.device)))
             return explained(self, "concepts", batch, known_task(self), which, self._labels_of(batch))
 
+    explain_concepts = explain  # by its kind, where another mixin stands first
+
     def concept_curve(self, loader: Iterable[Any], points: int | None = None, seed: int = 0) -> Tensor:
         """Return the accuracy of the task after 0, 1, ... all true concepts were set, in random order, ``(P,)``.
 

@@ -15,7 +15,7 @@ from lightning_interpret.tasks import Task
 
 
 def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
-    """Return the rationale of each example; called inside the explaining scope, costs five forward passes.
+    """Return the rationale of each example; called inside the explaining scope, costs seven forward passes.
 
     Args:
         module: A module with a gate attached.
@@ -39,11 +39,14 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
             whole = task.logits(module, batch)
         with selection.complement():
             rest = task.logits(module, batch)
+        control, without = (_given(module, batch, task, read, chosen) for chosen in _at_random(read))
     index = targets.index
     columns: dict[str, Any] = {
         "probability": _of(task, logits, index),
         "full": _of(task, whole, index),
         "complement": _of(task, rest, index),
+        "control": _of(task, control, index),
+        "control_complement": _of(task, without, index),
         "rate": [float(rate) if there else None for rate, there in zip(*map(Tensor.tolist, read.rates), strict=True)],
     }
     gold = gold_of(batch, read)
@@ -68,6 +71,20 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
             )
         )
     return Rationale(tuple(rows))
+
+
+def _at_random(read: Read) -> tuple[Tensor, Tensor]:
+    """Return as many selectable tokens of each text as were selected, the same ones at each call, and the others."""
+    drawn = torch.rand(read.z.shape, generator=torch.Generator().manual_seed(0)).to(read.z.device)
+    place = drawn.masked_fill(~read.selectable, 2.0).argsort(dim=1).argsort(dim=1)
+    chosen = place < read.selected.sum(dim=1, keepdim=True)
+    return chosen, read.selectable & ~chosen
+
+
+def _given(module: Any, batch: Any, task: Task, read: Read, chosen: Tensor) -> Tensor:
+    """Return what is predicted from some tokens, with the special ones that are there as it is deployed."""
+    with module.rationale.selecting(torch.where(read.special, read.z, chosen.float())):
+        return task.logits(module, batch)
 
 
 def _only(heard: list[Read], padding: Tensor, selection: TokenSelection) -> Read:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightning_interpret.cards import card_of, concepts
+from lightning_interpret.cards import card_of
 from lightning_interpret.rationales import ConceptsRow, RationaleRecord, RationaleRow, SpansRow
 from lightning_interpret.report.evidence_pages import shortened_records
 from lightning_interpret.report.pages import Fits, Record, windows
@@ -19,8 +19,9 @@ def records(row: RationaleRecord, fits: Fits) -> list[Record]:
     """Return the records of a row: one, or of a long text one for each window of its tokens.
 
     Beside the row's own fields stands what the tab follows from step to step: ``sufficiency`` and
-    ``comprehensiveness``; the ``weight`` of the foremost span, and what it costs when it is ``erased``; the foremost
-    concepts, ``listed``, and ``concept_accuracy``; and the ``sentence``, our words and logged texts in turn.
+    ``comprehensiveness``, each beside its ``_control``; the ``weight`` of the foremost span, and what it costs when it
+    is ``erased``; the foremost concepts, ``listed``, and ``concept_accuracy``; and the ``sentence``, our words and
+    logged texts in turn.
 
     Args:
         row: The row to write.
@@ -49,12 +50,14 @@ def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
     if isinstance(row, RationaleRow):
         yield "sufficiency", _finite(row.sufficiency)
         yield "comprehensiveness", _finite(row.comprehensiveness)
+        yield "sufficiency_control", _finite(row.sufficiency_control)
+        yield "comprehensiveness_control", _finite(row.comprehensiveness_control)
     elif isinstance(row, SpansRow) and row.spans:
         yield "weight", _finite(row.spans[0].weight)
         yield "erased", _finite(row.spans[0].erased)
     elif isinstance(row, ConceptsRow):
         yield "listed", _listed(each.name for each in row.concepts[:_LISTED])
-        known = [said for each in row.concepts if (said := concepts.agrees(each)) is not None]
+        known = [each.right for each in row.concepts if each.right is not None]
         yield "concept_accuracy", sum(known) / len(known) if known else None
 
 

@@ -17,7 +17,10 @@ from lightning_interpret.rationales import Concept
 from lightning_interpret.report.presenters import row_of
 
 SCALARS = {
-    "rationale": {"rate", "sufficiency", "comprehensiveness", "drift", "token_f1", "iou_f1"},
+    "rationale": {
+        *("rate", "sufficiency", "comprehensiveness", "sufficiency_control", "comprehensiveness_control"),
+        *("drift", "token_f1", "iou_f1"),
+    },
     "spans": {"sharpness", "erased", "erased_control"},
     "concepts": {"concept_accuracy", "residual_share", "error"},
     "generated": {"overlap", "leaks", "log_likelihood"},
@@ -96,6 +99,8 @@ def test_scalars_of_rationales_are_what_they_are_said_to_be():
     assert found["rate"] == pytest.approx((3 / 19 + 0.4) / 2)
     assert found["sufficiency"] == pytest.approx(0.81 - 0.934)
     assert found["comprehensiveness"] == pytest.approx(0.81 - 0.35)
+    assert found["sufficiency_control"] == pytest.approx(0.81 - 0.5)
+    assert found["comprehensiveness_control"] == pytest.approx(0.81 - 0.78)
     assert found["token_f1"] == pytest.approx(2 * 2 / (3 + 4))
     assert found["iou_f1"] == pytest.approx(2 * 0.5 * 1 / 1.5)  # 'bad film' is half of 'Not a bad film'
     assert math.isnan(found["drift"])

@@ -72,8 +72,10 @@ export function quotation(name, value, kind = "") {
     h("blockquote", { dir: "auto" }, String(value ?? "").trim() ? printable(value) : h("span", { class: "muted" }, "nothing was written")));
 }
 
-/** A difference of two probabilities as a fact, where it is known. */
-export const difference = (name, value, note) => (Number.isFinite(value) ? fact(name, plain(value), { note }) : null);
+/** A difference of two probabilities as a fact, where it is known, beside that of a control. */
+export function difference(name, value, note, control) {
+  return Number.isFinite(value) ? fact(name, plain(value), { note: Number.isFinite(control) ? `${note}; at random ${plain(control)}` : note }) : null;
+}
 
 /** Whether a value is there. */
 export const given = (value) => value !== null && value !== undefined;

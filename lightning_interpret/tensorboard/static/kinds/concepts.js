@@ -63,7 +63,7 @@ function marks(each) {
 
 /** Whether the model says of a concept what is known of it; `null` where that is not known, or it was set by hand. */
 function right({ probability, gold, intervened }) {
-  return given(probability) && given(gold) && !intervened ? probability >= 0.5 === gold >= 0.5 : null;
+  return given(probability) && given(gold) && !intervened ? (probability > 0.5) === (gold > 0.5) : null;
 }
 
 /** What the contributions sum to, with what is not theirs. */

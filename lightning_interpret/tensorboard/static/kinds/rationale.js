@@ -25,15 +25,16 @@ function one(record, context, charts) {
   const people = agreement(record);
   const [facts, text] = query(record,
     given(record.rate) ? fact("Selected", percent(record.rate), { note: given(record.budget) ? `budget ${percent(record.budget)}` : "of the tokens" }) : null,
-    difference("Sufficiency", record.sufficiency, "p(whole) − p(selection)"),
-    difference("Comprehensiveness", record.comprehensiveness, "p(whole) − p(rest)"),
+    difference("Sufficiency", record.sufficiency, "p(whole) − p(selection)", record.sufficiency_control),
+    difference("Comprehensiveness", record.comprehensiveness, "p(whole) − p(rest)", record.comprehensiveness_control),
     people ? fact("As people", `${people.both} of ${people.gold}`, { note: `words; ${people.selected} are selected` }) : null);
   return [
     sentence(record),
     facts,
     passage(record, context) ?? text,
-    probabilities("Probability", "Of the predicted class, made from the selection, from the whole text, and from what was not selected.", [
-      ["the selection", record.probability], ["the whole text", record.full], ["the rest alone", record.complement]]),
+    probabilities("Probability", "Of the predicted class, made from the selection, from the whole text, from what was not selected, and from tokens drawn at random.", [
+      ["the selection", record.probability], ["the whole text", record.full], ["the rest alone", record.complement],
+      ["as many at random", record.control], ["the text without those", record.control_complement]]),
     charts,
     about(record, [["Gate", record.gate], ["Example", record.example_id]], [
       ...(given(record.sufficiency) ? ["Sufficiency near 0 or below: the selection is enough."] : []),
