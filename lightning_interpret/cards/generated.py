@@ -58,7 +58,8 @@ def _bars(row: GeneratedRow) -> Iterator[Bars]:
     known = (("with the explanation", row.probability), ("with it erased", row.erased))
     bars = tuple(Bar.of(name, percent(value), value) for name, value in known if value is not None)
     if bars:
-        yield Bars("Probability", "of the predicted class, as the model reads the explanation", "read", "p", bars)
+        of = "the predicted class" if row.target_name is None else shortened(row.target_name, NAME)
+        yield Bars("Probability", f"of {of}, as the model reads the explanation", "read", "p", bars)
 
 
 def _stated(row: GeneratedRow) -> Iterator[str]:

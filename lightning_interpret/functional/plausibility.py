@@ -68,7 +68,7 @@ def span_matches(
     theirs, true = _spans(gold.bool() & counts.bool())
     together = (ours >= 0) & (theirs >= 0)
     pairs, shared = torch.stack([ours[together], theirs[together]]).unique(dim=1, return_counts=True)
-    sizes, true_sizes = (ids[ids >= 0].bincount(minlength=1) for ids in (ours, theirs))
+    sizes, true_sizes = (ids[ids >= 0].bincount() for ids in (ours, theirs))
     union = sizes[pairs[0]] + true_sizes[pairs[1]] - shared
     iou = shared.double() / union
     best = iou.new_zeros(len(sizes)).scatter_reduce(0, pairs[0], iou, "amax")
@@ -92,8 +92,13 @@ def auprc(scores: Tensor, gold: Tensor, counts: Tensor, *, step: bool = False) -
         gold: What people selected.
         counts: Which tokens count.
         step: Whether to take the average precision.
+
+    Raises:
+        ValueError: If shapes differ.
     """
     overlap(gold, gold, counts)
+    if scores.shape != gold.shape:
+        raise ValueError(f"`scores` {tuple(scores.shape)} must be of the shape of `gold` {tuple(gold.shape)}.")
     counts = counts.bool()
     order = scores.double().masked_fill(~counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
     order = order.gather(1, (~counts).gather(1, order).int().argsort(dim=1, stable=True))  # those that count come first

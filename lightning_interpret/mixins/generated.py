@@ -126,6 +126,8 @@ class GeneratedRationaleMixin(JointMixin):
             batch = batches.to_full_precision(batches.to(batch, self.device))
             return described_rows(self, batch, which)
 
+    explain_generated = explain  # by its kind, where another mixin stands first
+
     def interpret_task(self) -> LabelsInWords:
         """Return how Monitors read this module: by its ``forward``."""
         return LabelsInWords(self.tokenizer, self._label_names())

@@ -126,7 +126,7 @@ def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None
     if not size_a or not size_b:
         return float(size_a != size_b)
     cosine = sum(x / size_a * (y / size_b) for x, y in zip(a, b, strict=True))
-    return 1 - max(-1.0, min(1.0, cosine))
+    return round(1 - max(-1.0, min(1.0, cosine)), 12)  # the same weights are 0, whatever was rounded
 
 
 def _scores(payload: Mapping[str, Any]) -> list[float] | None:

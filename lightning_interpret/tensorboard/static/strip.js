@@ -72,8 +72,10 @@ function walk(event, list, tip) {
   all[to].focus();
 }
 
-/** What the two colours stand for: a word and what it is of, for each of them. */
-export function legend(scale, [against, ofAgainst = ""], [other, ofOther = ""]) {
+/** What the two colours stand for: a word and what it is of, for each of them; `null` for one that does not occur. */
+export function legend(scale, orange, [other, ofOther = ""]) {
+  if (!orange) return h("div", { class: "legend", role: "img", "aria-label": `Colour: blue is ${other}${ofOther}, up to ${signed(scale)}` }, h("span", {}, "0"), h("i", { class: "ramp one" }), h("span", {}, h("em", { title: ofOther }, other, h("bdi", {}, ofOther)), ` ${signed(scale)}`));
+  const [against, ofAgainst = ""] = orange;
   return h(
     "div",
     { class: "legend", role: "img", "aria-label": `Colours: orange and dashed is ${against}${ofAgainst}, down to ${signed(-scale)}; blue is ${other}${ofOther}, up to ${signed(scale)}` },

@@ -3,7 +3,7 @@
 import { about, query, text } from "../evidence.js";
 import { given, over, probabilities, quotation } from "../explained.js";
 import { fact, h, notice } from "../parts.js";
-import { percent, plain } from "../model.js";
+import { percent, plain, printable } from "../model.js";
 
 const ORDERS = {
   predict_then_explain: "The prediction was made first, and does not depend on the words.",
@@ -36,7 +36,7 @@ function one(record, charts) {
       given(record.leaks) ? fact("Leaks", record.leaks ? "yes" : "no", { mark: record.leaks ? "bad" : null }) : null,
       given(record.overlap) ? fact("Overlap", percent(record.overlap), { note: "F1 of the words with the person's" }) : null,
       given(record.log_likelihood) ? fact("Log-likelihood", plain(record.log_likelihood), { note: "nats a token" }) : null),
-    probabilities("Probability", "Of the predicted class, as the model reads the explanation.", [["the explanation", record.probability], ["the explanation erased", record.erased]]),
+    probabilities("Probability", `Of ${given(record.target_name) ? printable(record.target_name) : "the predicted class"}, as the model reads the explanation.`, [["the explanation", record.probability], ["the explanation erased", record.erased]]),
     charts,
     about(record, [["Order", given(record.order) ? String(record.order).replaceAll("_", " ") : null]], [
       ...(ORDERS[record.order] ? [ORDERS[record.order]] : []),

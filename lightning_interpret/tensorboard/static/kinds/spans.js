@@ -32,7 +32,7 @@ function one(record, charts) {
       given(record.sharpness) ? fact("Sharpness", plain(record.sharpness), { note: "1 where one span has it all" }) : null,
       given(foremost) ? fact("Foremost erased", fall(foremost), { note: given(record.control) ? `a random span: ${fall(record.control)}` : null }) : null),
     listed(record, found),
-    tokens({ ...record, scores: record.token_weights }, "Weight of the tokens", ["none"], ["in the spans it is in"]),
+    tokens({ ...record, scores: record.token_weights }, "Weight of the tokens", null, ["weight of the spans it is in"]),
     charts,
     about(record, [["Spans", record.considered || null], ["Longest", given(record.width) ? `${record.width} tokens` : null]],
       found.some(({ erased }) => given(erased)) ? ["Erased: by how much the score falls without the span."] : []),
