@@ -53,8 +53,13 @@ def _facts(row: RationaleRow) -> Iterator[tuple[str, str]]:
 
 
 def _bars(row: RationaleRow) -> Iterator[Bars]:
-    known = (("the selection", row.probability), ("the whole text", row.full), ("the rest alone", row.complement))
-    known += (("as many words at random", row.control), ("the text without those", row.control_complement))
+    known = (
+        ("the selection", row.probability),
+        ("the whole text", row.full),
+        ("the rest alone", row.complement),
+        ("as many words at random", row.control),
+        ("the text without those", row.control_complement),
+    )
     bars = tuple(Bar.of(name, percent(value), value) for name, value in known if value is not None)
     if bars:
         yield Bars("Probability", "of the predicted class, made from", "made from", "p", bars)

@@ -2,6 +2,7 @@
 
 from lightning_interpret.layers.nystroem import Landmark, NystroemLayer
 from lightning_interpret.layers.selection_control import SelectionControl
+from lightning_interpret.layers.spans import SpanPool
 from lightning_interpret.layers.token_gate import Selection, TokenGate
 from lightning_interpret.layers.token_scorer import TokenScorer
 from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
@@ -11,6 +12,7 @@ __all__ = [
     "NystroemLayer",
     "Selection",
     "SelectionControl",
+    "SpanPool",
     "TokenGate",
     "TokenScorer",
     "TurnOverDropout",
