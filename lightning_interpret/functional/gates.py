@@ -153,22 +153,23 @@ def top_k(scores: Tensor, selectable: Tensor, share: float, temperature: float =
     """Return z in {0, 1}, ``(B, T)``: what :func:`select` selects, with the gradient of a sigmoid, straight through.
 
     The sigmoid is of how far a score lies above the budget's edge, over the temperature: its gradient is there where a
-    little more would have changed the selection, wherever the scores as a whole have got to.
+    little more would have changed the selection, wherever the scores as a whole have got to. The edge gets none: with
+    one, tokens were traded at the edge to tell the label by which were chosen, and fewer were the planted ones.
     """
-    soft = torch.sigmoid(above_budget(scores, selectable, share) / temperature) * selectable
+    soft = torch.sigmoid((scores - edge(scores, selectable, share).detach()) / temperature) * selectable
     return straight_through(select(scores, selectable, share).to(scores), soft)
 
 
-def above_budget(scores: Tensor, selectable: Tensor, share: float) -> Tensor:
-    """Return how far each score lies above the middle between the last one within the budget and the next, ``(B, T)``.
+def edge(scores: Tensor, selectable: Tensor, share: float) -> Tensor:
+    """Return the middle between the last score within the budget of each row and the next, ``(B, 1)``.
 
-    The middle is the last one where there is no next, and 0 in rows of which nothing may be selected.
+    It is the last one where there is no next, and 0 in rows of which nothing may be selected.
     """
     count, budget = selectable.sum(dim=1, keepdim=True), budgets(selectable, share)[:, None]
     ordered = scores.masked_fill(~selectable, -torch.inf).sort(dim=1, descending=True).values
     last = ordered.gather(1, (budget - 1).clamp(min=0))
     following = ordered.gather(1, budget.minimum(count - 1).clamp(min=0))
-    return scores - ((last + following) / 2).masked_fill(count == 0, 0)
+    return ((last + following) / 2).masked_fill(count == 0, 0)
 
 
 def share(values: Tensor, selectable: Tensor) -> Tensor:

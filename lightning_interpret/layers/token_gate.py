@@ -48,7 +48,7 @@ class TokenGate(nn.Module):
     - ``reinforce``: z in {0, 1} is drawn without a gradient; :func:`score_function` makes one of ``log_prob`` (Lei et
       al., 2016).
     - ``top_k``: the best ``target`` share of the scores, with Gumbel noise in training (a sample without replacement,
-      Kool et al., 2019); the gradient is that of the sigmoid of each score's distance from the last one selected.
+      Kool et al., 2019); the gradient is that of the sigmoid of each score's distance from the budget's edge.
     - ``sparsemax``: z in [0, 1] that sum to the ``target`` share, the capped simplex: constrained sparsemax (Malaviya
       et al., 2018) times the budget, which is SPECTRA's budget factor (Guerreiro and Martins, 2021). There is Gumbel
       noise in training: without it z settles between 0 and 1, and more tokens are read than the budget says.
@@ -139,6 +139,6 @@ class TokenGate(nn.Module):
             z = capped_simplex(noisy / self.temperature, budget, selectable)
         else:
             z = gates.top_k(noisy, selectable, target, self.temperature)
-        probabilities = torch.sigmoid(gates.above_budget(scores, selectable, target)) * selectable
+        probabilities = torch.sigmoid(scores - gates.edge(scores, selectable, target)) * selectable
         rate = gates.share(z.detach(), selectable)
         return Selection(z, probabilities, rate, gates.transitions(z, selectable))

@@ -172,4 +172,6 @@ def test_top_k_is_what_is_selected_with_the_gradient_of_what_is_near_the_edge():
     assert not gradient[1, 2:].any()
     shifted = torch.autograd.grad((gates.top_k(scores + 50, selectable, 0.6, 0.5)).sum(), scores)[0]
     torch.testing.assert_close(shifted, torch.autograd.grad(gates.top_k(scores, selectable, 0.6, 0.5).sum(), scores)[0])
-    assert gradcheck(lambda s: gates.above_budget(s, selectable, 0.6), scores)
+    assert gradcheck(lambda s: gates.edge(s, selectable, 0.6), scores)
+    assert gates.edge(scores, selectable, 0.6)[:, 0].tolist() == [0.3, 1.5]
+    assert gates.edge(scores, torch.zeros_like(selectable), 0.6).tolist() == [[0.0], [0.0]]
