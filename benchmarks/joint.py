@@ -24,7 +24,13 @@ import torch
 from sst2 import quantile
 from torch import Tensor
 
-from lightning_interpret import KernelMixin, TextClassifier, TurnOverDropoutInfluence, TurnOverDropoutMixin
+from lightning_interpret import (
+    ConceptBottleneckMixin,
+    KernelMixin,
+    TextClassifier,
+    TurnOverDropoutInfluence,
+    TurnOverDropoutMixin,
+)
 from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.trainer.context import mute
 
@@ -53,7 +59,8 @@ def drawn(args: Namespace, count: int, first: int = 0) -> dict[str, Tensor]:
     ids = torch.randint(1000, 30000, (count, args.length), generator=generator)
     labels = torch.randint(len(CLASSES), (count,), generator=generator)
     places = torch.arange(first, first + count)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "example_id": places}
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "example_id": places}
+    return batch | {"concepts": torch.randint(2, (count, args.concepts), generator=generator)}
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -112,6 +119,37 @@ def compare_kernel(args: Namespace) -> None:
     joint.kernel.choose(features, "random")
     modules = {"head alone": made(args, TextClassifier), f"kernel layer, {args.landmarks} landmarks": joint}
     compare_steps(args, "Kernel layer before the head", modules)
+
+
+def compare_concepts(args: Namespace) -> None:
+    """A concept bottleneck beside the head alone."""
+
+    class Concepts(ConceptBottleneckMixin, TextClassifier):
+        """Trained with a concept bottleneck before its head."""
+
+    modules = {"without concepts": made(args, TextClassifier)}
+    for name, options in {"stopped gradient": {}, "joint": {"concept_stop_gradient": False}}.items():
+        names = [f"c{i}" for i in range(args.concepts)]
+        modules[f"{args.concepts} concepts, {name}"] = made(args, Concepts, concept_names=names, **options)
+    compare_steps(args, "Concept bottleneck before the head", modules)
+    kept = {name: kept_for_backward(module, drawn(args, args.batch_size)) / 2**20 for name, module in modules.items()}
+    print(f"\nKept for the backward pass, MB: {', '.join(f'{name} {size:.2f}' for name, size in kept.items())}")
+
+
+def kept_for_backward(module: Any, batch: dict[str, Tensor]) -> int:
+    """Return the bytes that a step keeps from the forward to the backward pass, weights not counted."""
+    own, found = {each.untyped_storage().data_ptr() for each in module.parameters()}, dict[int, int]()
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        module.training_step(batch, 0).backward()
+    module.zero_grad()
+    return sum(found.values())
 
 
 def naive(module: Any, queries: dict[str, Tensor], pairs: list[tuple[int, int]]) -> Tensor:
@@ -173,7 +211,12 @@ def read(module: Any, queries: Any, texts: list[Any], shortlist: Any) -> tuple[f
     return time.perf_counter() - begin, ids, scores
 
 
-PARTS = {"dropout": compare_dropout, "kernel": compare_kernel, "readout": compare_readout}
+PARTS = {
+    "dropout": compare_dropout,
+    "kernel": compare_kernel,
+    "concepts": compare_concepts,
+    "readout": compare_readout,
+}
 
 
 def main() -> None:
@@ -181,7 +224,15 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--what", nargs="+", choices=list(PARTS), default=list(PARTS), help="(default: all)")
     parser.add_argument("--encoder-folder", help="a pretrained encoder as a transformers directory")
-    numbers = {"batch-size": 32, "length": 32, "rounds": 30, "landmarks": 100, "width": 384, "blocks": 6}
+    numbers = {
+        "batch-size": 32,
+        "length": 32,
+        "rounds": 30,
+        "landmarks": 100,
+        "concepts": 20,
+        "width": 384,
+        "blocks": 6,
+    }
     numbers |= {"examples": 10_000, "queries": 100, "shortlist": 1000, "pairs": 200, "threads": torch.get_num_threads()}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help="(default: %(default)s)")
