@@ -18,23 +18,28 @@ class Leakage:
     Attributes:
         soft: Accuracy of one that reads the concepts' values.
         true: Accuracy of one that reads the true concepts.
+        both: Accuracy of one that reads both.
     """
 
     soft: float
     true: float
+    both: float
 
     @property
     def gain(self) -> float:
-        """How much more the values tell of the label than the concepts do: 0 where nothing leaks."""
-        return self.soft - self.true
+        """What the values tell of the label beside the true concepts: 0 where nothing leaks."""
+        return self.both - self.true
 
 
 def leakage(values: Tensor, truth: Tensor, labels: Tensor, threshold: float = 0.5, seed: int = 0) -> Leakage:
-    """Return how much better the values predict a label than the true concepts do (cf. Havasi et al., 2022).
+    """Return how well a label is predicted by the values of concepts, by true concepts, and by both.
 
-    Each probe is fitted on one half of the examples and scored on the other, both ways. That of the values reads each,
-    whether it is above the threshold, and their product: so it sees what hides behind a concept, also where a linear
-    head could not. Without leakage the values know of the label what the concepts know, and no more.
+    Each probe is fitted on one half of the examples and scored on the other, both ways. One that reads values and
+    concepts reads their products too: so it sees what hides behind a concept, also where a linear head could not; that
+    of the values alone takes what they decide for the concepts. Without leakage the values tell of the label what the
+    concepts tell, and nothing beside (cf. Havasi et al., 2022, who ask for their mutual information given the
+    concepts). Where true concepts tell all of a label, nothing can: whether the values of badly learnt concepts are
+    used to tell it, is seen by setting them to the truth, which then makes the prediction worse.
 
     Args:
         values: What the head reads of the concepts, ``(N, K)``, one row an example of any model.
@@ -54,8 +59,8 @@ def leakage(values: Tensor, truth: Tensor, labels: Tensor, threshold: float = 0.
         )
     decided = (values > threshold).to(values)
     concepts = truth.to(values).where(known_labels(truth), decided)
-    soft = torch.cat([values, decided, (values - threshold) * decided], dim=1)
-    return Leakage(probe_accuracy(soft, labels, seed), probe_accuracy(concepts, labels, seed))
+    soft, both = (torch.cat([each, values, (values - threshold) * each], dim=1) for each in (decided, concepts))
+    return Leakage(*(probe_accuracy(features, labels, seed) for features in (soft, concepts, both)))
 
 
 @torch.inference_mode(False)

@@ -90,7 +90,7 @@ class InterventionCurve(Metric):
 
 
 class ConceptLeakage(Metric):
-    """By how much the concepts' values predict a label better than the true concepts do: 0 where nothing leaks.
+    """By how much true concepts predict a label better with the model's values beside them: 0 where nothing leaks.
 
     See :func:`~lightning_interpret.functional.probe.leakage`.
 

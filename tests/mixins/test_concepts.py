@@ -67,6 +67,23 @@ def test_case_12_irrelevant_concepts_leak_in_joint_training_alone(tmp_path):
     assert joint["concepts/intervened_accuracy"] <= 0.6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_case_12_on_three_seeds_and_in_every_mode(seed, tmp_path):
+    for mode in ("soft", "hard", "logit"):
+        _, found = trained(tmp_path, seed=seed, max_epochs=30, concept_mode=mode)
+        assert found["concepts/accuracy"] >= 0.97
+        assert abs(found["concepts/task_accuracy"] - found["concepts/intervened_accuracy"]) <= 0.02
+        assert found["concepts/ablated_accuracy"] <= 0.58
+        _, stopped = trained(tmp_path, seed=seed, relevant=False, concept_mode=mode)
+        assert stopped["concepts/task_accuracy"] <= 0.6
+        assert abs(stopped["concepts/leakage"]) <= 0.08
+        options = {"concept_stop_gradient": False, "concept_weight": 0.01, "concept_mode": mode}
+        _, joint = trained(tmp_path, seed=seed, relevant=False, **options)
+        assert joint["concepts/task_accuracy"] >= 0.9
+        assert joint["concepts/leakage"] >= 0.3
+
+
 def test_the_loss_has_the_concepts_once_and_stops_the_tasks_gradient():
     module, batch = attached(concept_weight=2.0), batch_of(8, known=0.7)
     module.train()
@@ -207,6 +224,26 @@ def test_a_layer_of_the_modules_own_and_what_is_not_linear():
     assert torch.allclose(module.training_step(batch, 0), task + concept_loss(scores, batch["concepts"]))
     with pytest.raises(ValueError, match="what it calls itself cannot be taken out"):
         module.detach_concepts()
+
+
+def test_the_curve_goes_from_the_models_concepts_to_the_true_ones():
+    module, data = attached(), list(loader(40, seed=1, batch_size=20))
+    with torch.no_grad():  # concepts at random, and a head that counts them
+        module.concepts.weight.normal_(0, 3, generator=torch.Generator().manual_seed(1))
+        module.last.weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 5))
+        module.last.bias.copy_(torch.tensor([2.5, -2.5]))
+    module.train()
+    before = state_of(module)
+    found = module.concept_curve(data)
+    assert_same(before, state_of(module), objects=True)
+    batch = batch_of(40, seed=1)
+    assert found.shape == (6,)
+    assert found[-1] == 1.0
+    assert found[0] == pytest.approx(accuracy(module, batch), abs=1e-6)
+    assert found[0] < 0.8
+    assert torch.equal(module.concept_curve(data, points=2), found[[0, -1]])
+    with module.intervene(everything(batch)):
+        assert module.concept_curve([batch], points=2).tolist() == [1.0, 1.0]
 
 
 def test_validation_logs_what_a_loop_finds(tmp_path):
