@@ -46,7 +46,7 @@ function mark(word) {
  */
 export function bars({ title, meaning, what, column, found, columns = [], none = "None.", rest = null }) {
   const signs = found.some(({ share }) => share < 0) ? "share" : "meter";
-  return h("section", { class: `card evidence bars ${columns.length > 1 ? "many" : ""}` },
+  return h("section", { class: `card evidence bars ${columns.length > 2 ? "many" : ""}` },
     h("h2", {}, title), h("p", { class: "muted" }, meaning),
     found.length
       ? h("table", {}, h("caption", { class: "hidden" }, `${title}: ${found.length}`),

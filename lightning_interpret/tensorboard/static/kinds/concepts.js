@@ -46,9 +46,9 @@ function listed(found, { options, set }) {
   const shown = options.rows === "all" ? found : found.slice(0, SHOWN);
   const card = bars({
     title: "Concepts", meaning: linear ? "Weight · value: what each one adds to the score." : "What the head, which is not linear, is given of each one.",
-    what: "Concept", column: linear ? "Contribution" : "Value", columns: [...(linear ? ["Value"] : []), "p", "Gold"], none: "No concept.",
+    what: "Concept", column: linear ? "Adds" : "Value", columns: [...(linear ? ["Value"] : []), "p", "Gold"], none: "No concept.",
     found: shown.map((each) => ({
-      name: each.name, number: signed(number(each)), share: number(each) / largest, marks: marks(each),
+      name: each.name ?? "–", number: signed(number(each)), share: number(each) / largest, marks: marks(each),
       beside: [...(linear ? [plain(each.value)] : []), given(each.probability) ? percent(each.probability) : "–", given(each.gold) ? plain(each.gold) : "–"],
     })),
   });

@@ -47,8 +47,9 @@ function listed(record, found) {
     title: "Spans", meaning: "Their weights are the prediction's parts, the largest first.", what: "Span", column: "Weight", none: "No span has a weight.",
     columns: ["Tokens", ...(erased ? ["Erased"] : [])],
     found: found.map((span) => ({
-      name: span.text ?? (record.tokens ?? []).slice(span.start, span.end).join(" "), number: percent(span.weight), share: (span.weight ?? 0) / largest,
-      beside: [`${span.start}–${span.end - 1}`, given(span.erased) ? signed(span.erased) : "–"],
+      name: span.text ?? (record.tokens ?? []).slice(span.start, span.end).join(" "),
+      number: percent(span.weight), share: (span.weight ?? 0) / largest,
+      beside: [given(span.start) && given(span.end) ? `${span.start}–${span.end - 1}` : "–", given(span.erased) ? signed(span.erased) : "–"],
     })),
     rest: others > 0 ? `${others} more spans share ${percent(Math.max(0, 1 - shown))}.` : null,
   });
