@@ -17,6 +17,7 @@ def hub_rows(
     label_column: str | None = "label",
     id_column: str | None = None,
     concept_columns: Sequence[str] = (),
+    explanation_column: str | None = None,
 ) -> Iterator[TextRow]:
     """Yield the rows of one split, one at a time; integers of a ``ClassLabel`` column become their names.
 
@@ -28,6 +29,7 @@ def hub_rows(
         label_column: The column of the label, or ``None`` to read without labels.
         id_column: The column of an integer id; without it, rows are numbered from 0.
         concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
+        explanation_column: The column of explanations; a row may have none.
 
     Raises:
         ImportError: If ``datasets`` is not installed.
@@ -36,7 +38,7 @@ def hub_rows(
     splits = _load(name, subset)
     data = splits[choose("split", split, splits)]
     source = f"{name} [{split}]"
-    columns = Columns(text_column, label_column, id_column, tuple(concept_columns))
+    columns = Columns(text_column, label_column, id_column, tuple(concept_columns), explanation_column)
     columns.check(data.column_names, source)
     # Only these columns are decoded, and a format such as "torch" that was saved with the data is taken off.
     data = data.with_format(None).select_columns(list(dict.fromkeys(columns.names)))

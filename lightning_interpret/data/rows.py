@@ -22,6 +22,7 @@ class TextRow:
         line: The 1-based line of the file on which the row starts; in a data set, the row number plus one.
         example_id: The value of the id column, or else the 0-based row number.
         concepts: The values of the concept columns, from 0 to 1; NaN where there is none.
+        explanation: What a person wrote to explain the label; empty or ``None`` where nobody did.
     """
 
     text: str
@@ -29,6 +30,7 @@ class TextRow:
     line: int
     example_id: int
     concepts: tuple[float, ...] = ()
+    explanation: str | None = None
 
 
 def class_of(label: str | None, labels: Sequence[str]) -> int:
@@ -53,21 +55,24 @@ class Columns:
         label: The column of the label, or ``None`` to read without labels.
         id: The column of an integer id, or ``None`` to number the rows.
         concepts: The columns of concepts, which hold 0, 1, or nothing.
+        explanation: The column of explanations, or ``None`` to read none.
     """
 
     text: str
     label: str | None
     id: str | None
     concepts: tuple[str, ...] = ()
+    explanation: str | None = None
 
     @property
     def names(self) -> list[str]:
         """The columns that are read."""
-        return [name for name in (self.text, self.label, self.id, *self.concepts) if name is not None]
+        return [name for name in (self.text, self.label, self.id, self.explanation, *self.concepts) if name is not None]
 
     def check(self, present: Collection[str], where: str) -> None:
         """Raise a ValueError that names the first column that is not ``present``."""
-        known = (("text_column", self.text), ("label_column", self.label), ("id_column", self.id))
+        known = [("text_column", self.text), ("label_column", self.label), ("id_column", self.id)]
+        known += [("explanation_column", self.explanation)]
         for argument, name in (*known, *(("concept_columns", name) for name in self.concepts)):
             if name is not None and name not in present:
                 raise ValueError(f"{where}: {unknown(argument, name, present)}")
@@ -99,7 +104,9 @@ def text_rows(
             if first != number:
                 raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
         concepts = tuple(_share(record[name], name, where) for name in columns.concepts)
-        yield TextRow(_text(record[columns.text], columns.text, where), label, number, example_id, concepts)
+        text, column = _text(record[columns.text], columns.text, where), columns.explanation
+        explanation = None if column is None else _explanation(record[column], column, where)
+        yield TextRow(text, label, number, example_id, concepts, explanation)
     if row < 0:
         raise ValueError(f"{source} has no rows.")
 
@@ -125,6 +132,15 @@ def _label(value: object, column: str, where: str) -> str:
             f"{where}: column {column!r} holds {_shown(value)}, not a label. A label is a string or a whole number."
         )
     return str(value)
+
+
+def _explanation(value: object, column: str, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(
+        f"{where}: column {column!r} holds {_shown(value)}, not a text. Name the column of explanations with "
+        "`explanation_column`; it may be empty where a row has none."
+    )
 
 
 def _integer(value: object, column: str, where: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.encode import following, max_tokens
 from lightning_interpret.tasks.labels_in_words import LabelsInWords
 from lightning_interpret.tasks.transformer import special_mask, transformer_in
-from lightning_interpret.tasks.writing import Writer, writer_of
+from lightning_interpret.tasks.writing import Decoder, Writer, writer_of
 
 
 class GeneratedRationaleMixin(JointMixin):
@@ -97,7 +98,7 @@ class GeneratedRationaleMixin(JointMixin):
         self._generated_model = generated_model
         self._generated_told: set[str] = set()
         self._generated_met = False  # whether a training batch had an explanation
-        self._generated_room: int | None = None  # tokens that the model takes
+        self._generated_rooms: dict[str, int] = {}  # tokens that a text may have
         self.generated.figures = Figures()
 
     # What a module calls
@@ -110,7 +111,7 @@ class GeneratedRationaleMixin(JointMixin):
         """
         writer, parts = self._writer(), batches.as_mapping(batch)
         text = self._text(parts)
-        source = self._label_source(text, self._explanation_read(parts, text))
+        source = self.generated.label_source(self._shortened(text, "label"), self._explanation_read(parts, text))
         classes = len(self.generated.words)
         losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(len(text.ids)), classes)
         return losses.sum(dim=1).reshape(len(text.ids), classes)
@@ -122,6 +123,7 @@ class GeneratedRationaleMixin(JointMixin):
             batch: A batch, on whatever device.
             which: The class that is explained: ``predicted``, ``gold`` or a label.
         """
+        self._writer()  # what it settles outlasts the scope
         with explaining(self, full_precision=True), torch.no_grad():
             batch = batches.to_full_precision(batches.to(batch, self.device))
             return described_rows(self, batch, which)
@@ -152,7 +154,7 @@ class GeneratedRationaleMixin(JointMixin):
         """Tell once of training data without an explanation."""
         super().on_train_epoch_end()
         if not self._generated_met and not self.generated.plain:
-            self._tell("no training row of this epoch has an explanation, so that none is learnt to be written")
+            self._tell("none", "learnt: no training row of this epoch has an explanation")
 
     def on_validation_epoch_start(self) -> None:
         """Begin to measure."""
@@ -193,7 +195,7 @@ class GeneratedRationaleMixin(JointMixin):
         """
         writer, text = self._writer(), self._text(batches.as_mapping(batch))
         labels = text.ids.new_zeros(len(text.ids)) if labels is None else labels
-        source = self.generated.explanation_source(self._shortened(text, self._generated_limit), labels)
+        source = self.generated.explanation_source(self._shortened(text, "explanation"), labels)
         return writer.write(source, self.generated.explanation_start(text, labels), self._generated_limit)
 
     def explanation_log_probs(self, batch: Any, labels: Tensor, explanation: Tokens) -> tuple[Tensor, Tensor]:
@@ -202,7 +204,7 @@ class GeneratedRationaleMixin(JointMixin):
         Both are ``(B, S)``: the explanation and its end, after the label's words where both are one sequence.
         """
         writer, text = self._writer(), self._text(batches.as_mapping(batch))
-        source = self.generated.explanation_source(self._shortened(text, explanation.ids.shape[1]), labels)
+        source = self.generated.explanation_source(self._shortened(text, "explanation"), labels)
         target = self.generated.explanation_text(labels, explanation)
         return writer.log_probs(source, self.generated.explanation_lead(), target), target.there
 
@@ -238,10 +240,6 @@ class GeneratedRationaleMixin(JointMixin):
             return Tokens.of(parts[WRITTEN].to(text.ids.device))
         return self.given_explanations(parts) if self.training else self.write_explanations(parts)
 
-    def _label_source(self, text: Tokens, explanation: Tokens | None) -> Tokens:
-        added = 0 if explanation is None else explanation.ids.shape[1]
-        return self.generated.label_source(self._shortened(text, added), explanation)
-
     # What is read
 
     def _text(self, parts: dict[str, Any]) -> Tokens:
@@ -256,24 +254,23 @@ class GeneratedRationaleMixin(JointMixin):
         task = self.interpret_task()
         given = Tokens.of(ids, (ids >= 0) & ~special_mask(ids, task.tokenizer)).closed()
         if given.ids.shape[1] > self._generated_limit:
-            self._tell(f"explanations are cut to `generated_max_tokens={self._generated_limit}` tokens")
+            self._tell(
+                "explanations", f"cut to {self._generated_limit} tokens: raise `generated_max_tokens` if you can"
+            )
         return given.cut(self._generated_limit)
 
-    def _shortened(self, text: Tokens, added: int) -> Tokens:
-        """Return a text short enough for what is added to it, where the model's positions end."""
-        if self._generated_room is None:
+    def _shortened(self, text: Tokens, written: Literal["label", "explanation"]) -> Tokens:
+        """Return a text that leaves room for what is written, and for what is read besides."""
+        room = self._generated_rooms[written]
+        if text.ids.shape[1] <= room or int(text.lengths.max()) <= room:
             return text
-        marks = len(self.generated.label_mark) + len(self.generated.explanation_mark)
-        room = self._generated_room - added - marks - self.generated.words.shape[1] - 1
-        if text.ids.shape[1] > room and int(text.lengths.max()) > room:
-            self._tell(f"texts are cut to {room} tokens, so that labels and explanations find room beside them")
-            return text.cut(max(room, 1))
-        return text
+        self._tell("texts", f"cut to {room} tokens where the {written} is written, to leave room for what is added")
+        return text.cut(room)
 
-    def _tell(self, what: str) -> None:
-        if what not in self._generated_told:
-            self._generated_told.add(what)
-            rank_zero_warn(f"Generated explanations: {what}.")
+    def _tell(self, subject: str, what: str) -> None:
+        if subject not in self._generated_told:
+            self._generated_told.add(subject)
+            rank_zero_warn(f"Generated explanations: {subject} are {what}.")
 
     def _label_names(self) -> list[str]:
         """Return the names of the classes; none where they are not known yet."""
@@ -327,4 +324,20 @@ class GeneratedRationaleMixin(JointMixin):
                 raise ValueError(f"`generated_labels`: {written[tuple(tokens)]!r} and {text!r} are written alike.")
             written[tuple(tokens)] = text
         self.generated.to(self.device).settle(ids[: len(words)], ids[-2], ids[-1], writer.end)
-        self._generated_room = max_tokens(tokenizer, writer.model)
+        self._generated_rooms, self._generated_limit = self._rooms(writer, max_tokens(tokenizer, writer.model))
+
+    def _rooms(self, writer: Writer, most: int | None) -> tuple[dict[str, int], int]:
+        """Return how many tokens of a text are read where each is written, and how many an explanation may have."""
+        most, form = sys.maxsize if most is None else most, self.generated
+        around = len(form.label_mark) + len(form.explanation_mark) + form.words.shape[1] + 2  # a start and an end
+        limit = min(self._generated_limit, most // 2 - around)
+        if limit < 1:
+            raise ValueError(
+                f"The model takes {most} tokens, which leaves no room for an explanation beside the text, the labels' "
+                "words and the marks: use one that takes more."
+            )
+        follows = isinstance(writer, Decoder)  # what is written stands after what is read
+        reads = form.explains_first and form.reads == "both"
+        label = around + limit if reads else around if follows else 0
+        explanation = around + limit if follows else around if form.order == "predict_then_explain" else 0
+        return {"label": most - label, "explanation": most - explanation}, limit

@@ -1,6 +1,7 @@
 """The package's own LightningModules and data module."""
 
+from lightning_interpret.modules.generated import GeneratedTextClassifier
 from lightning_interpret.modules.text_classifier import TextClassifier
 from lightning_interpret.modules.text_data import TextDataModule
 
-__all__ = ["TextClassifier", "TextDataModule"]
+__all__ = ["GeneratedTextClassifier", "TextClassifier", "TextDataModule"]

@@ -96,6 +96,11 @@ class TextClassifier(LightningModule):
             self._tokenizer.pad_token = self._tokenizer.eos_token  # decoders are published without a padding token
         return self._tokenizer
 
+    @property
+    def auto_class(self) -> Any:
+        """The class of `transformers` that makes the model."""
+        return AutoModelForSequenceClassification
+
     def configure_model(self) -> None:
         """Build the model once its labels are known: given, in its configuration, or in the data module."""
         if self.model is not None:
@@ -109,9 +114,9 @@ class TextClassifier(LightningModule):
         if self.config.pad_token_id is None and self.tokenizer is not None:
             self.config.pad_token_id = self.tokenizer.pad_token_id
         if self._model_name is None:
-            self.model = AutoModelForSequenceClassification.from_config(self.config)
+            self.model = self.auto_class.from_config(self.config)
         else:
-            self.model = AutoModelForSequenceClassification.from_pretrained(
+            self.model = self.auto_class.from_pretrained(
                 self._model_name, config=self.config, ignore_mismatched_sizes=True
             ).train()  # it comes in evaluation mode, which Lightning would keep: no dropout in training
         for stage in ("val", "test"):

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret.data import TextRow, class_of, hub_rows, read_rows
-from lightning_interpret.tasks.encode import encode, max_tokens, named_tokenizer
+from lightning_interpret.tasks.encode import encode, following, max_tokens, named_tokenizer
 
 _SPLITS = ("train", "val", "test", "predict")
 _LENGTHS_CHECKED = 2000
@@ -22,8 +23,8 @@ class TextDataModule(LightningDataModule):
     """Read labelled text, a text a row, and batch it for a `transformers` model.
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
-    ``labels``, ``example_id`` (the id column, or the row number), ``concepts`` where there are columns of them, and
-    what else the tokenizer returns.
+    ``labels``, ``example_id`` (the id column, or the row number), ``concepts`` where there are columns of them,
+    ``explanation_ids`` (−100 is padding) where there is one of explanations, and what else the tokenizer returns.
 
     Args:
         train_file: Training rows.
@@ -40,6 +41,8 @@ class TextDataModule(LightningDataModule):
         id_column: Column of an integer id; by default rows are numbered from 0.
         concept_columns: Columns of concepts, 0 or 1, or nothing where nobody has said; by default the concepts that the
             module has names for (``ConceptBottleneckMixin``). Rows to predict need none.
+        explanation_column: Column of explanations of the label, for a module that learns to write them; rows may have
+            none. Rows to predict need no such column.
         labels: Labels in order; by default the module's, or those of the training rows in order (of the rows at hand
             where there are none). A whole number that is no label itself stands for the label at its place.
         tokenizer: Name, directory or object; by default the module's ``tokenizer``.
@@ -69,6 +72,7 @@ class TextDataModule(LightningDataModule):
         label_column: str = "label",
         id_column: str | None = None,
         concept_columns: list[str] | None = None,
+        explanation_column: str | None = None,
         labels: list[str] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
@@ -87,7 +91,7 @@ class TextDataModule(LightningDataModule):
         self._sources = splits if dataset is not None else files
         self.dataset, self.subset = dataset, subset
         self.text_column, self.label_column, self.id_column = text_column, label_column, id_column
-        self.concept_columns = concept_columns
+        self.concept_columns, self.explanation_column = concept_columns, explanation_column
         self.labels = None if labels is None else [str(label) for label in labels]
         self._tokenizer, self.max_length = tokenizer, max_length
         self.batch_size, self.val_fraction, self.num_workers, self.seed = batch_size, val_fraction, num_workers, seed
@@ -114,6 +118,7 @@ class TextDataModule(LightningDataModule):
         missing = [split for split in wanted if split not in self.rows]
         if missing:
             raise ValueError(f"`{stage}` needs {missing[0]} rows: give `{missing[0]}_file`, or a `dataset`.")
+        self._check_explanations(wanted)
         self._settle_labels(stage)
         for split in wanted if stage != "predict" else ():
             self.rows[split] = [replace(row, label=self._label(row, split)) for row in self.rows[split]]
@@ -144,6 +149,7 @@ class TextDataModule(LightningDataModule):
         columns: dict[str, Any] = {"text_column": self.text_column, "id_column": self.id_column}
         columns["label_column"] = None if split == "predict" else self.label_column
         columns["concept_columns"] = () if split == "predict" else self._concepts
+        columns["explanation_column"] = None if split == "predict" else self.explanation_column
         if self.dataset is not None:
             return hub_rows(self.dataset, subset=self.subset, split=source, **columns)
         return read_rows(source, **columns)
@@ -188,6 +194,16 @@ class TextDataModule(LightningDataModule):
         self.rows["val"] = [row for i, row in enumerate(rows) if i in held]
         self.rows["train"] = [row for i, row in enumerate(rows) if i not in held]
 
+    def _check_explanations(self, wanted: Sequence[str]) -> None:
+        """Raise where explanations are to be learnt, and no row has one."""
+        if self.explanation_column is None or "train" not in wanted:
+            return
+        if not any((row.explanation or "").strip() for row in self.rows["train"]):
+            raise ValueError(
+                f"{self._named('train')}: no row has an explanation in column {self.explanation_column!r}: name the "
+                "column that has them, or leave out `explanation_column`."
+            )
+
     def _settle_labels(self, stage: str) -> None:
         """Take the labels of the module, or else those of the rows, where none were given."""
         named = getattr(self._module, "labels", None)
@@ -229,7 +245,7 @@ class TextDataModule(LightningDataModule):
             batch_size=self.batch_size,
             shuffle=shuffle,
             num_workers=self.num_workers,
-            collate_fn=_Collate(self.tokenizer, length),
+            collate_fn=_Collate(self.tokenizer, length, self.explanation_column is not None and split != "predict"),
             persistent_workers=self.num_workers > 0,
         )
 
@@ -274,10 +290,11 @@ class _Collate:
 
     tokenizer: Any
     max_length: int | None
+    explained: bool = False
 
     def __call__(self, examples: Sequence[tuple[TextRow, int | None]]) -> Any:
         rows, classes = zip(*examples, strict=True)
-        return encode(
+        batch = encode(
             self.tokenizer,
             [row.text for row in rows],
             max_length=self.max_length,
@@ -285,6 +302,11 @@ class _Collate:
             example_ids=[row.example_id for row in rows],
             concepts=[row.concepts for row in rows] if rows[0].concepts else None,
         )
+        if self.explained:
+            ids = following(self.tokenizer, [row.explanation or "" for row in rows])
+            tensors = [torch.tensor(each, dtype=torch.long) for each in ids]
+            batch["explanation_ids"] = pad_sequence(tensors, batch_first=True, padding_value=-100)
+        return batch
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import MODEL_FOR_MASKED_LM_MAPPING, GenerationConfig, LogitsProcessor, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    LogitsProcessor,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from lightning_interpret.functional.tokens import Tokens
@@ -188,12 +197,8 @@ def writer_of(model: PreTrainedModel, tokenizer: Any) -> Writer:
         ValueError: If it has no decoder, or the tokenizer no token that could end a text.
     """
     config, kind = model.config, type(model).__name__
-    encodes = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    if not model.can_generate() or (encodes and not config.is_encoder_decoder):
-        raise ValueError(
-            f"{kind} has no decoder, and cannot write an explanation: use an encoder-decoder "
-            "(`AutoModelForSeq2SeqLM`: T5, BART) or a decoder (`AutoModelForCausalLM`: GPT-2, Llama)."
-        )
+    if not model.can_generate() or not _decodes(config):
+        raise _no_decoder(kind)
     names = ("eos_token_id", "sep_token_id")
     end = next((found for name in names if (found := getattr(tokenizer, name, None)) is not None), None)
     if end is None:
@@ -202,3 +207,28 @@ def writer_of(model: PreTrainedModel, tokenizer: Any) -> Writer:
         )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     return (EncoderDecoder if config.is_encoder_decoder else Decoder)(model, int(pad), int(end))
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """Return the class of `transformers` that makes a model that writes.
+
+    Raises:
+        ValueError: If no such model has a decoder.
+    """
+    if not _decodes(config):
+        raise _no_decoder(type(config).__name__)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def _decodes(config: PretrainedConfig) -> bool:
+    if config.is_encoder_decoder:
+        return True
+    encodes = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not encodes
+
+
+def _no_decoder(kind: str) -> ValueError:
+    return ValueError(
+        f"{kind} has no decoder, and cannot write an explanation: use an encoder-decoder (`AutoModelForSeq2SeqLM`: T5, "
+        "BART) or a decoder (`AutoModelForCausalLM`: GPT-2, Llama)."
+    )
