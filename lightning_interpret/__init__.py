@@ -60,6 +60,8 @@ if TYPE_CHECKING:
         SpanExplanationMixin,
         TurnOverDropoutMixin,
     )
+    from lightning_interpret.modules.generated import GeneratedTextClassifier
+    from lightning_interpret.modules.simulator import Simulator, train_simulator
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
     from lightning_interpret.rationales import (
@@ -99,6 +101,7 @@ _ROOMS = {
     "GeneratedRationale": "rationales",
     "GeneratedRationaleMixin": "mixins",
     "GeneratedRow": "rationales",
+    "GeneratedTextClassifier": "modules.generated",
     "Gradient": "methods",
     "GradientSimilarity": "methods.influence",
     "GradientTimesInput": "methods",
@@ -136,6 +139,7 @@ _ROOMS = {
     "SaliencyMonitor": "callbacks.saliency",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
+    "Simulator": "modules.simulator",
     "SmoothGrad": "methods",
     "SpanExplanation": "rationales",
     "SpanExplanationMixin": "mixins",
@@ -150,6 +154,7 @@ _ROOMS = {
     "TurnOverDropoutMixin": "mixins",
     "WithIds": "data.ids",
     "explain": "methods",
+    "train_simulator": "modules.simulator",
 }
 
 __version__ = "0.1.0"
@@ -171,6 +176,7 @@ __all__ = [
     "GeneratedRationale",
     "GeneratedRationaleMixin",
     "GeneratedRow",
+    "GeneratedTextClassifier",
     "Gradient",
     "GradientSimilarity",
     "GradientTimesInput",
@@ -208,6 +214,7 @@ __all__ = [
     "SaliencyMonitor",
     "SequenceClassification",
     "SequentialIntegratedGradients",
+    "Simulator",
     "SmoothGrad",
     "SpanExplanation",
     "SpanExplanationMixin",
@@ -222,6 +229,7 @@ __all__ = [
     "TurnOverDropoutMixin",
     "WithIds",
     "explain",
+    "train_simulator",
 ]
 
 

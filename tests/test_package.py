@@ -40,7 +40,7 @@ ROOMS = {
         *("cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "tensorboard", "texts"),
     },
     "tensorboard": set(),
-    "modules": {"mixins", "tasks", "data"},
+    "modules": {"mixins", "tasks", "functional", "data", "rationales", "names"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
     "mixins": {

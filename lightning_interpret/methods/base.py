@@ -61,6 +61,7 @@ class Method(ABC):
         choose("output", output, OUTPUTS)
         with explaining(module):
             batch = batches.clone(batch)  # an inference tensor cannot be saved for a gradient
+            batch = task.prepared(module, batch)
             if layer == "all":
                 layer = task.layers(module, batch)
             named = [layer] if isinstance(layer, str) else list(layer or [])

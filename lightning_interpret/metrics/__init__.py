@@ -6,6 +6,7 @@ from lightning_interpret.metrics.explanation_drift import ExplanationDrift
 from lightning_interpret.metrics.linear_datamodeling_score import LinearDatamodelingScore
 from lightning_interpret.metrics.plausibility import IOUF1, RationaleAUPRC, SelectionRate, TokenF1
 from lightning_interpret.metrics.rationale_faithfulness import Comprehensiveness, Sufficiency
+from lightning_interpret.metrics.simulatability import LeakageAdjustedSimulatability
 
 __all__ = [
     "IOUF1",
@@ -15,6 +16,7 @@ __all__ = [
     "ConceptLeakage",
     "ExplanationDrift",
     "InterventionCurve",
+    "LeakageAdjustedSimulatability",
     "LinearDatamodelingScore",
     "RationaleAUPRC",
     "ResidualShare",

@@ -23,6 +23,8 @@ from lightning_interpret.tasks.labels_in_words import LabelsInWords
 from lightning_interpret.tasks.transformer import special_mask, transformer_in
 from lightning_interpret.tasks.writing import Decoder, Writer, writer_of
 
+READ = "is_read"  # by a label, as it stands
+
 
 class GeneratedRationaleMixin(JointMixin):
     """Predicts a label and explains it in free text, with one language model of `transformers`, trained for both.
@@ -109,12 +111,23 @@ class GeneratedRationaleMixin(JointMixin):
         Where the prediction reads the explanation, that is the batch's ``written_ids`` ``(B, E)`` if there are any,
         padded with −100; else in training ``explanation_ids``; else what the model writes now.
         """
-        writer, parts = self._writer(), batches.as_mapping(batch)
-        text = self._text(parts)
-        source = self.generated.label_source(self._shortened(text, "label"), self._explanation_read(parts, text))
+        writer, source = self._writer(), self._label_source(batches.as_mapping(batch))
         classes = len(self.generated.words)
-        losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(len(text.ids)), classes)
-        return losses.sum(dim=1).reshape(len(text.ids), classes)
+        rows = len(source.ids)
+        losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(rows), classes)
+        return losses.sum(dim=1).reshape(rows, classes)
+
+    def label_batch(self, batch: Any) -> Any:
+        """Return a batch whose ``input_ids`` are what labels are read from: an explanation, where one is read."""
+        if not self.generated.explains_first:
+            return batch
+        parts = batches.as_mapping(batch)
+        with torch.no_grad():
+            source = self._label_source(parts).closed()
+        shape = parts["input_ids"].shape
+        kept = {name: each for name, each in parts.items() if getattr(each, "shape", ())[:2] != shape}
+        ids = source.filled(self._writer().pad)
+        return {**kept, "input_ids": ids, "attention_mask": source.there.long(), READ: torch.ones_like(ids[:, 0])}
 
     def explain(self, batch: Any, which: str = "predicted") -> GeneratedRationale:
         """Return what the model writes to explain each prediction, with what that is worth.
@@ -231,6 +244,12 @@ class GeneratedRationaleMixin(JointMixin):
         )
         there = there & known[:, None]
         return -(log_probs * there).sum() / there.sum()
+
+    def _label_source(self, parts: dict[str, Any]) -> Tokens:
+        text = self._text(parts)
+        if READ in parts:
+            return text
+        return self.generated.label_source(self._shortened(text, "label"), self._explanation_read(parts, text))
 
     def _explanation_read(self, parts: dict[str, Any], text: Tokens) -> Tokens | None:
         """Return the explanation that a prediction reads; ``None`` where it reads none."""

@@ -96,6 +96,13 @@ class Task(ABC):
         """Return the scalars explained, ``(N,)``; ``output`` is ``logit``, ``log_prob``, ``prob`` or ``margin``."""
         raise self._unsaid("score", "which number of an example is explained")
 
+    def prepared(self, module: nn.Module, batch: Any) -> Any:
+        """Return the batch that is attributed to: what the scores are made from, where the model adds to its input.
+
+        Called once, before anything is read of the batch; by default it is the batch.
+        """
+        return batch
+
     def layer(self, module: nn.Module) -> str:
         """Return the name of the default layer to attribute to."""
         raise self._unsaid("layer", "which layer is attributed to")

@@ -10,7 +10,14 @@ from lightning_interpret.tasks.sequence_classification import SequenceClassifica
 
 
 class LabelsInWords(SequenceClassification):
-    """Reads a module of a language model that writes labels: the scores are what the module's ``forward`` returns."""
+    """Reads a module of a language model that writes labels: the scores are what the module's ``forward`` returns.
+
+    Where a label is read from an explanation, attributions are to the words of that, as they were written once.
+    """
+
+    def prepared(self, module: Any, batch: Any) -> Any:
+        """Return a batch whose text is what labels are read from."""
+        return module.label_batch(batch)
 
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the class scores ``(B, C)``."""
