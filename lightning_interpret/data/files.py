@@ -24,6 +24,7 @@ def read_rows(
     id_column: str | None = None,
     concept_columns: Sequence[str] = (),
     explanation_column: str | None = None,
+    rationale_column: str | None = None,
 ) -> Iterator[TextRow]:
     """Yield the rows of a UTF-8 file, one at a time.
 
@@ -38,6 +39,7 @@ def read_rows(
         id_column: The column of an integer id; without it, rows are numbered from 0.
         concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
         explanation_column: The column of explanations; a row may have none.
+        rationale_column: The column of what people selected: ``[start, end]`` in characters, or a flag for each word.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -48,12 +50,14 @@ def read_rows(
     read = _reader(path)
     if not path.is_file():
         raise FileNotFoundError(_missing(path))
-    columns = Columns(text_column, label_column, id_column, tuple(concept_columns), explanation_column)
+    extra = {"explanation": explanation_column, "rationale": rationale_column}
+    columns = Columns(text_column, label_column, id_column, tuple(concept_columns), **extra)
     if read is _texts:
         if id_column is not None:
             raise ValueError(f"`id_column={id_column!r}`: {path} has no columns. Leave it out to number the lines.")
-        if explanation_column is not None:
-            raise ValueError(f"`explanation_column={explanation_column!r}`: {path} has no columns. Leave it out.")
+        for name, column in extra.items():
+            if column is not None:
+                raise ValueError(f"`{name}_column={column!r}`: {path} has no columns. Leave it out.")
         if concept_columns:
             raise ValueError(f"`concept_columns={list(concept_columns)}`: {path} has no columns. Give another format.")
         columns = Columns("text", None, None)

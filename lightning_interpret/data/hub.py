@@ -18,6 +18,7 @@ def hub_rows(
     id_column: str | None = None,
     concept_columns: Sequence[str] = (),
     explanation_column: str | None = None,
+    rationale_column: str | None = None,
 ) -> Iterator[TextRow]:
     """Yield the rows of one split, one at a time; integers of a ``ClassLabel`` column become their names.
 
@@ -30,6 +31,7 @@ def hub_rows(
         id_column: The column of an integer id; without it, rows are numbered from 0.
         concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
         explanation_column: The column of explanations; a row may have none.
+        rationale_column: The column of what people selected: ``[start, end]`` in characters, or a flag for each word.
 
     Raises:
         ImportError: If ``datasets`` is not installed.
@@ -38,7 +40,9 @@ def hub_rows(
     splits = _load(name, subset)
     data = splits[choose("split", split, splits)]
     source = f"{name} [{split}]"
-    columns = Columns(text_column, label_column, id_column, tuple(concept_columns), explanation_column)
+    columns = Columns(
+        text_column, label_column, id_column, tuple(concept_columns), explanation_column, rationale_column
+    )
     columns.check(data.column_names, source)
     # Only these columns are decoded, and a format such as "torch" that was saved with the data is taken off.
     data = data.with_format(None).select_columns(list(dict.fromkeys(columns.names)))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_interpret.data.rationales import Spans, read_rationale
 from lightning_interpret.names import unknown
 
 _NOTHING = ("", "nan", "none", "null")
@@ -23,6 +24,7 @@ class TextRow:
         example_id: The value of the id column, or else the 0-based row number.
         concepts: The values of the concept columns, from 0 to 1; NaN where there is none.
         explanation: What a person wrote to explain the label; empty or ``None`` where nobody did.
+        rationale: What people selected of the text, spans of its characters; ``None`` where nobody was asked.
     """
 
     text: str
@@ -31,6 +33,7 @@ class TextRow:
     example_id: int
     concepts: tuple[float, ...] = ()
     explanation: str | None = None
+    rationale: Spans | None = None
 
 
 def class_of(label: str | None, labels: Sequence[str]) -> int:
@@ -56,6 +59,7 @@ class Columns:
         id: The column of an integer id, or ``None`` to number the rows.
         concepts: The columns of concepts, which hold 0, 1, or nothing.
         explanation: The column of explanations, or ``None`` to read none.
+        rationale: The column of what people selected, or ``None``.
     """
 
     text: str
@@ -63,16 +67,18 @@ class Columns:
     id: str | None
     concepts: tuple[str, ...] = ()
     explanation: str | None = None
+    rationale: str | None = None
 
     @property
     def names(self) -> list[str]:
         """The columns that are read."""
-        return [name for name in (self.text, self.label, self.id, self.explanation, *self.concepts) if name is not None]
+        known = (self.text, self.label, self.id, self.explanation, self.rationale, *self.concepts)
+        return [name for name in known if name is not None]
 
     def check(self, present: Collection[str], where: str) -> None:
         """Raise a ValueError that names the first column that is not ``present``."""
         known = [("text_column", self.text), ("label_column", self.label), ("id_column", self.id)]
-        known += [("explanation_column", self.explanation)]
+        known += [("explanation_column", self.explanation), ("rationale_column", self.rationale)]
         for argument, name in (*known, *(("concept_columns", name) for name in self.concepts)):
             if name is not None and name not in present:
                 raise ValueError(f"{where}: {unknown(argument, name, present)}")
@@ -104,9 +110,13 @@ def text_rows(
             if first != number:
                 raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
         concepts = tuple(_share(record[name], name, where) for name in columns.concepts)
-        text, column = _text(record[columns.text], columns.text, where), columns.explanation
-        explanation = None if column is None else _explanation(record[column], column, where)
-        yield TextRow(text, label, number, example_id, concepts, explanation)
+        text = _text(record[columns.text], columns.text, where)
+        explanation = rationale = None
+        if columns.explanation is not None:
+            explanation = _explanation(record[columns.explanation], columns.explanation, where)
+        if columns.rationale is not None:
+            rationale = _rationale(record[columns.rationale], text, columns.rationale, where)
+        yield TextRow(text, label, number, example_id, concepts, explanation, rationale)
     if row < 0:
         raise ValueError(f"{source} has no rows.")
 
@@ -176,6 +186,17 @@ def _share(value: object, column: str, where: str) -> float:
         f"{where}: column {column!r} holds {_shown(value)}, not a concept. A concept is 0 or 1 (or true or false, or a "
         "share between); an empty field, NaN or -1 is one that nobody has said. Make one column of each value."
     )
+
+
+def _rationale(value: object, text: str, column: str, where: str) -> Spans | None:
+    try:
+        return read_rationale(value, text)
+    except ValueError as error:
+        raise ValueError(
+            f"{where}: column {column!r} holds {_shown(value)}, no rationale of its text: {error}. A rationale is a "
+            "list of [start, end] in characters, or of 0 or 1 for each word between spaces; empty where nobody was "
+            "asked."
+        ) from error
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,8 @@ class TextDataModule(LightningDataModule):
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
     ``labels``, ``example_id`` (the id column, or the row number), ``concepts`` where there are columns of them,
-    ``explanation_ids`` (−100 is padding) where there is one of explanations, and what else the tokenizer returns.
+    ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale`` where there is one of what
+    people selected (1 or 0 a token, −100 where it is not known), and what else the tokenizer returns.
 
     Args:
         train_file: Training rows.
@@ -43,6 +44,9 @@ class TextDataModule(LightningDataModule):
             module has names for (``ConceptBottleneckMixin``). Rows to predict need none.
         explanation_column: Column of explanations of the label, for a module that learns to write them; rows may have
             none. Rows to predict need no such column.
+        rationale_column: Column of what people selected of the text, which ``RationaleMixin`` learns from and is
+            measured by: a list of ``[start, end]`` in characters, or of 0 or 1 for each word between spaces, also as
+            JSON; empty where nobody was asked. Rows to predict need none.
         labels: Labels in order; by default the module's, or those of the training rows in order (of the rows at hand
             where there are none). A whole number that is no label itself stands for the label at its place.
         tokenizer: Name, directory or object; by default the module's ``tokenizer``.
@@ -73,6 +77,7 @@ class TextDataModule(LightningDataModule):
         id_column: str | None = None,
         concept_columns: list[str] | None = None,
         explanation_column: str | None = None,
+        rationale_column: str | None = None,
         labels: list[str] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
@@ -92,6 +97,7 @@ class TextDataModule(LightningDataModule):
         self.dataset, self.subset = dataset, subset
         self.text_column, self.label_column, self.id_column = text_column, label_column, id_column
         self.concept_columns, self.explanation_column = concept_columns, explanation_column
+        self.rationale_column = rationale_column
         self.labels = None if labels is None else [str(label) for label in labels]
         self._tokenizer, self.max_length = tokenizer, max_length
         self.batch_size, self.val_fraction, self.num_workers, self.seed = batch_size, val_fraction, num_workers, seed
@@ -150,6 +156,7 @@ class TextDataModule(LightningDataModule):
         columns["label_column"] = None if split == "predict" else self.label_column
         columns["concept_columns"] = () if split == "predict" else self._concepts
         columns["explanation_column"] = None if split == "predict" else self.explanation_column
+        columns["rationale_column"] = None if split == "predict" else self.rationale_column
         if self.dataset is not None:
             return hub_rows(self.dataset, subset=self.subset, split=source, **columns)
         return read_rows(source, **columns)
@@ -245,7 +252,12 @@ class TextDataModule(LightningDataModule):
             batch_size=self.batch_size,
             shuffle=shuffle,
             num_workers=self.num_workers,
-            collate_fn=_Collate(self.tokenizer, length, self.explanation_column is not None and split != "predict"),
+            collate_fn=_Collate(
+                self.tokenizer,
+                length,
+                self.explanation_column is not None and split != "predict",
+                self.rationale_column is not None and split != "predict",
+            ),
             persistent_workers=self.num_workers > 0,
         )
 
@@ -291,6 +303,7 @@ class _Collate:
     tokenizer: Any
     max_length: int | None
     explained: bool = False
+    rationales: bool = False
 
     def __call__(self, examples: Sequence[tuple[TextRow, int | None]]) -> Any:
         rows, classes = zip(*examples, strict=True)
@@ -301,6 +314,7 @@ class _Collate:
             labels=None if None in classes else classes,
             example_ids=[row.example_id for row in rows],
             concepts=[row.concepts for row in rows] if rows[0].concepts else None,
+            rationales=[row.rationale for row in rows] if self.rationales else None,
         )
         if self.explained:
             ids = following(self.tokenizer, [row.explanation or "" for row in rows])

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedModel
 
+from lightning_interpret.functional.character_spans import tokens_of_spans
+
 
 def named_tokenizer(name: str) -> Any:
     """Return a tokenizer by its name or directory.
@@ -51,11 +53,12 @@ def encode(
     labels: Sequence[int] | None = None,
     example_ids: Sequence[int] | None = None,
     concepts: Sequence[Sequence[float]] | None = None,
+    rationales: Sequence[Sequence[tuple[int, int]] | None] | None = None,
 ) -> BatchEncoding:
     """Return the batch of some texts, padded to the longest of them.
 
     The batch holds what the tokenizer returns, ``offset_mapping`` where it can tell, ``note`` (a list: how much of a
-    text was cut, or None), and ``labels``, ``example_id`` and ``concepts`` where they are given.
+    text was cut, or None), and ``labels``, ``example_id``, ``concepts`` and ``rationale`` where they are given.
 
     Args:
         tokenizer: A `transformers` tokenizer.
@@ -65,9 +68,18 @@ def encode(
         example_ids: Stable id of each text in its data set.
         concepts: Labels of the concepts of each text, from 0 to 1, NaN where there is none.
 
+        rationales: What people selected of each text, in spans of characters; ``None`` where nobody was asked. A token
+            is selected that has a character in one of them.
+
     Raises:
-        ValueError: If texts of several lengths cannot be padded, because the tokenizer has no padding token.
+        ValueError: If texts of several lengths cannot be padded, because the tokenizer has no padding token; or if
+            there are rationales, and the tokenizer does not know where its tokens stand.
     """
+    if rationales is not None and not tokenizer.is_fast:
+        raise ValueError(
+            f"Rationales are aligned by the places of tokens in the text, which {type(tokenizer).__name__} does not "
+            "know: use a fast tokenizer, or leave them out."
+        )
     batch = tokenizer(
         list(texts),
         truncation=max_length is not None,
@@ -93,6 +105,8 @@ def encode(
         blanks = [[(0, 0)] * (width - length) for length in lengths]
         rows = [blank + row if left else row + blank for row, blank in zip(offsets, blanks, strict=True)]
         padded["offset_mapping"] = torch.tensor(rows, dtype=torch.long).reshape(len(rows), width, 2)
+    if rationales is not None:
+        padded["rationale"] = tokens_of_spans(rationales, padded["offset_mapping"], [len(text) for text in texts])
     padded["note"] = [
         f"cut to {length} of {length + more} tokens: the model takes no more" if more else None
         for length, more in zip(lengths, cut, strict=True)
