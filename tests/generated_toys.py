@@ -136,11 +136,11 @@ def loader(count, seed=0, batch_size=32, shuffle=False, **options):
 class Own(LightningModule):
     """A module of the user's around a language model."""
 
-    def __init__(self, name="t5", rate=3e-3, seed=0, tokenizer=None):
+    def __init__(self, name="t5", rate=3e-3, seed=0, tokenizer=None, optimizer=torch.optim.Adam):
         super().__init__()
         torch.manual_seed(seed)
         self.model, self.tokenizer, self.rate = MODELS[name](), tokenizer or word_tokenizer(), rate
-        self.labels, self.losses = LABELS, []
+        self.labels, self.losses, self.optimizer = LABELS, [], optimizer
 
     def forward(self, batch):
         return self.label_scores(batch)
@@ -156,7 +156,7 @@ class Own(LightningModule):
         self.log("val_accuracy", (self(batch).argmax(dim=1) == batch["labels"]).float().mean())
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.rate)
+        return self.optimizer(self.parameters(), lr=self.rate)
 
 
 class Explaining(GeneratedRationaleMixin, Own):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,14 +13,14 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.tokens import Tokens
 from lightning_interpret.layers.explanation_format import ExplanationFormat
 from lightning_interpret.mixins.generated_rows import WRITTEN, Figures, described_rows
+from lightning_interpret.mixins.generated_words import room, settle
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import GeneratedRationale
 from lightning_interpret.tasks import batches
-from lightning_interpret.tasks.encode import following, max_tokens
 from lightning_interpret.tasks.labels_in_words import LabelsInWords
 from lightning_interpret.tasks.transformer import special_mask, transformer_in
-from lightning_interpret.tasks.writing import Decoder, Writer, writer_of
+from lightning_interpret.tasks.writing import Writer, writer_of
 
 READ = "is_read"  # by a label, as it stands
 
@@ -239,9 +238,7 @@ class GeneratedRationaleMixin(JointMixin):
         if not bool(known.any()):
             return torch.zeros((), device=explanation.ids.device)
         self._generated_met = True
-        log_probs, there = self.explanation_log_probs(
-            parts, labels.clamp(0, len(self.generated.words) - 1), explanation
-        )
+        log_probs, there = self.explanation_log_probs(parts, classes, explanation)
         there = there & known[:, None]
         return -(log_probs * there).sum() / there.sum()
 
@@ -273,18 +270,16 @@ class GeneratedRationaleMixin(JointMixin):
         task = self.interpret_task()
         given = Tokens.of(ids, (ids >= 0) & ~special_mask(ids, task.tokenizer)).closed()
         if given.ids.shape[1] > self._generated_limit:
-            self._tell(
-                "explanations", f"cut to {self._generated_limit} tokens: raise `generated_max_tokens` if you can"
-            )
+            self._tell("explanations", f"cut to {self._generated_limit} tokens (`generated_max_tokens`)")
         return given.cut(self._generated_limit)
 
     def _shortened(self, text: Tokens, written: Literal["label", "explanation"]) -> Tokens:
         """Return a text that leaves room for what is written, and for what is read besides."""
-        room = self._generated_rooms[written]
-        if text.ids.shape[1] <= room or int(text.lengths.max()) <= room:
+        most = self._generated_rooms[written]
+        if text.ids.shape[1] <= most or int(text.lengths.max()) <= most:
             return text
-        self._tell("texts", f"cut to {room} tokens where the {written} is written, to leave room for what is added")
-        return text.cut(room)
+        self._tell("texts", f"cut to {most} tokens where the {written} is written, to leave room for what is added")
+        return text.cut(most)
 
     def _tell(self, subject: str, what: str) -> None:
         if subject not in self._generated_told:
@@ -317,46 +312,6 @@ class GeneratedRationaleMixin(JointMixin):
 
     @torch.inference_mode(False)
     def _settle(self, writer: Writer, tokenizer: Any) -> None:
-        names = self._label_names()
-        words = [str(each) for each in self._generated_words or names]
-        if not words or len(words) != len(names):
-            raise ValueError(
-                f"`generated_labels={self._generated_words}` must name what is written for each class, but the module "
-                f"has `labels={names}`."
-            )
-        marks = self._generated_marks
-        ids = following(tokenizer, [*words, *marks])
-        unknown = getattr(tokenizer, "unk_token_id", None)
-        for name, text, tokens in zip(
-            [*["generated_labels"] * len(words), "generated_label_mark", "generated_explanation_mark"],
-            [*words, *marks],
-            ids,
-            strict=True,
-        ):
-            if unknown is not None and unknown in tokens:
-                raise ValueError(f"`{name}`: the tokenizer does not know all of {text!r}: choose words that it knows.")
-            if not tokens and (name == "generated_labels" or not writer.model.config.is_encoder_decoder):
-                raise ValueError(f"`{name}`: {text!r} has no tokens, but has to have at least one.")
-        written: dict[tuple[int, ...], str] = {}
-        for text, tokens in zip(words, ids, strict=False):
-            if tuple(tokens) in written:
-                raise ValueError(f"`generated_labels`: {written[tuple(tokens)]!r} and {text!r} are written alike.")
-            written[tuple(tokens)] = text
-        self.generated.to(self.device).settle(ids[: len(words)], ids[-2], ids[-1], writer.end)
-        self._generated_rooms, self._generated_limit = self._rooms(writer, max_tokens(tokenizer, writer.model))
-
-    def _rooms(self, writer: Writer, most: int | None) -> tuple[dict[str, int], int]:
-        """Return how many tokens of a text are read where each is written, and how many an explanation may have."""
-        most, form = sys.maxsize if most is None else most, self.generated
-        around = len(form.label_mark) + len(form.explanation_mark) + form.words.shape[1] + 2  # a start and an end
-        limit = min(self._generated_limit, most // 2 - around)
-        if limit < 1:
-            raise ValueError(
-                f"The model takes {most} tokens, which leaves no room for an explanation beside the text, the labels' "
-                "words and the marks: use one that takes more."
-            )
-        follows = isinstance(writer, Decoder)  # what is written stands after what is read
-        reads = form.explains_first and form.reads == "both"
-        label = around + limit if reads else around if follows else 0
-        explanation = around + limit if follows else around if form.order == "predict_then_explain" else 0
-        return {"label": most - label, "explanation": most - explanation}, limit
+        form, words, marks = self.generated.to(self.device), self._generated_words, self._generated_marks
+        settle(form, writer, tokenizer, labels=self._label_names(), words=words, marks=marks)
+        self._generated_rooms, self._generated_limit = room(form, writer, tokenizer, self._generated_limit)
