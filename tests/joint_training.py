@@ -144,7 +144,7 @@ class WithConcepts(Texts):
 
 class Spans(SpanExplanationMixin, Net):
     def __init__(self, **options):
-        super().__init__(**{"span_layer": "embedding", "span_width": 3} | options)
+        super().__init__(**{"span_layer": "embedding", "span_width": 3, "span_ramp": 0.0} | options)
 
     def attach_spans(self):
         super().attach_spans()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -21,6 +22,7 @@ from lightning_interpret.mixins.span_rows import explained
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import SpanExplanation
 from lightning_interpret.tasks.transformer import framing_ids, transformer_in
+from lightning_interpret.trainer.progress import progress
 
 
 class SpanExplanationMixin(JointMixin):
@@ -32,8 +34,9 @@ class SpanExplanationMixin(JointMixin):
     neither special tokens nor padding, and so crosses no segment border.
 
     To the loss comes λ (1 − Σ α²), as ``train_span_sharpness``: 0 where one span has all the weight. (The paper
-    subtracts λ Σ α², with the same gradient, from a loss that may then be negative.) The larger λ is, the sharper are
-    the weights; what that costs in accuracy ``PlainTwin`` measures. Weights say where the evidence is, and seldom where
+    subtracts λ Σ α², with the same gradient, from a loss that may then be negative.) λ rises from 0, so that weights
+    are not sharp before the encoder knows what to look for. The larger it is, the sharper are the weights; what that
+    costs in accuracy ``PlainTwin`` measures. Weights say where the evidence is, and seldom where
     exactly it begins and ends; :meth:`explain` puts beside each what erasing the span does to the prediction.
 
     Args:
@@ -43,6 +46,8 @@ class SpanExplanationMixin(JointMixin):
             last states the head may read, or of an encoder-decoder. By default every state becomes H.
         span_width: Most tokens of a span.
         span_sharpness: λ; 0 for no term.
+        span_ramp: Share of the training over which λ rises; from there on, where training has no end, and outside of a
+            trainer it is whole. 0 for none.
 
     Raises:
         ValueError: If an option makes no sense; when the layer is attached, if there is no such layer, or none by
@@ -67,6 +72,7 @@ class SpanExplanationMixin(JointMixin):
         span_head: str | None = None,
         span_width: int = 8,
         span_sharpness: float = 1.0,
+        span_ramp: float = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -74,7 +80,11 @@ class SpanExplanationMixin(JointMixin):
         if isinstance(span_sharpness, bool) or not 0 <= span_sharpness < math.inf:
             raise ValueError(f"`span_sharpness={span_sharpness!r}` must be 0 or more, and finite.")
         self._span_layer, self._span_head = span_layer, span_head
+        if isinstance(span_ramp, bool) or not 0 <= span_ramp <= 1:
+            raise ValueError(f"`span_ramp={span_ramp!r}` must lie between 0 and 1: it is a share of the training.")
         self._span_width, self._span_sharpness = span_width, float(span_sharpness)
+        self._span_ramp = span_ramp
+        self._span_share = _number(1.0)  # of λ
         self._span_site: SpanSite | None = None
         self._spans_detached = False
 
@@ -170,6 +180,18 @@ class SpanExplanationMixin(JointMixin):
         if self._span_site is not None:
             self._span_site.know(self.device)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """Let λ rise."""
+        together = self.trainer.accumulate_grad_batches  # batches of one step have one λ
+        done = progress(self.trainer, batch_idx - batch_idx % together) if self._span_ramp else None
+        self._span_share = _number(1.0 if done is None else min(done / self._span_ramp, 1.0))
+        return super().on_train_batch_start(batch, batch_idx)
+
+    def on_train_end(self) -> None:
+        """Forget how far training had come."""
+        super().on_train_end()
+        self._span_share = _number(1.0)
+
     def _attached_site(self) -> SpanSite:
         self.attach()
         if self._span_site is None:
@@ -185,7 +207,7 @@ class SpanExplanationMixin(JointMixin):
         sharp = sharpness(weights)
         there = sharp > 0  # texts that have a span
         blunt = ((1 - sharp) * there).sum() / there.sum().clamp(min=1)
-        self.add_term("span_sharpness", self._span_sharpness * blunt)
+        self.add_term("span_sharpness", self._span_sharpness * self._span_share * blunt)
 
     def _framing_ids(self) -> Iterable[int]:
         """Return the ids that are in no span: of the tokenizer, or else of padding alone."""
@@ -197,3 +219,8 @@ class SpanExplanationMixin(JointMixin):
             config = getattr(model, "config", None) if isinstance(model, PreTrainedModel) else None
             pads = {getattr(config, "pad_token_id", None), getattr(embedding, "padding_idx", None)}
             return [pad for pad in pads if pad is not None]
+
+
+def _number(value: float) -> Tensor:
+    """Return a number that changes in training: as a tensor it is no constant of a compiled step."""
+    return torch.tensor(value, dtype=torch.float32)

@@ -123,6 +123,7 @@ def test_a_recurrent_layer_needs_to_know_who_reads_it():
         ({"span_width": 0}, "span_width=0"),
         ({"span_sharpness": -1.0}, "span_sharpness=-1.0"),
         ({"span_sharpness": float("nan")}, "span_sharpness=nan"),
+        ({"span_ramp": 1.5}, "span_ramp=1.5"),
         ({"span_layer": "grru"}, "Did you mean 'gru'"),
         ({}, "holds no `transformers` model"),
         ({"span_layer": "embedding", "span_head": "hed"}, "Did you mean 'head'"),

@@ -41,10 +41,14 @@ class Task(SequenceClassification):
 class Cnn(LightningModule):
     """Embeddings, a convolution over three tokens and a mean."""
 
-    def __init__(self, **options):
+    def __init__(self, size=64, rate=2e-3, **options):
         super().__init__(**options)
-        self.embedding, self.convolution = nn.Embedding(VOCABULARY, 32, padding_idx=0), nn.Conv1d(32, 32, 3, padding=1)
-        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 2)
+        self.rate = rate
+        self.embedding, self.convolution = (
+            nn.Embedding(VOCABULARY, size, padding_idx=0),
+            nn.Conv1d(size, size, 3, padding=1),
+        )
+        self.norm, self.head = nn.LayerNorm(size), nn.Linear(size, 2)
 
     def interpret_task(self):
         return Task(None, ["bad", "good"])
@@ -56,19 +60,19 @@ class Cnn(LightningModule):
         return F.cross_entropy(self(batch["input_ids"]), batch["labels"])
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), 5e-3)
+        return torch.optim.Adam(self.parameters(), self.rate)
 
 
 class Spans(SpanExplanationMixin, Cnn):
     """Its head reads spans."""
 
 
-def trained(folder, rows, seed=1, epochs=6, **options):
+def trained(folder, rows, seed=1, epochs=6, batch_size=32, **options):
     """Return accuracy, how often the foremost span touches the planted one, and its mean weight."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = Spans(span_layer="norm", **options)
-        quiet_trainer(folder, max_epochs=epochs).fit(module, DataLoader(rows, 32, shuffle=True))
+        quiet_trainer(folder, max_epochs=epochs).fit(module, DataLoader(rows, batch_size, shuffle=True))
     batch = default_collate(corpus(300, seed=99))
     module.eval()._span_site.seen = []
     with torch.no_grad():
@@ -84,24 +88,25 @@ def trained(folder, rows, seed=1, epochs=6, **options):
 
 
 def test_the_foremost_span_touches_the_planted_one_and_is_sharper_by_the_term(tmp_path):
-    rows = corpus(1000, seed=0)
-    blunt = trained(tmp_path, rows, span_width=4, span_sharpness=0.0)
-    sharp = trained(tmp_path, rows, span_width=4, span_sharpness=1.0)
+    rows, small = corpus(1000, seed=0), {"size": 32, "rate": 5e-3, "span_width": 4}
+    blunt = trained(tmp_path, rows, **small, span_sharpness=0.0)
+    sharp = trained(tmp_path, rows, **small, span_sharpness=1.0)
     assert blunt[0] > 0.85
     assert sharp[0] > 0.75  # it costs accuracy
-    assert blunt[1] >= 0.95  # at random about 0.2
-    assert sharp[1] >= 0.95
+    assert min(blunt[1], sharp[1]) >= 0.95  # at random about 0.2
     assert sharp[2] > blunt[2] + 0.3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_three_seeds_at_the_default_width(seed, tmp_path):
+def test_three_seeds_at_the_default_width(tmp_path):
     rows = corpus(3000, seed=0)
-    blunt = trained(tmp_path, rows, seed, epochs=8, span_sharpness=0.0)
-    sharp = trained(tmp_path, rows, seed, epochs=8)
-    print(f"seed {seed}: {blunt} {sharp}")
-    assert blunt[0] > 0.93
-    assert sharp[0] > 0.85
-    assert min(blunt[1], sharp[1]) >= 0.95
-    assert sharp[2] > blunt[2] + 0.3
+    options = {"epochs": 8, "batch_size": 64}
+    blunt = [trained(tmp_path, rows, seed, **options, span_sharpness=0.0) for seed in range(3)]
+    sharp = [trained(tmp_path, rows, seed, **options) for seed in range(3)]
+    assert min(accuracy for accuracy, *_ in blunt) > 0.95
+    assert min(accuracy for accuracy, *_ in sharp) > 0.88
+    for found in (blunt, sharp):
+        touches = [each for _, each, _ in found]
+        assert sum(touches) / 3 >= 0.95
+        assert min(touches) > 0.92
+    assert min(top for *_, top in sharp) > max(top for *_, top in blunt) + 0.3
