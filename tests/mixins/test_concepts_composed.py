@@ -5,10 +5,21 @@ import copy
 import pytest
 import torch
 from concept_toys import NAMES, Net, Plain, batch_of, fit, loader, seeded
+from planted import planted
+from rationale_toys import Reader, Wrapped
+from tiny import batch_of as text_batch
+from tiny import tokenizer_for
 from torch.nn import functional as F
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
-from lightning_interpret import ConceptBottleneckMixin, KernelMixin, TurnOverDropoutMixin
+from lightning_interpret import (
+    ConceptBottleneckMixin,
+    KernelMixin,
+    RationaleMixin,
+    SpanExplanationMixin,
+    TurnOverDropoutMixin,
+)
+from lightning_interpret.functional.concepts import concept_loss
 from lightning_interpret.layers.before_head import put_before
 from lightning_interpret.layers.concept_bottleneck import ConceptBottleneck
 
@@ -159,3 +170,57 @@ def test_a_batch_that_is_a_tuple_with_a_mapping_is_read():
     batch = default_collate([rows[i] for i in range(8)])
     loss = module.training_step((batch, batch["labels"]), 0)
     assert torch.equal(loss, made(Net).training_step(batch, 0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+def test_with_a_rationale_the_pass_over_what_was_selected_counts(reverse, asked, tmp_path):
+    class Asks(Reader):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss + self.auxiliary_loss() if asked else loss
+
+    bases = (RationaleMixin, ConceptBottleneckMixin)
+    kind = type("Joint", (*(bases[::-1] if reverse else bases), Asks), {})
+    options = {"rationale_control": "fixed", "rationale_consistency": 1.0, "width": 16}
+    module = seeded(kind, concept_names=["a", "b"], **options)
+    module.configure_model()
+    corpus, terms, scores = planted(48, 0), {}, []
+    rows = [
+        {"input_ids": corpus.ids[i], "labels": corpus.labels[i], "concepts": torch.tensor([i % 2, i % 3 == 0]).float()}
+        for i in range(48)
+    ]
+    add = module.add_term
+    module.add_term = lambda name, value: (terms.setdefault(name, []).append(value.detach()), add(name, value))
+    handle = module.concepts.register_forward_hook(
+        lambda layer, args, out: scores.append(layer.scores(args[0]).detach())
+    )
+    batch = default_collate(rows[:8])
+    module.train().training_step(batch, 0)
+    assert len(scores) > 1
+    assert len(terms["concepts"]) == 1
+    assert torch.allclose(terms["concepts"][0], concept_loss(scores[0], batch["concepts"]))
+    assert {"rationale", "rationale_consistency"} <= terms.keys()
+    handle.remove()
+    del module.add_term
+    data = DataLoader(rows, batch_size=16)
+    found = fit(module, tmp_path, data, data).callback_metrics
+    assert found["concepts/task_accuracy"].item() == pytest.approx(found["val_accuracy"].item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_with_weighed_spans_the_concepts_are_read_off_them(reverse, tmp_path):
+    bases = (SpanExplanationMixin, ConceptBottleneckMixin)
+    kind = type("Joint", (*(bases[::-1] if reverse else bases), Wrapped), {})
+    module = seeded(kind, name="bert", concept_names=["a", "b"])
+    module.configure_model()
+    batch = text_batch(tokenizer_for("bert"), ["a good film", "bad"], labels=[2, 0])
+    batch["concepts"] = torch.tensor([[1.0, 0.0], [0.0, torch.nan]])
+    module.train().training_step(batch, 0).backward()
+    assert module.concepts.weight.grad.abs().sum() > 0
+    rows = ConceptBottleneckMixin.explain(module, batch)
+    assert all(abs(row.error) < 1e-4 for row in rows)
+    assert {each.gold for each in rows[1].concepts} == {0.0, None}
+    assert {row.kind for row in SpanExplanationMixin.explain(module, batch)} == {"spans"}
+    module.become_plain()
+    assert not any(name.startswith(("spans", "concepts")) for name in module.state_dict())

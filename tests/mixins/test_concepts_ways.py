@@ -1,0 +1,60 @@
+"""A concept bottleneck compiled, and its measures in several processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from concept_toys import batch_of, fit, loader, seeded
+
+
+def test_a_compiled_module_is_intervened_in_and_left_again():
+    torch._dynamo.reset()
+    module, batch = seeded(), batch_of(6)
+    module.configure_model()
+    compiled = torch.compile(module.eval(), backend="eager")
+    with torch.no_grad():
+        for values in ({}, {"food": 1.0}, {}, {"food": torch.linspace(0, 1, 6), "music": 0.0}, {}):
+            with module.intervene(values):
+                assert torch.allclose(compiled(batch), module(batch), atol=1e-6)
+                moved = compiled(batch)
+            assert torch.equal(moved, compiled(batch)) == (not values)
+    assert all(abs(row.error) < 1e-5 for row in module.explain(batch))
+
+
+SCRIPT = """
+import sys, warnings, torch
+warnings.simplefilter("ignore")
+from concept_toys import Net, fit, loader, seeded
+
+class Saves(Net):
+    def on_fit_end(self):
+        torch.save(dict(self.trainer.callback_metrics), f"{sys.argv[1]}/{self.global_rank}.pt")
+
+data = loader(32), loader(64, seed=1, known=0.8, batch_size=8)
+fit(seeded(Saves, concept_residual=True, rate=0.0), sys.argv[1], *data, devices=2, strategy="ddp_fork")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(tmp_path):
+    here = Path(__file__).parents[1]
+    environment = {"PYTHONPATH": f"{here}:{here.parent}", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"PATH": os.defpath} | environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    data = loader(32), loader(64, seed=1, known=0.8, batch_size=8)
+    alone = fit(seeded(concept_residual=True, rate=0.0), tmp_path, *data).callback_metrics
+    names = ("accuracy", "task_accuracy", "intervened_accuracy", "ablated_accuracy", "residual_share", "leakage")
+    for name in (f"concepts/{name}" for name in names):
+        assert found[0][name] == found[1][name]
+        if name != "concepts/leakage":  # whose halves are others where examples come in another order
+            assert found[0][name].item() == pytest.approx(alone[name].item(), abs=1e-6), name
