@@ -17,7 +17,8 @@ CHINESE = "这部电影很好看"
 def _write(folder):
     with boards.Events(folder / "run") as events:
         for step, chosen in ((10, (0, 1)), (20, (1, 2)), (30, (2, 3, 10))):
-            events.row(rationale(loss=1 / step, selected=flags(*chosen)), name="rationale", step=step)
+            row = rationale(loss=1 / step, selected=flags(*chosen), complement=0.35 if step == 30 else 0.80995)
+            events.row(row, name="rationale", step=step)
             for kind in ("spans", "concepts", "generated"):
                 events.row(KINDS[kind](loss=1 / step), name=kind, step=step)
         for kind, make in KINDS.items():
@@ -116,6 +117,7 @@ def test_charts_follow_what_each_kind_is_measured_by(shown):
         labels = shown(kind).locator(".charts svg").evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
         found[kind] = [label.split(":")[0] for label in labels]
         if kind == "rationale":
+            assert labels[3] == "Comprehensiveness: 0.46 at step 30; from 0 to 0.46 over 3 steps"
             assert labels[-1] == "Newly selected: 67 % at step 30; from 50 % to 67 % over 2 steps"
     assert found == {
         "rationale": ["Loss", "Selected", "Sufficiency", "Comprehensiveness", "Newly selected"],

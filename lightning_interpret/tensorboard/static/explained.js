@@ -72,9 +72,12 @@ export function quotation(name, value, kind = "") {
     h("blockquote", { dir: "auto" }, String(value ?? "").trim() ? printable(value) : h("span", { class: "muted" }, "nothing was written")));
 }
 
+/** A difference of two probabilities, to a thousandth. */
+export const thousandths = (value) => plain(Math.round(1000 * value) / 1000 + 0);
+
 /** A difference of two probabilities as a fact, where it is known, beside that of a control. */
 export function difference(name, value, note, control) {
-  return Number.isFinite(value) ? fact(name, plain(value), { note: Number.isFinite(control) ? `${note}; at random ${plain(control)}` : note }) : null;
+  return Number.isFinite(value) ? fact(name, thousandths(value), { note: Number.isFinite(control) ? `${note}; at random ${thousandths(control)}` : note }) : null;
 }
 
 /** Whether a value is there. */

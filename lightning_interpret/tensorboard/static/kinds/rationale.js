@@ -1,7 +1,7 @@
 // Rationales: the text with what the model selected of it, and what the prediction is from that, from all, from the rest.
 
 import { about, query } from "../evidence.js";
-import { difference, given, over, passage, probabilities, sentence } from "../explained.js";
+import { difference, given, over, passage, probabilities, sentence, thousandths } from "../explained.js";
 import { fact, h } from "../parts.js";
 import { agreement, percent } from "../model.js";
 
@@ -10,8 +10,8 @@ export function lines(steps) {
   return [
     { label: "Loss", values: over(steps, "loss"), zero: true },
     { label: "Selected", note: "share of the tokens", values: over(steps, "rate"), zero: true, format: percent },
-    { label: "Sufficiency", note: "p(whole text) − p(selection): near 0, the selection is enough", values: over(steps, "sufficiency"), zero: true },
-    { label: "Comprehensiveness", note: "p(whole text) − p(rest): high, the rest does not give the same", values: over(steps, "comprehensiveness"), zero: true },
+    { label: "Sufficiency", note: "p(whole text) − p(selection): near 0, the selection is enough", values: over(steps, "sufficiency"), zero: true, format: thousandths },
+    { label: "Comprehensiveness", note: "p(whole text) − p(rest): high, the rest does not give the same", values: over(steps, "comprehensiveness"), zero: true, format: thousandths },
     { label: "Newly selected", note: "share of the selected tokens that the step before did not select", values: over(steps, "drift"), zero: true, format: percent },
   ];
 }
