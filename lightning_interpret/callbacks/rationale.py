@@ -21,7 +21,7 @@ _MEANS = {
     ),
     SpansRow.kind: ("sharpness", "erased", "erased_control"),
     ConceptsRow.kind: ("concept_accuracy", "residual_share"),
-    GeneratedRow.kind: ("overlap", "leaks", "log_likelihood"),
+    GeneratedRow.kind: ("overlap", "leaks", "log_likelihood", "probability", "erased"),
 }
 KINDS = tuple(_MEANS)
 
@@ -46,7 +46,7 @@ class RationaleMonitor(Monitor):
       ``residual_share`` (|residual| as a share of it and of Σ |contribution|, of each probe), ``error`` (the largest
       |error| of the sum).
     - ``generated``: ``overlap`` (F1 of the words with a person's), ``leaks`` (share that give the prediction away),
-      ``log_likelihood`` (nats a token).
+      ``log_likelihood`` (nats a token), ``probability`` and ``erased`` (of the label, and without the explanation).
 
     Args:
         kind: ``rationale``, ``spans``, ``concepts`` or ``generated``; by default what the first of the module's bases
@@ -194,7 +194,7 @@ def _of_concepts(row: ConceptsRow) -> Mapping[str, float | None]:
 
 def _of_generated(row: GeneratedRow) -> Mapping[str, float | None]:
     leaks = None if row.leaks is None else float(row.leaks)
-    return {"overlap": row.overlap, "leaks": leaks, "log_likelihood": row.log_likelihood}
+    return {name: leaks if name == "leaks" else getattr(row, name) for name in _MEANS[row.kind]}
 
 
 _NUMBERS: dict[str, Callable[[Any], Mapping[str, float | None]]] = {

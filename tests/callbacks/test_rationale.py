@@ -23,7 +23,7 @@ SCALARS = {
     },
     "spans": {"sharpness", "erased", "erased_control"},
     "concepts": {"concept_accuracy", "residual_share", "error"},
-    "generated": {"overlap", "leaks", "log_likelihood"},
+    "generated": {"overlap", "leaks", "log_likelihood", "probability", "erased"},
 }
 
 
@@ -128,6 +128,7 @@ def test_scalars_of_spans_concepts_and_texts_are_what_they_are_said_to_be():
     }  # fmt: skip
     assert updated(generated(), generated(leaks=False, overlap=None))[1] == {
         "overlap": pytest.approx(0.31), "leaks": 0.5, "log_likelihood": pytest.approx(-0.8),
+        "probability": pytest.approx(0.934), "erased": pytest.approx(0.52),
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What a model says of its predictions: rows, what is measured at validation, bad input, and checkpoints."""
 
+import json
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from tiny import quiet_trainer
 from torch.nn import functional as F
 from transformers import BertConfig, BertLMHeadModel, BertModel
 
-from lightning_interpret import GeneratedRationaleMixin, GeneratedRow
+from lightning_interpret import GeneratedRationaleMixin, GeneratedRow, RationaleMonitor
 from lightning_interpret.functional.overlap import word_f1
 
 FIRST = {"generated_order": "explain_then_predict"}
@@ -91,6 +92,18 @@ def test_figures_of_validation_stand_beside_one_another(tmp_path):
     assert names == {"log_likelihood", "probability", "overlap", "shuffled_overlap"}
     first = after.explain(batches[0])[:3]
     assert float(seen["generated/overlap"]) == pytest.approx(sum(row.overlap for row in first) / 3, abs=1e-5)
+
+
+def test_a_monitor_shows_what_is_written_and_leaves_the_run_as_it_is(tmp_path):
+    watching = RationaleMonitor(probes=2, on_error="raise", save_jsonl=str(tmp_path / "said.jsonl"))
+    module, alone = Explaining(**FIRST), Explaining(**FIRST)
+    seen = fit(module, tmp_path, callbacks=[watching]).callback_metrics
+    fit(alone, tmp_path)
+    assert module.losses == alone.losses
+    said = [GeneratedRow.from_dict(json.loads(line)) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
+    mean = sum(row.overlap for row in said[-2:]) / 2
+    assert float(seen["interpret/rationale/overlap"]) == pytest.approx(mean, abs=1e-5)
+    assert {row.order for row in said} == {"explain_then_predict"}
 
 
 def test_a_module_with_its_checkpoint_is_the_one_that_was_saved(tmp_path):
