@@ -25,6 +25,7 @@ READERS = ["python", pytest.param("rust", marks=NO_RUST)]
 LONG = row([f"w{i}" for i in range(900)], scores=[math.sin(i) for i in range(900)])
 ODD = "a run/ü & #1 ?x=y"
 PROBE = "interpret/saliency/probe_0"
+KINDS = "attribution concepts generated influence landmarks neighbors plain rationale spans".split()  # noqa: SIM905
 
 
 def _write(folder):
@@ -84,7 +85,7 @@ def many(tmp_path_factory):
 def test_every_probe_of_every_run_is_listed_once_whatever_its_pages(board, written):
     status, answer = board.get("tags")
     assert status == 200
-    assert answer["kinds"] == ["attribution", "influence", "landmarks", "neighbors", "plain"]
+    assert answer["kinds"] == KINDS
     assert answer["schema"] == payload.SCHEMA
     assert answer["samples"] == SAMPLES
     found = {(entry["run"], entry["tag"]) for entry in answer["tags"]}
@@ -291,7 +292,7 @@ def test_an_empty_folder_has_no_tags_and_the_tab_is_there_but_not_active(tmp_pat
         200,
         {
             "schema": 1,
-            "kinds": ["attribution", "influence", "landmarks", "neighbors", "plain"],
+            "kinds": KINDS,
             "samples": SAMPLES,
             "tags": [],
         },
