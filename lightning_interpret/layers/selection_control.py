@@ -37,7 +37,8 @@ class SelectionControl(nn.Module):
         kind: ``anneal``, ``lagrangian`` or ``fixed``.
         coherence: Weight of the transitions.
         weight: Weight of the term.
-        anneal: Share of the training over which the target of ``anneal`` comes down.
+        anneal: Share of the training over which the target of ``anneal`` comes down. A predictor that has been trained
+            on other tokens before lets them go more surely with .8.
         multiplier: λ of ``lagrangian`` at the start. One of .001 with a largest of 5, as published, made transformers
             select nothing or everything.
         largest: The largest λ.

@@ -9,12 +9,12 @@ from lightning_interpret.layers.selection_control import SelectionControl
 from lightning_interpret.layers.token_gate import BUDGETED, KINDS
 
 
-def learnt(kind="gumbel", seed=0, count=3000, control="anneal", skewed=False, **options):
+def learnt(kind="gumbel", seed=0, count=3000, control=None, skewed=False, **options):
     torch.manual_seed(seed)
     model, corpus = Selective(kind), planted(count, seed)
     if skewed:
         skew(model, corpus, seed=seed)
-    train(model, corpus, SelectionControl(RATE, control), seed=seed, **options)
+    train(model, corpus, control or SelectionControl(RATE), seed=seed, **options)
     return model, scores(model, planted(600, 1000 + seed), RATE)
 
 
@@ -59,7 +59,7 @@ def test_every_gate_finds_the_rationale(kind, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hard_kumaraswamy", "reinforce"])
 def test_the_lagrangian_holds_the_rate(kind):
-    _, found = learnt(kind, control="lagrangian")
+    _, found = learnt(kind, control=SelectionControl(RATE, "lagrangian"))
     assert found["f1"] >= 0.95
     assert found["rate"] == pytest.approx(RATE, abs=0.02)
 
@@ -67,5 +67,7 @@ def test_the_lagrangian_holds_the_rate(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_predictor_that_holds_the_gate_to_other_tokens_is_let_go_by_annealing(seed):
-    _, found = learnt(seed=seed, skewed=True)
-    assert found["f1"] >= 0.95
+    slowly = SelectionControl(RATE, anneal=0.8)  # with .5 one seed of four is at .64
+    assert learnt(seed=seed, control=slowly, skewed=True)[1]["f1"] >= 0.95
+    at_once = SelectionControl(RATE, "fixed")
+    assert learnt(seed=seed, control=at_once, skewed=True)[1]["f1"] <= 0.7
