@@ -1,4 +1,4 @@
-"""What joint methods cost: a training step with turn-over dropout or a kernel layer, and the read-out of influence.
+"""What joint methods cost: a training step with each beside one without, and the read-out of influence.
 
     python benchmarks/joint.py --encoder-folder MINILM --threads 1
 
@@ -32,6 +32,7 @@ from lightning_interpret import (
     TurnOverDropoutMixin,
 )
 from lightning_interpret.functional.layers import last_linear
+from lightning_interpret.modules.joint import SpanTextClassifier
 from lightning_interpret.trainer.context import mute
 
 CLASSES = ["0", "1", "2", "3", "4", "5"]
@@ -132,6 +133,20 @@ def compare_concepts(args: Namespace) -> None:
         names = [f"c{i}" for i in range(args.concepts)]
         modules[f"{args.concepts} concepts, {name}"] = made(args, Concepts, concept_names=names, **options)
     compare_steps(args, "Concept bottleneck before the head", modules)
+    compare_kept(args, modules)
+
+
+def compare_spans(args: Namespace) -> None:
+    """A span layer between the encoder and the head beside none."""
+    modules = {"without spans": made(args, TextClassifier)}
+    for width in sorted({args.span_width // 2 or 1, args.span_width}):
+        modules[f"spans, width {width}"] = made(args, SpanTextClassifier, span_width=width)
+    compare_steps(args, "Span layer between encoder and head", modules)
+    compare_kept(args, modules)
+
+
+def compare_kept(args: Namespace, modules: dict[str, Any]) -> None:
+    """Print the memory that a step of each module holds when it is most, but for weights and their gradients."""
     kept = {name: kept_for_backward(module, drawn(args, args.batch_size)) / 2**20 for name, module in modules.items()}
     print(f"\nKept for the backward pass, MB: {', '.join(f'{name} {size:.2f}' for name, size in kept.items())}")
 
@@ -215,6 +230,7 @@ PARTS = {
     "dropout": compare_dropout,
     "kernel": compare_kernel,
     "concepts": compare_concepts,
+    "spans": compare_spans,
     "readout": compare_readout,
 }
 
@@ -230,6 +246,7 @@ def main() -> None:
         "rounds": 30,
         "landmarks": 100,
         "concepts": 20,
+        "span-width": 8,
         "width": 384,
         "blocks": 6,
     }

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,12 +149,16 @@ def test_steps_and_readouts_of_joint_methods_are_timed(folder):
     printed = run("joint.py", folder, *words, "--length", "8", "--shortlist", "10", "--threads", "1", data=False)
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
     figures = {row[0]: row[1:] for row in rows}
-    for first in ("plain dropout", "head alone", "without concepts"):
+    for first in ("plain dropout", "head alone", "without concepts", "without spans"):
         assert figures[first][2:] == ["1.000", "1.000"]
     assert float(figures["turn-over dropout"][2]) > 0
     assert float(figures["kernel layer, 100 landmarks"][2]) > 0
     assert float(figures["20 concepts, stopped gradient"][2]) > 0
+    assert float(figures["spans, width 8"][2]) > 0
     assert "Kept for the backward pass, MB: without concepts " in printed
+    kept = re.search(r"without spans ([\d.]+), spans, width 4 ([\d.]+), spans, width 8 ([\d.]+)", printed)
+    plain, half, whole = map(float, kept.groups())
+    assert plain < half < whole < plain + 2.2 * (half - plain)  # linear in the width
     for row in ("masks at the head", "masks in every block, shortlist 10"):
         assert float(figures[row][-1]) < 1e-4  # as two forwards a pair say
 
