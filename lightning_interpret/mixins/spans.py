@@ -16,11 +16,11 @@ from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.functional.spans import sharpness
 from lightning_interpret.layers.spans import SpanPool, SpanSite
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_features import known_task
 from lightning_interpret.mixins.span_places import states_layer, states_width
 from lightning_interpret.mixins.span_rows import explained
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import SpanExplanation
+from lightning_interpret.tasks import find_task
 from lightning_interpret.tasks.transformer import framing_ids, transformer_in
 from lightning_interpret.trainer.progress import progress
 
@@ -107,7 +107,7 @@ class SpanExplanationMixin(JointMixin):
         """
         if self._span_site is not None:
             raise ValueError(f"{type(self).__name__} has a span layer already: call `detach_spans()` first.")
-        task = known_task(self)
+        task = find_task(self)
         encoder = transformer_in(self)
         name = states_layer(self, encoder) if self._span_layer is None else self._span_layer
         layer, embedding = find_layer(self, name), find_layer(self, task.layer(self))
@@ -162,7 +162,7 @@ class SpanExplanationMixin(JointMixin):
             ValueError: If no layer is attached, or an option makes no sense.
         """
         check_whole(k=k)
-        return explained(self, self._attached_site(), batch, known_task(self), which, k, Baseline.ensure(baseline))
+        return explained(self, self._attached_site(), batch, find_task(self), which, k, Baseline.ensure(baseline))
 
     explain_spans = explain  # by its kind, where another mixin stands first
 
@@ -211,7 +211,7 @@ class SpanExplanationMixin(JointMixin):
 
     def _framing_ids(self) -> Iterable[int]:
         """Return the ids that are in no span: of the tokenizer, or else of padding alone."""
-        task: Any = known_task(self)
+        task: Any = find_task(self)
         try:
             return framing_ids(task.tokenizer)
         except (AttributeError, ValueError):  # of a task without a tokenizer, or with none

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from joint_toys import Plain
 from span_toys import Gru, GruSpans, Model, Spans, batch_for, made
 from tiny import CLASSIFIERS, batch_of, tokenizer_for, wordpiece
 
@@ -132,6 +133,12 @@ def test_a_recurrent_layer_needs_to_know_who_reads_it():
 def test_what_cannot_work_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         made(GruSpans, **options)
+
+
+def test_a_module_that_nothing_is_known_of_says_what_to_define():
+    kind = type("Unknown", (SpanExplanationMixin, Plain), {})
+    with pytest.raises(ValueError, match=r"define `interpret_task\(\)` on the module"):
+        made(kind, span_layer="first")
 
 
 @pytest.mark.parametrize("name", DECODED)
