@@ -14,8 +14,8 @@ SHORT = {"length": (2, 3)}
 ORDERS = ["predict_then_explain", "explain_then_predict", "jointly"]
 
 
-def learnt(folder, name="t5", *, epochs=8, rows=768, seed=0, **options):
-    module = Explaining(name=name, seed=seed, generated_max_tokens=6, generated_validated=128, **options)
+def learnt(folder, name="t5", *, epochs=6, rows=1024, seed=0, rate=5e-3, **options):
+    module = Explaining(name=name, seed=seed, rate=rate, generated_max_tokens=6, generated_validated=128, **options)
     trainer = quiet_trainer(folder, max_epochs=epochs, check_val_every_n_epoch=epochs, num_sanity_val_steps=0)
     torch.manual_seed(seed)
     trainer.fit(module, loader(rows, seed=seed, shuffle=True), loader(128, seed=100, batch_size=128))
@@ -24,6 +24,13 @@ def learnt(folder, name="t5", *, epochs=8, rows=768, seed=0, **options):
     exact = sum(row.explanation == row.gold_explanation for row in rows) / len(rows)
     accuracy = sum(row.prediction == row.gold for row in rows) / len(rows)
     return exact, accuracy, {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def test_a_label_is_predicted_and_explained_by_the_word_that_it_went_by(tmp_path):
+    exact, accuracy, seen = learnt(tmp_path, generated_order="predict_then_explain")
+    assert exact >= 0.95
+    assert accuracy >= 0.95
+    assert seen["generated/overlap"] >= seen["generated/shuffled_overlap"] + 0.15
 
 
 def test_an_explanation_that_is_read_decides_the_label(tmp_path):
@@ -39,7 +46,7 @@ def test_an_explanation_that_is_read_decides_the_label(tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("order", ORDERS)
 def test_each_order_says_the_word_that_it_went_by(order, seed, tmp_path):
-    exact, accuracy, seen = learnt(tmp_path, epochs=16, seed=seed, generated_order=order)
+    exact, accuracy, seen = learnt(tmp_path, epochs=12, seed=seed, generated_order=order)
     assert exact >= 0.95
     assert accuracy >= 0.95
     assert seen["generated/overlap"] >= 0.95
@@ -52,7 +59,9 @@ def test_each_order_says_the_word_that_it_went_by(order, seed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bart", "gpt2", "llama"])
 def test_other_models_learn_it_too(name, tmp_path):
-    exact, accuracy, seen = learnt(tmp_path, name, epochs=30, rows=1536, generated_order="explain_then_predict")
+    exact, accuracy, seen = learnt(
+        tmp_path, name, epochs=30, rows=1536, rate=3e-3, generated_order="explain_then_predict"
+    )
     assert exact >= 0.95
     assert accuracy >= 0.95
     assert seen["generated/shuffled_accuracy"] <= 0.45
