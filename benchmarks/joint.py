@@ -27,6 +27,7 @@ from torch import Tensor
 from lightning_interpret import (
     ConceptBottleneckMixin,
     KernelMixin,
+    RationaleMixin,
     TextClassifier,
     TurnOverDropoutInfluence,
     TurnOverDropoutMixin,
@@ -167,6 +168,23 @@ def kept_for_backward(module: Any, batch: dict[str, Tensor]) -> int:
     return sum(found.values())
 
 
+def compare_rationale(args: Namespace) -> None:
+    """A gate over tokens, with each generator and two kinds of draws, beside the whole text."""
+
+    class Rationale(RationaleMixin, TextClassifier):
+        """Selects tokens and predicts from these alone."""
+
+    modules = {
+        "whole text": made(args, TextClassifier),
+        "own generator": made(args, Rationale),
+        "own generator, hard Kumaraswamy": made(args, Rationale, rationale_gate="hard_kumaraswamy"),
+        "own generator, REINFORCE": made(args, Rationale, rationale_gate="reinforce"),
+        "the encoder reads first": made(args, Rationale, rationale_generator="shared"),
+    }
+    compare_steps(args, "A gate over tokens", modules)
+    compare_kept(args, modules)
+
+
 def naive(module: Any, queries: dict[str, Tensor], pairs: list[tuple[int, int]]) -> Tensor:
     """Return the influence of training examples on queries, by two forwards of each pair."""
     task, found = module.interpret_task(), []
@@ -231,6 +249,7 @@ PARTS = {
     "kernel": compare_kernel,
     "concepts": compare_concepts,
     "spans": compare_spans,
+    "rationale": compare_rationale,
     "readout": compare_readout,
 }
 

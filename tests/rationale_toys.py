@@ -7,6 +7,7 @@ from tiny import classifier, quiet_trainer, tokenizer_for
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from transformers import BertConfig, BertForSequenceClassification
 
 from lightning_interpret import RationaleMixin, SequenceClassification
 from lightning_interpret.tasks.transformer import call
@@ -41,6 +42,24 @@ class Reader(LightningModule):
         return torch.optim.Adam(self.parameters(), self.rate)
 
 
+class Attentive(Reader):
+    """A BERT of one layer with random weights."""
+
+    def __init__(self, rate=1e-3, **options):
+        super().__init__(width=2, rate=rate, **options)
+        del self.embedding, self.convolution, self.head
+        sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4}
+        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        config = BertConfig(vocab_size=VOCABULARY, **sizes, **still, max_position_embeddings=64)
+        self.model = BertForSequenceClassification(config)
+
+    def forward(self, ids):
+        return self.model(input_ids=ids, attention_mask=(ids != 0).long()).logits
+
+    def interpret_task(self):
+        return AttentiveTask(None, ["bad", "good"])
+
+
 class ReaderTask(SequenceClassification):
     def logits(self, module, batch):
         return module(batch["input_ids"])
@@ -49,17 +68,24 @@ class ReaderTask(SequenceClassification):
         return "embedding"
 
 
+class AttentiveTask(ReaderTask):
+    layer = SequenceClassification.layer
+
+
 class GatedReader(RationaleMixin, Reader):
+    pass
+
+
+class GatedAttentive(RationaleMixin, Attentive):
     pass
 
 
 class Wrapped(LightningModule):
     """A tiny `transformers` classifier."""
 
-    def __init__(self, name, rate=1e-3, model=None, tokenizer=None, **options):
+    def __init__(self, name, rate=1e-3, **options):
         super().__init__(**options)
-        self.rate, self.model = rate, classifier(name) if model is None else model
-        self.tokenizer = tokenizer_for(name) if tokenizer is None else tokenizer
+        self.rate, self.model, self.tokenizer = rate, classifier(name), tokenizer_for(name)
 
     def forward(self, batch):
         return call(self.model, batch).logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,9 @@ class TokenSelection(nn.Module):
 
     Raises:
         ValueError: If ``evaluation`` does not exist.
+
+    Attributes:
+        warming: Whether in training everything is read, so that there is a predictor before tokens are taken from it.
     """
 
     #: It stands beside the model: none of its layers is the model's head, or a block of it.
@@ -90,6 +93,7 @@ class TokenSelection(nn.Module):
         self.evaluation = choose("rationale_evaluation", evaluation, EVALUATIONS)
         self.gate, self.control, self.kinds, self.generator = gate, control, kinds, generator
         self.keep_special, self.fill = keep_special, fill
+        self.warming = False
         self.average: float | None = None  # of the losses that a policy gradient is relative to
         self.hooks: EmbeddingHooks | None = None
         self._reader: Callable[[Tensor], Any] | None = None
@@ -220,12 +224,12 @@ class TokenSelection(nn.Module):
             )
         target = self.control.target_now if self.training else self.control.target
         selection: Selection = self.gate(read, selectable, target=target)
+        if self.training and self.warming:
+            return replace(selection, z=selectable.to(selection.z))
         if self.training or self.evaluation != "budget":
             return selection
         chosen = select(selection.probabilities, selectable, self.control.target, self.kinds.words(ids, selectable))
-        return Selection(
-            chosen.float(), selection.probabilities, selection.rate, selection.transitions, selection.log_prob
-        )
+        return replace(selection, z=chosen.to(selection.z))
 
     def _tell(self, read: Read) -> None:
         heard = self._heard

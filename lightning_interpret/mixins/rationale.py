@@ -15,6 +15,7 @@ from lightning_interpret.layers.token_gate import TokenGate
 from lightning_interpret.layers.token_selection import EVALUATIONS, Read, TokenSelection
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.rationale_leaks import check_leak
 from lightning_interpret.mixins.rationale_parts import default_layer, generator_of, kinds_of, tokenizer_of
 from lightning_interpret.mixins.rationale_rows import rationale_of
 from lightning_interpret.mixins.rationale_terms import consistency, reinforce, supervision
@@ -34,7 +35,9 @@ class RationaleMixin(JointMixin):
     A gate at the word embeddings multiplies each by z: what was not selected is a vector of zeros, or the fill, so
     that the prediction is a function of the selection. z is drawn in training and deterministic at evaluation, when
     exactly the target share of each text is selected. A term of the loss, ``train_rationale``, holds the rate in
-    training at the target; it comes down from everything over the first half of the training.
+    training at the target. At first everything is read, so that there is a predictor before tokens are taken from it
+    (``rationale_warmup``); then the target comes down from everything over half of what is left of the training. Either
+    keeps a predictor from settling on a bad early selection, to which it would hold the gate (interlocking).
 
     Where it acts is read off the ids that the embeddings are called with, so that it is the same on every path, and
     Monitors explain the model as it is deployed. Outside of a trainer call ``configure_model()`` first. Without one
@@ -64,6 +67,8 @@ class RationaleMixin(JointMixin):
         rationale_words: Whether the budget is spent on whole words.
         rationale_keep_special: Whether tokens that frame a text are always kept; otherwise they never are.
         rationale_fill: What stands in the place of a token that was not selected: ``zero``, or the ``mask`` token.
+        rationale_warmup: Share of the training in which everything is read, and the gate learns from people's
+            rationales alone.
         rationale_supervision: Weight of the binary cross-entropy with people's rationales, where a batch has them.
         rationale_consistency: Weight of KL(p(y | whole text) ‖ p(y | selection)); costs two forward passes a step.
         rationale_baseline: What ``reinforce`` holds a loss against: the ``moving_average`` of those before, the mean of
@@ -71,7 +76,8 @@ class RationaleMixin(JointMixin):
 
     Raises:
         ValueError: If an option does not exist or makes no sense; when the gate is attached, if there are no such
-            embeddings; in training, if they do not run, or people's rationales are of other tokens.
+            embeddings; in training, if they do not run, if the module reads tokens past
+            them too, or people's rationales are of other tokens.
 
     Example::
 
@@ -97,6 +103,7 @@ class RationaleMixin(JointMixin):
         rationale_words: bool = False,
         rationale_keep_special: bool = True,
         rationale_fill: Literal["zero", "mask"] = "zero",
+        rationale_warmup: float = 0.3,
         rationale_supervision: float = 0.0,
         rationale_consistency: float = 0.0,
         rationale_baseline: Literal["moving_average", "batch", "none"] = "moving_average",
@@ -111,6 +118,8 @@ class RationaleMixin(JointMixin):
         choose("rationale_baseline", rationale_baseline, BASELINES)
         choose("rationale_fill", rationale_fill, ("zero", "mask"))
         check_positive(rationale_weight=rationale_weight)
+        if isinstance(rationale_warmup, bool) or not 0 <= rationale_warmup < 1:
+            raise ValueError(f"`rationale_warmup={rationale_warmup!r}` must be at least 0 and less than 1, a share.")
         for name, value in (("supervision", rationale_supervision), ("consistency", rationale_consistency)):
             if not value >= 0:
                 raise ValueError(f"`rationale_{name}={value!r}` is a weight, and must be 0 or more.")
@@ -122,6 +131,7 @@ class RationaleMixin(JointMixin):
             "words": rationale_words,
             "fill": rationale_fill,
             "baseline": rationale_baseline,
+            "warmup": rationale_warmup,
             "supervision": rationale_supervision,
             "consistency": rationale_consistency,
             "control": {
@@ -229,7 +239,12 @@ class RationaleMixin(JointMixin):
                     "`rationale_control='anneal'` brings the target down over the training, and this one has no end: "
                     "give `max_epochs` or `max_steps`, or use `rationale_control='lagrangian'`."
                 )
-            control.begin(done or 0.0)
+            warm = self._rationale["warmup"]
+            self.rationale.warming = done is not None and done < warm
+            control.begin(max(0.0, ((done or 0.0) - warm) / (1 - warm)))
+            if "leak" not in self._rationale_told:
+                self._rationale_told.add("leak")
+                check_leak(self, batch)
         return super().on_train_batch_start(batch, batch_idx)
 
     def begin_step(self, batch: Any) -> None:
@@ -257,7 +272,8 @@ class RationaleMixin(JointMixin):
             # a text of special tokens alone costs nothing
             expected = torch.cat([read.selection.rate for read in reads])  # type: ignore[union-attr]
             moved = torch.cat([read.selection.transitions for read in reads])  # type: ignore[union-attr]
-            self.add_term("rationale", control.term(torch.where(there, expected, control.target_now), moved))
+            cost = control.term(torch.where(there, expected, control.target_now), moved)
+            self.add_term("rationale", 0.0 * cost if self.rationale.warming else cost)
         self._add_terms_of_one(reads)
         rate = (rates * there).sum() / there.sum().clamp(min=1)
         self._rationale_rates = [self._rationale_rates[0] + rate.detach(), self._rationale_rates[1] + 1]
@@ -279,11 +295,12 @@ class RationaleMixin(JointMixin):
                 f"`rationale_{wanted[0]}` is of the texts of a batch, embedded together once in a step, and here "
                 f"{self.rationale.hooks.layer!r} ran {len(reads)} times."  # type: ignore[union-attr]
             )
-        if options["gate"] == "reinforce":
+        warming = self.rationale.warming  # there is no selection that a loss could be of
+        if options["gate"] == "reinforce" and not warming:
             self.add_term("rationale_reinforce", reinforce(self, reads[0], batch, options["baseline"]))
         if options["supervision"] and (cost := supervision(reads[0], batch)) is not None:
             self.add_term("rationale_supervision", options["supervision"] * cost)
-        if options["consistency"]:
+        if options["consistency"] and not warming:
             self.add_term("rationale_consistency", options["consistency"] * consistency(self, reads[0], batch))
 
     def end_step(self) -> None:
@@ -342,7 +359,8 @@ class RationaleMixin(JointMixin):
         if self.trainer.state.fn == "fit" and steps:
             self._warn({name.partition("/")[2]: float(value) for name, value in figures.items()}, float(total / steps))
             control = self.rationale.control
-            self._rationale_rates, self._rationale_annealed = [0.0, 0.0], control.target_now == control.target
+            self._rationale_rates = [0.0, 0.0]
+            self._rationale_annealed = control.target_now - control.target < 1e-6
 
     def _warn(self, figures: dict[str, float], rate: float) -> None:
         control = self.rationale.control

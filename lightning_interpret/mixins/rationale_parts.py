@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_interpret.functional.features import LayerError, find_layer, takes_embeddings
 from lightning_interpret.functional.layers import own_parts, plain_name
@@ -92,10 +93,10 @@ def generator_of(module: nn.Module, embedding: nn.Module, asked: str | nn.Module
         ValueError: If what a part returns of embeddings is no vector a token.
     """
     weight = embedding.weight
-    assert isinstance(weight, Tensor)
+    assert isinstance(weight, Tensor)  # which `word_embeddings` has looked at
     if asked == "own":
         scorer = TokenScorer(weight.shape[1])
-        return Generator(_width(scorer, weight, masked=True), child=scorer)
+        return Generator(scorer.hidden, child=_Standardised(scorer))
     if asked == "shared":
         encoder = takes_embeddings(module, embedding)
         config: Any = getattr(encoder, "config", None)
@@ -104,6 +105,18 @@ def generator_of(module: nn.Module, embedding: nn.Module, asked: str | nn.Module
         return Generator(_width(asked, weight), child=_Unmasked(asked))
     part = find_layer(module, asked)
     return Generator(_width(part, weight), reader=part)
+
+
+class _Standardised(nn.Module):
+    """A scorer that is given embeddings of unit variance: those of a new encoder are small beside its own biases."""
+
+    def __init__(self, scorer: TokenScorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, features: Tensor, selectable: Tensor) -> Tensor:
+        values: Tensor = self.scorer(F.layer_norm(features, features.shape[-1:], eps=1e-9), selectable)
+        return values
 
 
 class _Unmasked(nn.Module):
@@ -118,12 +131,12 @@ class _Unmasked(nn.Module):
         return found[0] if isinstance(found, tuple) else found
 
 
-def _width(part: nn.Module, weight: Tensor, *, masked: bool = False) -> int:
+def _width(part: nn.Module, weight: Tensor) -> int:
     """Return how many numbers a token a module makes of embeddings, by asking it."""
     own = next(part.parameters(), weight)
     features = torch.zeros(1, 2, weight.shape[1], device=own.device, dtype=own.dtype)
     with explaining(part), torch.no_grad():
-        found = part(features, torch.ones(1, 2, dtype=torch.bool, device=own.device)) if masked else part(features)
+        found = part(features)
     found = found[0] if isinstance(found, tuple) else found
     if not isinstance(found, Tensor) or found.dim() != 3 or found.shape[:2] != (1, 2):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

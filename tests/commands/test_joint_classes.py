@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from lightning_interpret.commands.load import load_classifier
-from lightning_interpret.modules.joint import TurnOverTextClassifier
+from lightning_interpret.modules.joint import RationaleTextClassifier, TurnOverTextClassifier
 
 OWN = """
 from lightning_interpret import TextClassifier, TurnOverDropoutMixin
@@ -62,6 +62,25 @@ def test_a_ready_class_trains_and_its_checkpoint_brings_its_class_and_options(co
     given = ("--model", checkpoint, "--input", tmp_path / "text.txt", "--output", tmp_path / "out.jsonl")
     done = command("explain", *given, "--method", "gradient")
     assert done.status == 0, done.err
+
+
+def test_a_class_that_selects_is_restored_to_the_bit(command, config, tmp_path):
+    options = {"rationale_target": 0.4, "rationale_words": True, "rationale_control": "lagrangian"}
+    done = command("fit", "--config", config("lightning_interpret.modules.joint.RationaleTextClassifier", **options))
+    assert done.status == 0, done.err
+    (checkpoint,) = tmp_path.glob("**/*.ckpt")
+    loaded, again = (load_classifier(str(checkpoint)) for _ in range(2))
+    assert type(loaded) is RationaleTextClassifier
+    kept = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert kept.keys() == loaded.state_dict().keys()
+    assert kept["rationale.control._extra_state"] == loaded.rationale.control.get_extra_state()
+    assert loaded.rationale.control.multiplier != 0.1
+    assert all(torch.equal(value, kept[name]) for name, value in loaded.named_parameters())
+    batch = loaded.tokenizer(["a very good film", "bad"], return_tensors="pt", padding=True)
+    rows = loaded.explain(batch)
+    assert rows == again.explain(batch)
+    assert [row.budget for row in rows] == [0.4, 0.4]
+    assert all(0 < row.rate <= 1 for row in rows)
 
 
 def test_a_class_of_the_users_is_found_where_the_command_is_run(command, config, own):

@@ -276,6 +276,7 @@ class Two(RationaleMixin, Reader):
         ({"rationale_fill": "pad"}, "There is: zero, mask"),
         ({"rationale_baseline": "mean"}, "There is: moving_average, batch, none"),
         ({"rationale_weight": 0.0}, "must be positive"),
+        *(({"rationale_warmup": value}, "at least 0 and less than 1") for value in (-0.1, 1.0, True)),
         ({"rationale_supervision": -1.0}, "0 or more"),
         ({"rationale_coherence": -1.0}, "0 or more"),
     ],
@@ -315,6 +316,16 @@ def test_embeddings_that_do_not_run_are_told(tmp_path):
     other.configure_model()
     with pytest.raises(ValueError, match=r"embeds \(1, 15\), and not the ids \(2, 15\)"):
         other(batch_for(other))
+
+
+def test_a_module_that_reads_tokens_past_the_gate_is_refused(tmp_path):
+    class Leaks(GatedReader):
+        def forward(self, ids):
+            return super().forward(ids) + 0.01 * (ids == 40).sum(dim=1, keepdim=True)
+
+    with pytest.raises(ValueError, match=r"Leaks reads the ids past `rationale_layer='embedding'`"):
+        trained(tmp_path, Leaks(width=8), planted_loader(64), max_epochs=1)
+    trained(tmp_path, GatedReader(width=8), planted_loader(64), max_epochs=1)
 
 
 def test_embeddings_given_by_hand_need_their_ids():

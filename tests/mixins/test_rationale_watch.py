@@ -1,0 +1,85 @@
+"""What is logged of a selection at validation, and the warnings of what goes wrong."""
+
+import re
+import warnings
+
+import pytest
+import torch
+from planted import planted
+from rationale_toys import GatedReader, planted_loader, trained
+
+from lightning_interpret.functional.leak_probe import probe, shape_of
+
+
+def warned(folder, **options):
+    """Train a little and return what was warned of."""
+    torch.manual_seed(0)
+    own = {"width": 8} | options.pop("own", {})
+    module = options.pop("module", GatedReader)(**own, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, trainer = trained(folder, module, planted_loader(64, batch_size=16), planted_loader(64, 1), max_epochs=8)
+    return [str(each.message) for each in caught if "rationale's gate" in str(each.message)], trainer
+
+
+class Shut(GatedReader):
+    """Its gate lets nothing through, or all."""
+
+    bias = -9.0
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.rationale.gate.bias.data.fill_(self.bias)
+        return super().on_train_batch_start(batch, batch_idx)
+
+
+class Open(Shut):
+    bias = 9.0
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (Shut, {}, r"selects 0\.0% of the tokens in training, and the target is 20%: it has collapsed to nothing"),
+        (Open, {}, r"still selects 99\.\d% of the tokens, and the target is 20%: give a larger `rationale_weight`"),
+        (Open, {}, r"selects 2\d\.\d% of the tokens at evaluation and 99\.\d% in training"),
+    ],
+)
+def test_what_goes_wrong_is_told_once(module, options, message, tmp_path):
+    found, _ = warned(tmp_path, module=module, **options)
+    assert sum(bool(re.search(message, each)) for each in found) == 1, found
+
+
+def test_a_gate_that_does_as_it_should_is_not_warned_of(tmp_path):
+    found, trainer = warned(tmp_path, rationale_gate="top_k")
+    assert found == []
+    assert abs(trainer.callback_metrics["rationale/gap"]) < 0.02
+
+
+def test_figures_are_those_of_the_whole_validation(tmp_path):
+    module = GatedReader(width=8, rationale_evaluation="threshold", rationale_warmup=0.0)
+    _, trainer = trained(tmp_path, module, planted_loader(64), planted_loader(200, 1, 64), max_epochs=1)
+    corpus, figures = planted(200, 1), trainer.callback_metrics
+    module.eval()
+    with torch.no_grad(), module.rationale.hearing() as heard:
+        predicted = module(corpus.ids).argmax(dim=1)
+    with torch.no_grad(), module.rationale.complement():
+        rest = (module(corpus.ids).argmax(dim=1) == corpus.labels).float().mean()
+    (read,) = heard
+    rates = read.selected.sum(dim=1) / read.selectable.sum(dim=1)
+    assert figures["rationale/rate_eval"] == pytest.approx(rates.mean().item(), abs=1e-5)
+    assert figures["rationale/complement_accuracy"] == pytest.approx(rest.item(), abs=1e-5)
+    majority = probe(shape_of(read.selected, read.selectable), predicted)[1]
+    assert figures["rationale/leak_majority"] == pytest.approx(majority, abs=1e-5)
+    assert figures["rationale/gap"] == pytest.approx((rates.mean() - figures["rationale/rate"]).item(), abs=1e-5)
+
+
+def test_a_probe_that_fails_costs_no_run(tmp_path):
+    class Fails(GatedReader):
+        def interpret_task(self):
+            raise ValueError("no task")
+
+    module = Fails(width=8)
+    with pytest.warns(UserWarning, match="complement and the leak probe of the rationale failed"):
+        _, trainer = trained(tmp_path, module, planted_loader(32), planted_loader(32, 1), max_epochs=2)
+    assert "rationale/rate_eval" in trainer.callback_metrics
+    assert "rationale/complement_accuracy" not in trainer.callback_metrics
