@@ -92,3 +92,30 @@ def test_a_configuration_trains_a_text_classifier_with_joint_methods(tmp_path):
     assert last["val_accuracy"] > 0.65
     assert {"interpret/influence/unseen_accuracy", "interpret/landmark/same_label"} <= last.keys()
     assert {path.name for path in events.parent.rglob("*.jsonl")} == {"influence.jsonl", "landmark.jsonl"}
+
+
+def test_a_module_that_selects_learns_and_says_what_it_selected(tmp_path):
+    done = run("own_module_rationale", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = ("val_accuracy", "rationale/rate_eval", "interpret/rationale/token_f1", "interpret/rationale/failures")
+    accuracy, rate, plausible, failures = (float(re.search(rf"'{name}': ([\d.]+)", done.stdout)[1]) for name in names)
+    assert accuracy > 0.9
+    assert rate == pytest.approx(0.2, abs=0.01)
+    assert plausible > 0.5
+    assert failures == 0
+    assert "Said negative from" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_configuration_trains_a_text_classifier_that_selects(tmp_path):
+    assert run("joint_data", tmp_path, "joint").returncode == 0
+    file = str(ROOT / "examples" / "rationale.yaml")
+    done = called(tmp_path, "-m", "lightning_interpret.cli", "fit", "--config", file)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (events,) = (tmp_path / "joint" / "rationale").rglob("events.out.tfevents*")
+    known = EventAccumulator(str(events)).Reload()
+    last = {tag: known.Scalars(tag)[-1].value for tag in known.Tags()["scalars"]}
+    assert last["interpret/rationale/failures"] == 0
+    assert last["val_accuracy"] > 0.7
+    assert last["rationale/complement_accuracy"] < last["val_accuracy"]
+    assert "interpret/twin/cost" in last
