@@ -136,9 +136,12 @@ class _Rows:
                 text = _text(task, units.texts[i][start:end])
                 spans.append(Span(place[start], place[start] + end - start, value, text, fall))
         weights, target, control = token_weights(self.weights[i : i + 1])[0].tolist(), float(case.target[i]), lost[1][i]
+        considered, sharp = int(self.there[i].sum()), float(sharpness(self.weights[i : i + 1]))
         notes, reasons = case.described["notes"][i], dict(case.described["reasons"])
         if control is None:
             reasons["control"] = "there is no other span as long as the foremost one"
+        if considered > 1 and 1 / sharp > considered / 2:
+            notes = (*notes, f"the weights of {considered} spans are nearly even, as those of {1 / sharp:.0f} would be")
         if abs(past) > _EXACT * max(1.0, abs(target)):
             notes = (*notes, f"the text is read past its spans too: erased, with the spans kept, {past:+.3g}")
 
@@ -154,9 +157,9 @@ class _Rows:
             offsets=None if units.offsets is None else per_token(units.offsets[i]),
             segment=None if units.segment is None else per_token(units.segment[i].tolist()),
             spans=tuple(spans),
-            considered=int(self.there[i].sum()),
+            considered=considered,
             width=self.width,
-            sharpness=float(sharpness(self.weights[i : i + 1])),
+            sharpness=sharp,
             token_weights=per_token(weights),
             target_name=case.targets.name[i],
             target=target,

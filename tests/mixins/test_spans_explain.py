@@ -68,7 +68,7 @@ def test_spans_are_the_foremost_and_each_is_erased(name, side):
         if len(others) <= 8:  # else some of them
             lost = [float((logits[i] - without(module, batch, i, a, b))[target]) for a, b in others]
             assert row.control == pytest.approx(sum(lost) / len(lost), abs=1e-4)
-        assert row.notes == ()
+        assert not any("past" in note for note in row.notes)
 
 
 def test_another_target_and_another_baseline():
@@ -120,7 +120,17 @@ def test_a_text_that_is_read_past_its_spans_is_told():
     for row in made(Beside, span_layer="gru", span_head="head").explain(ids):
         assert "the text is read past its spans too" in row.notes[-1]
     for row in made(GruSpans, span_layer="gru", span_head="head").explain(ids):
-        assert row.notes == ()
+        assert not any("past" in note for note in row.notes)
+
+
+def test_weights_that_are_nearly_even_are_told():
+    module, batch = made(Spans, "bert"), batch_for()
+    assert "the weights of 21 spans are nearly even, as those of 2" in module.explain(batch)[1].notes[-1]
+    with torch.no_grad():
+        module.spans.query.mul_(30)
+    row = module.explain(batch)[1]
+    assert row.sharpness > 2 / row.considered
+    assert row.notes == ()
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
