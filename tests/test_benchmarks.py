@@ -164,6 +164,7 @@ def test_steps_and_readouts_of_joint_methods_are_timed(folder):
         assert float(figures[row][-1]) < 1e-4  # as two forwards a pair say
 
 
+@pytest.mark.slow
 def test_joint_methods_are_measured_on_texts(folder):
     reviews = ReviewCorpus(60, seed=0, flipped=0.3)
     rows = [(reviews[i].text, int(reviews[i].true_label == "positive"), reviews[i].flipped) for i in range(60)]

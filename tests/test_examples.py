@@ -48,6 +48,7 @@ def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tm
     assert wrong > 15  # by chance 2 or 3 would be
 
 
+@pytest.mark.slow
 def test_every_method_is_put_beside_the_truth(tmp_path):
     done = run("every_method", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -81,6 +82,7 @@ def test_a_module_with_joint_methods_says_what_its_predictions_are_made_of(tmp_p
     assert "Unlike (landmarks that speak against it" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_configuration_trains_a_text_classifier_with_joint_methods(tmp_path):
     assert run("joint_data", tmp_path, "joint").returncode == 0
     done = called(tmp_path, "-m", "lightning_interpret.cli", "fit", "--config", str(ROOT / "examples" / "joint.yaml"))
