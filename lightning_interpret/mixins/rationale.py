@@ -18,13 +18,12 @@ from lightning_interpret.mixins.kernel_features import known_task
 from lightning_interpret.mixins.rationale_leaks import check_leak
 from lightning_interpret.mixins.rationale_parts import default_layer, generator_of, kinds_of, tokenizer_of
 from lightning_interpret.mixins.rationale_rows import rationale_of
-from lightning_interpret.mixins.rationale_terms import consistency, reinforce, supervision
+from lightning_interpret.mixins.rationale_terms import begin_batch, consistency, reinforce, supervision
 from lightning_interpret.mixins.rationale_watch import SelectionWatch
 from lightning_interpret.names import check_positive, choose
 from lightning_interpret.rationales import Rationale
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer._compat import logs_in_training_step
-from lightning_interpret.trainer.progress import progress
 
 BASELINES = ("moving_average", "batch", "none")
 
@@ -229,22 +228,17 @@ class RationaleMixin(JointMixin):
 
     # Training
 
+    def on_train_epoch_start(self) -> None:
+        """Say how far training has come, before other mixins' hooks run the module."""
+        super().on_train_epoch_start()
+        begin_batch(self, 0)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Say how far training has come."""
-        if "rationale" in self._modules:
-            control = self.rationale.control
-            done = progress(self.trainer, batch_idx)
-            if done is None and control.kind == "anneal":
-                raise ValueError(
-                    "`rationale_control='anneal'` brings the target down over the training, and this one has no end: "
-                    "give `max_epochs` or `max_steps`, or use `rationale_control='lagrangian'`."
-                )
-            warm = self._rationale["warmup"]
-            self.rationale.warming = done is not None and done < warm
-            control.begin(max(0.0, ((done or 0.0) - warm) / (1 - warm)))
-            if "leak" not in self._rationale_told:
-                self._rationale_told.add("leak")
-                check_leak(self, batch)
+        """Say how far training has come; look once whether the module reads past the gate."""
+        begin_batch(self, batch_idx)
+        if "rationale" in self._modules and "leak" not in self._rationale_told:
+            self._rationale_told.add("leak")
+            check_leak(self, batch)
         return super().on_train_batch_start(batch, batch_idx)
 
     def begin_step(self, batch: Any) -> None:
@@ -310,9 +304,10 @@ class RationaleMixin(JointMixin):
         if "rationale" in self._modules:
             self.rationale.hush()
 
-    def on_train_batch_end(self, outputs: Any, *args: Any, **kwargs: Any) -> None:
-        """Look once whether the embeddings have run."""
-        super().on_train_batch_end(outputs, *args, **kwargs)
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Say how far the next batch will be; look once whether the embeddings have run."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        begin_batch(self, batch_idx + 1)
         if "rationale" not in self._modules or not (outputs or not self.automatic_optimization):
             return
         if not self._rationale_heard and "idle" not in self._rationale_told:

@@ -14,9 +14,29 @@ from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.mixins.kernel_features import known_task
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer.context import mute
+from lightning_interpret.trainer.progress import progress
 
 UNKNOWN = -100  # what stands where nobody was asked, as with labels
 _KEPT = 0.9  # share of the past in the moving average of losses
+
+
+def begin_batch(module: Any, batch_idx: int) -> None:
+    """Say how far training has come as a batch begins: whether everything is read, and where the target is.
+
+    Raises:
+        ValueError: If the target comes down over a training that has no end.
+    """
+    if "rationale" not in module._modules:
+        return
+    selection, warm = module.rationale, module._rationale["warmup"]
+    done = progress(module.trainer, batch_idx)
+    if done is None and selection.control.kind == "anneal":
+        raise ValueError(
+            "`rationale_control='anneal'` brings the target down over the training, and this one has no end: give "
+            "`max_epochs` or `max_steps`, or use `rationale_control='lagrangian'`."
+        )
+    selection.warming = done is not None and done < warm
+    selection.control.begin(max(0.0, ((done or 0.0) - warm) / (1 - warm)))
 
 
 def gold_of(batch: Any, read: Read) -> tuple[Tensor, Tensor] | None:

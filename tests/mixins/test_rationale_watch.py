@@ -83,3 +83,20 @@ def test_a_probe_that_fails_costs_no_run(tmp_path):
         _, trainer = trained(tmp_path, module, planted_loader(32), planted_loader(32, 1), max_epochs=2)
     assert "rationale/rate_eval" in trainer.callback_metrics
     assert "rationale/complement_accuracy" not in trainer.callback_metrics
+
+
+def test_everything_is_read_at_first_and_then_the_target_comes_down(tmp_path):
+    class Follows(GatedReader):
+        def on_train_batch_start(self, batch, batch_idx):
+            result = super().on_train_batch_start(batch, batch_idx)
+            self.seen = [*getattr(self, "seen", []), (self.rationale.warming, self.rationale.control.target_now)]
+            return result
+
+    module = Follows(width=8, rationale_warmup=0.2)
+    _, trainer = trained(tmp_path, module, planted_loader(20, batch_size=10), max_epochs=10)
+    assert [warm for warm, _ in module.seen] == [True] * 4 + [False] * 16
+    expected = [1.0 - 0.8 * min(max(0, i - 4) / 8, 1) for i in range(20)]
+    assert [target for _, target in module.seen] == pytest.approx(expected)
+    assert trainer.callback_metrics["rationale/target"] == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="has no end"):
+        trained(tmp_path, GatedReader(width=8), planted_loader(20), max_epochs=-1)
