@@ -60,6 +60,7 @@ CELLS = {
     "closures": {"way": "closures"},
     "alternating": {"way": "alternating"},
 }
+QUICK = {("all", "manual"), *(("selects", cell) for cell in CELLS if cell not in ("compiled", "alternating"))}
 SAME = ("late", "manual", "checkpointed", "compiled", "logged")
 slow = pytest.mark.slow
 
@@ -100,11 +101,7 @@ def plain(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "cell"),
-    [
-        pytest.param(kind, cell, marks=[slow] if kind == "reversed" or (kind == "all" and cell != "manual") else [])
-        for kind in KINDS
-        for cell in CELLS
-    ],
+    [pytest.param(kind, cell, marks=[] if (kind, cell) in QUICK else [slow]) for kind in KINDS for cell in CELLS],
 )
 def test_every_way_to_train(plain, kind, cell, tmp_path):
     module, trainer = run(kind, cell, tmp_path)
