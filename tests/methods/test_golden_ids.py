@@ -28,13 +28,20 @@ class OneSubWord(SequenceClassification):
 
 
 class Recorded(list):
-    """The ids that an embedding is called with, as sets of token tuples."""
+    """The ids that an embedding looks up, as token tuples: also those of a baseline, looked up past its hooks."""
 
     def __init__(self, model, tokenizer):
         super().__init__()
-        self.handle = model.get_input_embeddings().register_forward_hook(
-            lambda module, args, output: self.extend(tuple(tokenizer.convert_ids_to_tokens(row)) for row in args[0])
-        )
+        self.embedding, self.tokenizer, self.ids = model.get_input_embeddings(), tokenizer, []
+        self.look_up, self.embedding.forward = self.embedding.forward, self._record
+
+    def _record(self, ids):
+        self.ids.append(ids.clone())
+        self.extend(tuple(self.tokenizer.convert_ids_to_tokens(row)) for row in ids)
+        return self.look_up(ids)
+
+    def remove(self):
+        del self.embedding.forward
 
 
 @pytest.mark.parametrize("kind", ["mask", "pad"])
@@ -50,7 +57,7 @@ def test_t13_ids_are_perturbed_never_text(kind, monkeypatch):
         monkeypatch.setattr(type(tokenizer), name, never)
     seen = Recorded(model, tokenizer)
     record = IntegratedGradients(baseline=kind, tolerance=1e-6)(model, batch, OneSubWord(tokenizer, "##aff"))
-    seen.handle.remove()
+    seen.remove()
     perturbed = [token if token != "##aff" else getattr(tokenizer, f"{kind}_token") for token in UNAFFABLE]
     assert set(seen) == {tuple(UNAFFABLE), tuple(perturbed)}  # never [he, is, unable], never a shorter text
     row = record[0]
@@ -78,7 +85,7 @@ def test_t13_deleting_a_sub_word_leaves_the_others_as_they_are():
     tokenizer, model = wordpiece(), classifier("bert")
     seen = Recorded(model, tokenizer)
     explain(model, tokenizer, "he is unaffable", method=Occlusion(baseline="delete"))
-    seen.handle.remove()
+    seen.remove()
     content = UNAFFABLE[1:-1]
     shorter = {("[CLS]", *content[:i], *content[i + 1 :], "[SEP]") for i in range(5)}
     assert ("[CLS]", "he", "is", "un", "##able", "[SEP]") in shorter  # and never [he, is, unable]
@@ -93,19 +100,16 @@ def test_t25_default_baseline_is_never_id_zero(options):
         1,
         1,
     )
-    calls = []
-    handle = model.roberta.embeddings.word_embeddings.register_forward_hook(
-        lambda module, args, output: calls.append(args[0].clone())
-    )
+    looked_up = Recorded(model, tokenizer)
     batch = batch_of(tokenizer)
     record = IntegratedGradients(**options)(model, batch, find_task(model, tokenizer=tokenizer))
-    handle.remove()
+    looked_up.remove()
     assert record.baseline == options.get("baseline", "pad")
     assert all(row.baseline == record.baseline for row in record)
     expected = 4 if options else 1
     ids = batch["input_ids"]
     content = (ids != 0) & (ids != 1) & (ids != 2)
-    others = [seen for seen in calls if seen.shape == ids.shape and not torch.equal(seen, ids)]
+    others = [seen for seen in looked_up.ids if seen.shape == ids.shape and not torch.equal(seen, ids)]
     assert others
     assert all(seen[content].unique().tolist() == [expected] for seen in others)
     assert all(torch.equal(seen[~content], ids[~content]) for seen in others)
