@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_interpret.mixins import GeneratedRationaleMixin
-from lightning_interpret.mixins.generated_rows import texts_of, written_of
+from lightning_interpret.mixins.generated.rows import texts_of, written_of
 from lightning_interpret.modules.text_classifier import TextClassifier
 from lightning_interpret.tasks.writing import auto_class
 

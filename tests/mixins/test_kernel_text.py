@@ -18,7 +18,7 @@ from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import put_before
 from lightning_interpret.layers.raw_kernel import RawKernel
-from lightning_interpret.mixins.kernel_features import features_of
+from lightning_interpret.mixins.kernel.features import features_of
 from lightning_interpret.modules.portable import config_values
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.tokens import Tokens
 from lightning_interpret.layers.explanation_format import ExplanationFormat
-from lightning_interpret.mixins.generated_rows import WRITTEN, Figures, described_rows
-from lightning_interpret.mixins.generated_words import room, settle
+from lightning_interpret.mixins.generated.rows import WRITTEN, Figures, described_rows
+from lightning_interpret.mixins.generated.words import room, settle
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import GeneratedRationale

@@ -11,12 +11,12 @@ from torchmetrics import MeanMetric
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
 from lightning_interpret.layers.token_selection import Read
-from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.transfer import to_module
 
 if TYPE_CHECKING:
-    from lightning_interpret.mixins.rationale import RationaleMixin
+    from lightning_interpret.mixins.rationale.mixin import RationaleMixin
 
 _PROBED = 256  # validation examples a process
 _NAMES = ("rate_eval", "complement_accuracy", "leak_probe", "leak_majority")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_interpret.functional.concepts import concept_loss, decorrelation, known_labels
 from lightning_interpret.layers.concept_bottleneck import ConceptBottleneck, checked_labels
-from lightning_interpret.mixins.concept_measures import Passed
+from lightning_interpret.mixins.concepts.measures import Passed
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.tasks import batches
 

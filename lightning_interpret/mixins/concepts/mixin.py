@@ -16,11 +16,11 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead, put_before
 from lightning_interpret.layers.concept_bottleneck import MODES, ConceptBottleneck, named_concepts
 from lightning_interpret.metrics import InterventionCurve
-from lightning_interpret.mixins.concept_explain import add_to_curve, explained
-from lightning_interpret.mixins.concept_listener import ConceptListener, Factors, labels_of
-from lightning_interpret.mixins.concept_measures import ConceptMeasures
+from lightning_interpret.mixins.concepts.explain import add_to_curve, explained
+from lightning_interpret.mixins.concepts.listener import ConceptListener, Factors, labels_of
+from lightning_interpret.mixins.concepts.measures import ConceptMeasures
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.names import check_positive, choose
 from lightning_interpret.rationales import Concepts
 from lightning_interpret.tasks import batches

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer.context import mute
 

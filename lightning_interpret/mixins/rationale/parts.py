@@ -15,7 +15,7 @@ from lightning_interpret.functional.layers import own_parts, plain_name
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.token_kinds import TokenKinds, WordTable
 from lightning_interpret.layers.token_scorer import TokenScorer
-from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks.transformer import framing_ids
 from lightning_interpret.tasks.words import marks
 

@@ -16,7 +16,7 @@ from lightning_interpret.rationales import GeneratedRationale, GeneratedRow
 from lightning_interpret.tasks import batches
 
 if TYPE_CHECKING:
-    from lightning_interpret.mixins.generated import GeneratedRationaleMixin
+    from lightning_interpret.mixins.generated.mixin import GeneratedRationaleMixin
 
 WRITTEN = "written_ids"
 _POST_HOC = "the prediction does not read the explanation, which is written after it"

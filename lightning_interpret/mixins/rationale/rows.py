@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.methods.describe import described, text_fields
-from lightning_interpret.mixins.rationale_terms import gold_of
+from lightning_interpret.mixins.rationale.terms import gold_of
 from lightning_interpret.rationales import Rationale, RationaleRow
 from lightning_interpret.tasks import Task
 

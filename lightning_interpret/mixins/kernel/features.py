@@ -7,28 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.tasks import Task, batches, find_task
-from lightning_interpret.tasks.classification import Classification
-
-
-class _CalledTask(Classification):
-    """Calls the module with the batch."""
-
-    def logits(self, module: nn.Module, batch: Any) -> Tensor:
-        try:
-            return module(batch)
-        except (TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{type(module).__name__} cannot be called with a batch ({error}): define `interpret_task()` on it."
-            ) from error
-
-
-def known_task(module: nn.Module) -> Task:
-    """Return how a module is read: its own task, one inferred, or else it is called with the batch."""
-    try:
-        return find_task(module)
-    except ValueError:
-        return _CalledTask()
+from lightning_interpret.tasks import Task, batches
 
 
 class _Stand:

@@ -16,8 +16,8 @@ from lightning_interpret.functional.layers import last_linear
 from lightning_interpret.functional.spans import sharpness
 from lightning_interpret.layers.spans import SpanPool, SpanSite
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.span_places import states_layer, states_width
-from lightning_interpret.mixins.span_rows import explained
+from lightning_interpret.mixins.spans.places import states_layer, states_width
+from lightning_interpret.mixins.spans.rows import explained
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import SpanExplanation
 from lightning_interpret.tasks import find_task

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lightning_interpret.functional.gates import score_function
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.token_selection import Read, TokenSelection
-from lightning_interpret.mixins.kernel_features import known_task
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer.context import mute
 from lightning_interpret.trainer.progress import progress

@@ -23,8 +23,9 @@ from lightning_interpret.layers.nystroem import PRECOMPUTED, NystroemLayer
 from lightning_interpret.layers.raw_kernel import RawKernel
 from lightning_interpret.methods.landmarks import READABLE, LandmarkRelevance
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_data import Candidates, check, compared, facts, read, some, there, warn_if_far
-from lightning_interpret.mixins.kernel_features import features_of, known_task
+from lightning_interpret.mixins.kernel.data import Candidates, check, compared, facts, read, some, there, warn_if_far
+from lightning_interpret.mixins.kernel.features import features_of
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.names import check_seed, check_whole, choose
 from lightning_interpret.tasks import Task, batches
 from lightning_interpret.trainer._compat import logging_step

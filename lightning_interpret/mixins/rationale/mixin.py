@@ -14,12 +14,12 @@ from lightning_interpret.layers.selection_control import SelectionControl
 from lightning_interpret.layers.token_gate import TokenGate
 from lightning_interpret.layers.token_selection import EVALUATIONS, Read, TokenSelection
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.kernel_features import known_task
-from lightning_interpret.mixins.rationale_leaks import check_leak
-from lightning_interpret.mixins.rationale_parts import default_layer, generator_of, kinds_of, tokenizer_of
-from lightning_interpret.mixins.rationale_rows import rationale_of
-from lightning_interpret.mixins.rationale_terms import begin_batch, consistency, reinforce, supervision
-from lightning_interpret.mixins.rationale_watch import SelectionWatch
+from lightning_interpret.mixins.rationale.leaks import check_leak
+from lightning_interpret.mixins.rationale.parts import default_layer, generator_of, kinds_of, tokenizer_of
+from lightning_interpret.mixins.rationale.rows import rationale_of
+from lightning_interpret.mixins.rationale.terms import begin_batch, consistency, reinforce, supervision
+from lightning_interpret.mixins.rationale.watch import SelectionWatch
+from lightning_interpret.mixins.task import known_task
 from lightning_interpret.names import check_positive, choose
 from lightning_interpret.rationales import Rationale
 from lightning_interpret.tasks import batches
