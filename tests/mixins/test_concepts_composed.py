@@ -74,7 +74,7 @@ def test_similarities_are_read_off_concepts(kernel, tmp_path):
     assert {"concepts/accuracy", "concepts/intervened_accuracy", "train_concepts"} <= found.keys()
     with module.intervene(dict.fromkeys(NAMES, 0.5)), torch.no_grad():
         assert len(set(module(batch)[:, 0].tolist())) == 1
-    assert KernelMixin.explain(module, batch)[0].kind == "landmarks"
+    assert module.explain_landmarks(batch)[0].kind == "landmarks"
 
 
 @pytest.mark.parametrize("kind", [KernelFirst, ConceptsFirst])
