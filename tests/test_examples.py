@@ -109,6 +109,17 @@ def test_a_module_that_selects_learns_and_says_what_it_selected(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_encoder_in_a_module_of_ones_own_selects_and_its_twin_says_what_that_costs(tmp_path):
+    done = run("own_module_encoder", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = ("val_accuracy", "rationale/complement_accuracy", "interpret/twin/cost", "interpret/rationale/failures")
+    accuracy, rest, cost, failures = (float(re.search(rf"'{name}': (-?[\d.]+)", done.stdout)[1]) for name in names)
+    assert accuracy > max(0.7, rest)
+    assert cost < 0.1
+    assert failures == 0
+
+
+@pytest.mark.slow
 def test_a_configuration_trains_a_text_classifier_that_selects(tmp_path):
     assert run("joint_data", tmp_path, "joint").returncode == 0
     file = str(ROOT / "examples" / "rationale.yaml")
