@@ -180,7 +180,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of each text's tokens (default: %(default)s)")
     parser.add_argument("--examples", type=int, help="only so many training texts")
     parser.add_argument("--test", type=int, default=500, help="texts that are explained (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="of the processor (default: torch's)")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads or torch.get_num_threads())
     print(f"On {where_run(torch.device('cpu'))}.")
     for name in args.sets:
         data = SETS[name](Path(args.data_folder), some(args.examples))
@@ -189,6 +191,8 @@ def main() -> None:
         for seed in range(args.seeds):
             for line, figures in compared(args, data, seed):
                 found.setdefault(line, []).append(figures)
+                said = ", ".join(f"{head} {_cell([figures[head]]) or 'none'}" for head in HEADS)
+                print(f"{name}, seed {seed}, {line}: {said}", flush=True)
         where = "fine-tuned encoder" if args.encoder_folder else "small encoder from scratch"
         print(f"\n{name}: {len(data.train):,} training texts, {len(data.test)} explained, {where},")
         print(f"{args.epochs} epochs, {args.share:.0%} of the tokens, means over {args.seeds} seeds, %\n")
