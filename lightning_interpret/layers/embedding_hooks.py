@@ -77,6 +77,10 @@ class EmbeddingHooks:
         for handle in self._handles:
             handle.remove()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the last call was: a copy of it would be of a graph, which cannot be copied."""
+        return vars(self) | {"_call": None, "_ids": None, "_last": None}
+
     # The encoder
 
     @torch.compiler.disable

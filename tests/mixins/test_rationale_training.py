@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import warnings
 
 import pytest
@@ -220,3 +221,13 @@ def test_a_copy_has_a_gate_of_its_own():
             assert torch.equal(module(batch), before)
         copied.detach_rationale()
         assert torch.equal(module(batch), before)
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_can_be_made_after_a_step_that_was_not_followed_by_another_pass(name, how):
+    module = gated(name).train()
+    batch = batch_of(module.tokenizer, [LONG, SHORT], labels=[0, 1])
+    module.training_step(batch, 0).backward()
+    copied = how(module).eval()
+    assert torch.equal(copied(batch), module.eval()(batch))
