@@ -100,3 +100,19 @@ def test_everything_is_read_at_first_and_then_the_target_comes_down(tmp_path):
     assert trainer.callback_metrics["rationale/target"] == pytest.approx(0.2)
     with pytest.raises(ValueError, match="has no end"):
         trained(tmp_path, GatedReader(width=8), planted_loader(20), max_epochs=-1)
+
+
+def test_a_multiplier_stays_where_it_is_until_there_is_something_to_control(tmp_path):
+    class Follows(GatedReader):
+        def on_train_batch_start(self, batch, batch_idx):
+            result = super().on_train_batch_start(batch, batch_idx)
+            self.seen = [*getattr(self, "seen", []), (self.rationale.warming, self.rationale.control.multiplier)]
+            return result
+
+    module = Follows(width=8, rationale_control="lagrangian", rationale_warmup=0.5)
+    trained(tmp_path, module, planted_loader(20, batch_size=10), max_epochs=10)
+    assert [warm for warm, _ in module.seen] == [True] * 10 + [False] * 10
+    multipliers = [multiplier for _, multiplier in module.seen]
+    assert multipliers[:11] == [0.1] * 11
+    assert multipliers[11:] == sorted(multipliers[11:])
+    assert multipliers[11] > 0.1  # more is selected than the target, as the gate starts open

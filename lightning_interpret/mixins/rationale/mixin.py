@@ -266,8 +266,11 @@ class RationaleMixin(JointMixin):
             # a text of special tokens alone costs nothing
             expected = torch.cat([read.selection.rate for read in reads])  # type: ignore[union-attr]
             moved = torch.cat([read.selection.transitions for read in reads])  # type: ignore[union-attr]
-            cost = control.term(torch.where(there, expected, control.target_now), moved)
-            self.add_term("rationale", 0.0 * cost if self.rationale.warming else cost)
+            if self.rationale.warming:  # nothing to control, and a multiplier would grow to its largest meanwhile
+                cost = 0.0 * (expected + moved).sum()
+            else:
+                cost = control.term(torch.where(there, expected, control.target_now), moved)
+            self.add_term("rationale", cost)
         self._add_terms_of_one(reads)
         rate = (rates * there).sum() / there.sum().clamp(min=1)
         self._rationale_rates = [self._rationale_rates[0] + rate.detach(), self._rationale_rates[1] + 1]
