@@ -2,11 +2,14 @@
 
 import re
 import warnings
+from functools import partial
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from planted import planted
 from rationale_toys import GatedReader, planted_loader, trained
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
 
@@ -116,3 +119,58 @@ def test_a_multiplier_stays_where_it_is_until_there_is_something_to_control(tmp_
     assert multipliers[:11] == [0.1] * 11
     assert multipliers[11:] == sorted(multipliers[11:])
     assert multipliers[11] > 0.1  # more is selected than the target, as the gate starts open
+
+
+class Stream(IterableDataset):
+    """Rows without a length."""
+
+    def __iter__(self):
+        return iter(planted_loader(32).dataset)
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer", "message"),
+    [
+        ({}, {"max_epochs": 1}, "no end that is known.*where the training data has no length"),
+        ({}, {"max_epochs": 2}, "how far 2 epochs have come is known at their beginnings alone, and 65% is never"),
+        ({"rationale_control": "fixed", "rationale_warmup": 0.6}, {"max_epochs": 2}, "'fixed'.* 60% is never reached"),
+    ],
+)
+def test_a_target_that_would_never_be_reached_is_refused_at_once(options, trainer, message, tmp_path):
+    module, data = GatedReader(width=8, **options), DataLoader(Stream(), batch_size=8)
+    with pytest.raises(ValueError, match=message):
+        trained(tmp_path, module, data, **trainer)
+    assert module.trainer.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer"),
+    [
+        ({}, {"max_epochs": 3}),
+        ({}, {"max_epochs": -1, "max_steps": 12}),
+        ({}, {"max_epochs": 1, "limit_train_batches": 3}),
+        ({"rationale_control": "lagrangian"}, {"max_epochs": 1}),
+    ],
+)
+def test_data_without_a_length_can_be_trained_on(options, trainer, tmp_path):
+    module, data = GatedReader(width=8, **options), DataLoader(Stream(), batch_size=8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The rationale's gate")
+        trained(tmp_path, module, data, **trainer)
+    assert not module.rationale.warming
+    assert module.rationale.control.target_now == pytest.approx(0.2)
+
+
+def test_a_training_that_ends_before_the_target_is_told(tmp_path):
+    for stop, message in ((1, "everything was read still"), (4, "the target was 54% still")):
+        module = GatedReader(width=8)
+        halt = LambdaCallback(on_train_batch_start=partial(halt_at, stop))
+        with pytest.warns(UserWarning, match=f"has not been trained to select 20%: when training ended, {message}"):
+            trained(tmp_path, module, planted_loader(40, batch_size=4), max_epochs=1, callbacks=[halt])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The rationale's gate")
+        trained(tmp_path, GatedReader(width=8), planted_loader(8), fast_dev_run=True)
+
+
+def halt_at(stop, trainer, module, batch, batch_idx):
+    trainer.should_stop = trainer.should_stop or batch_idx == stop

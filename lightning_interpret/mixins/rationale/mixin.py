@@ -18,12 +18,12 @@ from lightning_interpret.mixins.rationale.leaks import check_leak
 from lightning_interpret.mixins.rationale.parts import default_layer, generator_of, kinds_of, tokenizer_of
 from lightning_interpret.mixins.rationale.rows import rationale_of
 from lightning_interpret.mixins.rationale.terms import begin_batch, consistency, reinforce, supervision
-from lightning_interpret.mixins.rationale.watch import SelectionWatch
+from lightning_interpret.mixins.rationale.watch import SelectionWatch, failures, unfinished
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.names import check_positive, choose
 from lightning_interpret.rationales import Rationale
 from lightning_interpret.tasks import batches
-from lightning_interpret.trainer._compat import logs_in_training_step
+from lightning_interpret.trainer._compat import fast_dev_run, logs_in_training_step
 
 BASELINES = ("moving_average", "batch", "none")
 
@@ -355,29 +355,18 @@ class RationaleMixin(JointMixin):
             figures["rationale/gap"] = figures["rationale/rate_eval"] - total / steps
         self.log_dict(figures, sync_dist=True)
         if self.trainer.state.fn == "fit" and steps:
-            self._warn({name.partition("/")[2]: float(value) for name, value in figures.items()}, float(total / steps))
+            self._warn(failures(figures, total / steps, self.rationale.control, annealed=self._rationale_annealed))
             control = self.rationale.control
             self._rationale_rates = [0.0, 0.0]
             self._rationale_annealed = control.target_now - control.target < 1e-6
 
-    def _warn(self, figures: dict[str, float], rate: float) -> None:
-        control = self.rationale.control
-        found = {}
-        if rate < 0.2 * control.target:
-            found["none"] = (
-                f"selects {rate:.1%} of the tokens in training, and the target is {control.target:.0%}: it has "
-                "collapsed to nothing. Give `rationale_control='anneal'`, or a smaller learning rate."
-            )
-        if self._rationale_annealed and rate > 0.95:
-            found["all"] = (
-                f"still selects {rate:.1%} of the tokens, and the target is {control.target:.0%}: give a larger "
-                "`rationale_weight`, or train for longer."
-            )
-        if self._rationale_annealed and abs(figures.get("gap", 0.0)) > 0.05:
-            found["gap"] = (
-                f"selects {figures['rate_eval']:.1%} of the tokens at evaluation and {rate:.1%} in training: use "
-                "`rationale_evaluation='budget'`, a larger `rationale_weight`, or train for longer."
-            )
+    def on_train_end(self) -> None:
+        """Warn of a target that training has not come to."""
+        super().on_train_end()
+        if "rationale" in self._modules and not fast_dev_run(self.trainer):
+            self._warn(unfinished(self.rationale))
+
+    def _warn(self, found: dict[str, str]) -> None:
         for name in found.keys() - self._rationale_told:
             self._rationale_told.add(name)
             warnings.warn(f"The rationale's gate {found[name]}", stacklevel=2)

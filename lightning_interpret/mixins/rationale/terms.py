@@ -14,7 +14,7 @@ from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer.context import mute
-from lightning_interpret.trainer.progress import progress
+from lightning_interpret.trainer.progress import last_known, progress
 
 UNKNOWN = -100  # what stands where nobody was asked, as with labels
 _KEPT = 0.9  # share of the past in the moving average of losses
@@ -24,16 +24,24 @@ def begin_batch(module: Any, batch_idx: int) -> None:
     """Say how far training has come as a batch begins: whether everything is read, and where the target is.
 
     Raises:
-        ValueError: If the target comes down over a training that has no end.
+        ValueError: If the target comes down over a training of which the end is not known.
     """
     if "rationale" not in module._modules:
         return
-    selection, warm = module.rationale, module._rationale["warmup"]
-    done = progress(module.trainer, batch_idx)
-    if done is None and selection.control.kind == "anneal":
+    trainer, selection, warm = module.trainer, module.rationale, module._rationale["warmup"]
+    done, anneals = progress(trainer, batch_idx), selection.control.kind == "anneal"
+    if done is None and anneals:
         raise ValueError(
-            "`rationale_control='anneal'` brings the target down over the training, and this one has no end: give "
-            "`max_epochs` or `max_steps`, or use `rationale_control='lagrangian'`."
+            "`rationale_control='anneal'` brings the target down over the training, and this one has no end that is "
+            "known: give `max_epochs` or `max_steps` (the latter where the training data has no length), or use "
+            "`rationale_control='lagrangian'`."
+        )
+    needed = warm + (1 - warm) * selection.control.anneal if anneals else warm
+    if done is not None and last_known(trainer) < needed:
+        raise ValueError(
+            f"`rationale_warmup={warm}`, `rationale_control={selection.control.kind!r}`: the training data has no "
+            f"length, so that how far {trainer.max_epochs} epochs have come is known at their beginnings alone, and "
+            f"{needed:.0%} is never reached: give `max_steps`, or `limit_train_batches` as a number of batches."
         )
     selection.warming = done is not None and done < warm
     selection.control.begin(max(0.0, ((done or 0.0) - warm) / (1 - warm)))

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
-from lightning_interpret.layers.token_selection import Read
+from lightning_interpret.layers.selection_control import SelectionControl
+from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.transfer import to_module
@@ -75,3 +76,46 @@ class SelectionWatch:
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric", category=UserWarning)
             means = {name: metric.compute() for name, metric in self._means.items()}
         return {f"rationale/{name}": mean for name, mean in means.items() if bool(mean.isfinite())}
+
+
+def failures(figures: dict[str, Tensor], rate: Tensor, control: SelectionControl, *, annealed: bool) -> dict[str, str]:
+    """Return what has gone wrong with a selection, each with its remedy.
+
+    Args:
+        figures: Of a validation.
+        rate: The mean rate in training since the last.
+        control: What holds the rate.
+        annealed: Whether the target was there all the time since.
+    """
+    found, trained, gap = {}, float(rate), abs(float(figures.get("rationale/gap", 0.0)))
+    if trained < 0.2 * control.target:
+        found["none"] = (
+            f"selects {trained:.1%} of the tokens in training, and the target is {control.target:.0%}: it has "
+            "collapsed to nothing. Give `rationale_control='anneal'`, or a smaller learning rate."
+        )
+    if annealed and trained > 0.95:
+        found["all"] = (
+            f"still selects {trained:.1%} of the tokens, and the target is {control.target:.0%}: give a larger "
+            "`rationale_weight`, or train for longer."
+        )
+    if annealed and gap > 0.05:
+        found["gap"] = (
+            f"selects {float(figures['rationale/rate_eval']):.1%} of the tokens at evaluation and {trained:.1%} in "
+            "training: use `rationale_evaluation='budget'`, a larger `rationale_weight`, or train for longer."
+        )
+    return found
+
+
+def unfinished(selection: TokenSelection) -> dict[str, str]:
+    """Return that the target, or the end of the warm-up, has not been reached as training ends."""
+    control = selection.control
+    if not selection.warming and control.target_now - control.target < 1e-6:
+        return {}
+    read = "everything was read" if selection.warming else f"the target was {control.target_now:.0%}"
+    return {
+        "unfinished": (
+            f"has not been trained to select {control.target:.0%}: when training ended, {read} still. The schedule is "
+            "over `max_epochs` or `max_steps`: give as many as are trained (`EarlyStopping` ends too soon), or a "
+            "smaller `rationale_warmup`."
+        )
+    }
