@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.features import LayerError, first_tensor, with_first_tensor
 from lightning_interpret.functional.spans import span_states, span_weights, spans_within
+from lightning_interpret.layers.token_kinds import check_padding
 from lightning_interpret.names import check_whole
 
 
@@ -144,6 +145,15 @@ class SpanSite:
         """Ask which ids are in no span, before the first pass or in it."""
         with torch.inference_mode(False):  # what is made there could be used nowhere else
             self._known[device] = torch.tensor(sorted(self.special()), dtype=torch.long, device=device)
+
+    def check(self, padding: Tensor) -> None:
+        """Refuse padding ``(B, T)`` that would be in spans: nothing says which ids it is, and no encoder is told.
+
+        Raises:
+            ValueError: If there is some.
+        """
+        if not self._names and not list(self.special()):
+            check_padding("span_layer", torch.ones_like(padding), padding)
 
     # Hooks
 

@@ -73,3 +73,23 @@ class TokenKinds:
                 marks = None if self._marks is None else self._marks.to(device)
                 self._on[device] = torch.tensor(self.special, dtype=torch.long, device=device), marks
         return self._on[device]
+
+
+def check_padding(option: str, readable: Tensor, padding: Tensor | None) -> None:
+    """Refuse texts of which padding is read as tokens of theirs.
+
+    Args:
+        option: What names the layer, for the message.
+        readable: Which tokens are of a text, bool ``(B, T)``.
+        padding: Which are padding, as the batch says, bool of the same shape; None, or of another one, says nothing.
+
+    Raises:
+        ValueError: If a token is both.
+    """
+    if padding is None or padding.shape != readable.shape or not bool((padding.to(readable.device) & readable).any()):
+        return
+    raise ValueError(
+        f"`{option}`: the batch's `attention_mask` hides tokens that it does not know as padding, so that they would "
+        "count as words of the text. Give the embeddings `padding_idx=`, keep the tokenizer on the module as "
+        "`tokenizer`, or define `interpret_task()` with one."
+    )

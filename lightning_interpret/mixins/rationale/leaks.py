@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.scope import explaining
+from lightning_interpret.layers.token_kinds import check_padding
+from lightning_interpret.layers.token_selection import Read
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer.context import mute
@@ -31,6 +33,22 @@ def check_leak(module: Any, batch: Any) -> None:
             f"scores move by up to {moved:.3g} with tokens that were not selected. A rationale must be all that it "
             "reads: let it read the text by that layer alone."
         )
+
+
+def check_known_padding(module: Any, read: Read, mask: Any) -> None:
+    """Refuse texts whose padding could be selected, as nothing but the batch says what it is.
+
+    Args:
+        module: A module with a gate attached.
+        read: What was selected.
+        mask: The attention mask of the batch, if it has one.
+
+    Raises:
+        ValueError: If padding may be selected.
+    """
+    selection = module.rationale
+    if selection.kinds.padding is None and isinstance(mask, Tensor):
+        check_padding(f"rationale_layer={selection.hooks.layer!r}", read.selectable, mask == 0)
 
 
 def leak(module: Any, batch: Any) -> float | None:

@@ -14,7 +14,7 @@ from lightning_interpret.layers.selection_control import SelectionControl
 from lightning_interpret.layers.token_gate import TokenGate
 from lightning_interpret.layers.token_selection import EVALUATIONS, Read, TokenSelection
 from lightning_interpret.mixins.joint import JointMixin
-from lightning_interpret.mixins.rationale.leaks import check_leak
+from lightning_interpret.mixins.rationale.leaks import check_known_padding, check_leak
 from lightning_interpret.mixins.rationale.parts import default_layer, generator_of, kinds_of, tokenizer_of
 from lightning_interpret.mixins.rationale.rows import rationale_of
 from lightning_interpret.mixins.rationale.terms import begin_batch, consistency, reinforce, supervision
@@ -260,6 +260,9 @@ class RationaleMixin(JointMixin):
         self._rationale_heard += len(reads)
         if not reads or not self.training:
             return
+        if "padding" not in self._rationale_told:
+            self._rationale_told.add("padding")
+            check_known_padding(self, reads[0], batches.get(self._rationale_batch, "attention_mask"))
         control = self.rationale.control
         rates, there = (torch.cat(each) for each in zip(*(read.rates for read in reads), strict=True))
         with torch.autocast(self.device.type, enabled=False):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.methods.describe import described, text_fields
+from lightning_interpret.mixins.rationale.leaks import check_known_padding
 from lightning_interpret.mixins.rationale.terms import gold_of
 from lightning_interpret.rationales import Rationale, RationaleRow
 from lightning_interpret.tasks import Task
@@ -31,7 +32,7 @@ def rationale_of(module: Any, batch: Any, task: Task, which: str) -> Rationale:
     with torch.no_grad():
         with selection.hearing() as heard:
             logits = task.logits(module, batch)
-        read = _only(heard, units.padding, selection)
+        read = _only(module, heard, units.padding)
         targets = task.resolve(logits, batch, which)
         if targets.contrast:
             raise ValueError(f"`which={which!r}` is a contrast, which has no probability: name one class.")
@@ -87,14 +88,15 @@ def _given(module: Any, batch: Any, task: Task, read: Read, chosen: Tensor) -> T
         return task.logits(module, batch)
 
 
-def _only(heard: list[Read], padding: Tensor, selection: TokenSelection) -> Read:
-    layer = "the gate's layer" if selection.hooks is None else repr(selection.hooks.layer)
+def _only(module: Any, heard: list[Read], padding: Tensor) -> Read:
+    layer = repr(module.rationale.hooks.layer)
     if len(heard) != 1:
         raise ValueError(
             f"`explain`: {layer} embeds {len(heard)} times in a forward pass, and one rationale is told: the texts of "
             "an example must be embedded together."
         )
     (read,) = heard
+    check_known_padding(module, read, ~padding)
     if len(read.ids) != len(padding) or read.ids.shape[1] < padding.shape[1]:
         raise ValueError(
             f"`explain`: {layer} embeds texts {tuple(read.ids.shape)}, but the batch's are {tuple(padding.shape)}."

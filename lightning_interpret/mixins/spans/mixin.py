@@ -20,7 +20,7 @@ from lightning_interpret.mixins.spans.places import states_layer, states_width
 from lightning_interpret.mixins.spans.rows import explained
 from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import SpanExplanation
-from lightning_interpret.tasks import find_task
+from lightning_interpret.tasks import batches, find_task
 from lightning_interpret.tasks.transformer import framing_ids, transformer_in
 from lightning_interpret.trainer.progress import progress
 
@@ -87,6 +87,7 @@ class SpanExplanationMixin(JointMixin):
         self._span_share = _number(1.0)  # of λ
         self._span_site: SpanSite | None = None
         self._spans_detached = False
+        self._span_checked = False  # what is padding
 
     # Attaching
 
@@ -182,7 +183,11 @@ class SpanExplanationMixin(JointMixin):
             self._span_site.know(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Let λ rise."""
+        """Let λ rise; look once whether padding is known."""
+        mask = batches.get(batch, "attention_mask")
+        if self._span_site is not None and not self._span_checked and isinstance(mask, Tensor):
+            self._span_site.check(mask == 0)
+        self._span_checked = True
         together = self.trainer.accumulate_grad_batches  # batches of one step have one λ
         done = progress(self.trainer, batch_idx - batch_idx % together) if self._span_ramp else None
         self._span_share = _number(1.0 if done is None else min(done / self._span_ramp, 1.0))

@@ -12,6 +12,7 @@ from lightning_interpret.functional.occlusion import differences
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.spans import sharpness, spans_within, token_weights, top_spans
 from lightning_interpret.layers.spans import SpanSite
+from lightning_interpret.layers.token_kinds import check_padding
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.describe import described
 from lightning_interpret.rationales import Span, SpanExplanation, SpansRow
@@ -43,6 +44,7 @@ def explained(
             module, batch, task, layer=None, which=which, output="logit", baseline=baseline, chunk=None
         ) as case:
             weights, tokens, pooled = _read(module, site, batch, task)
+            check_padding("span_layer", tokens, case.units.padding)
             of = case.targets.example
             rows = _Rows(case, weights[of], tokens[of], site.pool.width, k)
             lost = rows.erased()
