@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -242,12 +243,28 @@ class TokenSelection(nn.Module):
     # State
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what has moved beside the weights."""
-        return {"average": self.average}
+        """Return what has moved beside the weights, and the options that these were trained with."""
+        return {"average": self.average, "options": self._options}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`get_extra_state` returned."""
+        """Take what :meth:`get_extra_state` returned; options are the module's own, and those that differ are told."""
         self.average = state["average"]
+        now, before = self._options, state.get("options", {})
+        others = {name: value for name, value in before.items() if value != now.get(name)}
+        if others:
+            told = (f"`rationale_{name}={value!r}` (here: {now.get(name)!r})" for name, value in others.items())
+            warnings.warn(
+                f"The checkpoint is of a module with {', '.join(told)}, so that this one selects otherwise: give the "
+                "same, or call `self.save_hyperparameters()` in the module, which keeps them in checkpoints.",
+                stacklevel=2,
+            )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What a prediction depends on beside the weights."""
+        fill = "zero" if self.fill is None else "mask"
+        own = {"evaluation": self.evaluation, "keep_special": self.keep_special, "fill": fill}
+        return {"target": self.control.target, "gate": self.gate.kind, **own}
 
     def extra_repr(self) -> str:
         """Return the options."""

@@ -231,3 +231,16 @@ def test_a_copy_can_be_made_after_a_step_that_was_not_followed_by_another_pass(n
     module.training_step(batch, 0).backward()
     copied = how(module).eval()
     assert torch.equal(copied(batch), module.eval()(batch))
+
+
+def test_options_that_differ_from_those_of_a_checkpoint_are_told():
+    state = gated("bert", rationale_target=0.5, rationale_keep_special=False).state_dict()
+    told = r"`rationale_target=0.5` \(here: 0.3\), `rationale_keep_special=False` \(here: True\)"
+    with pytest.warns(UserWarning, match=told):
+        gated("bert").load_state_dict(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gated("bert").load_state_dict(gated("bert").state_dict())
+        old = gated("bert").state_dict()
+        del old["rationale._extra_state"]["options"]  # of a version that did not keep them
+        gated("bert").load_state_dict(old)
