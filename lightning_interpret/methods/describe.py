@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_interpret.explanations import Units
 from lightning_interpret.methods.examples import Examples
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Classification, Task, batches
 
 _SHOWN = ("text", "gold", "prediction", "loss")  # of a training example
 
@@ -26,7 +27,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
     with torch.no_grad():
         logits = task.logits(module, batch)
         known = task.log_probabilities(logits)
-        losses = losses_of(logits, module, batch, task).tolist() if task.labels(batch) is not None else None
+        losses = _losses(logits, module, batch, task)
     size = batches.batch_size(batch)
     nothing: list[Any] = [None] * size
     columns = {
@@ -62,6 +63,20 @@ def losses_of(logits: Tensor, module: nn.Module, batch: Any, task: Task) -> Tens
     again = copy(task)
     again.logits = lambda module, batch: logits  # type: ignore[method-assign]
     return again.losses(module, batch)
+
+
+def _losses(logits: Tensor, module: nn.Module, batch: Any, task: Task) -> list[float | None] | None:
+    """Return the loss of each example, as far as there are labels that it can be of."""
+    labels = task.labels(batch)
+    if labels is None:
+        return None
+    if type(task).losses is not Classification.losses:
+        return losses_of(logits, module, batch, task).tolist()
+    if labels.dim() != 1 or logits.shape[1] == 1:  # several classes, or a number, of which it does not know the loss
+        return None
+    known = (labels >= 0) & (labels < logits.shape[1])
+    found = F.cross_entropy(logits, labels.long().masked_fill(~known, 0), reduction="none")
+    return [loss if there else None for loss, there in zip(found.tolist(), known.tolist(), strict=True)]
 
 
 def told(module: nn.Module, examples: Examples, task: Task, ids: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -64,11 +64,21 @@ class Classification(Task):
         return output.logits
 
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return the cross-entropy of each example, ``(B,)``."""
-        labels = self.labels(batch)
+        """Return the cross-entropy of each example, ``(B,)``.
+
+        Raises:
+            ValueError: If there are no labels, or not one class an example.
+        """
+        labels, logits = self.labels(batch), self.logits(module, batch)
         if labels is None:
             raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}), so it has no loss.")
-        return F.cross_entropy(self.logits(module, batch), labels.long(), reduction="none")
+        if labels.dim() != logits.dim() - 1 or logits.shape[-1] == 1:
+            raise ValueError(
+                f"Labels {tuple(labels.shape)} and scores {tuple(logits.shape)} are not of one class an example, which "
+                f"the cross-entropy is of: define `losses(module, batch)` on a {type(self).__name__} of your own, the "
+                "loss of each example."
+            )
+        return F.cross_entropy(logits, labels.long(), reduction="none")
 
     def loss_roots(
         self, logits: Tensor, samples: int | None = None, generator: torch.Generator | None = None

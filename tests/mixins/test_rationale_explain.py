@@ -4,8 +4,11 @@ import pytest
 import torch
 from purity import assert_same, state_of
 from rationale_toys import gated
-from tiny import LONG, SHORT, batch_of
+from span_toys import Spans, made
+from tiny import LONG, SHORT, batch_of, tokenizer_for
+from torch import nn
 
+from lightning_interpret.mixins.rationale.terms import reinforce
 from lightning_interpret.rationales import RationaleRow
 
 TEXTS = [LONG, SHORT]
@@ -91,3 +94,36 @@ def test_a_gate_that_was_taken_out_has_nothing_to_say():
     assert len(module.explain(batch)) == 2
     with pytest.raises(ValueError, match="has a gate already"):
         module.attach_rationale()
+
+
+@pytest.mark.parametrize("kind", ["rationale", "spans"])
+@pytest.mark.parametrize(
+    ("scores", "labels", "losses"),
+    [
+        (3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), [None, None]),  # several at a time
+        (1, torch.tensor([3.5, -1.0]), [None, None]),  # a number
+        (3, torch.tensor([-1, 2]), [None, 1.0]),  # one that nobody has labelled
+    ],
+)
+def test_labels_that_are_no_classes_have_no_loss(kind, scores, labels, losses):
+    module = gated("bert") if kind == "rationale" else made(Spans, "bert").eval()
+    module.model.classifier = nn.Linear(16, scores)
+    task = module.interpret_task()
+    task._labels = None
+    module.interpret_task = lambda: task
+    rows = module.explain({**batch_of(tokenizer_for("bert"), TEXTS), "labels": labels})
+    assert [None if row.loss is None else 1.0 for row in rows] == losses
+    assert [row.gold for row in rows] == [None if each is None else "2" for each in losses]
+    if kind == "rationale" and scores == 1:
+        assert [row.probability for row in rows] == [None, None]
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), torch.tensor([0.5, 0.1])])
+def test_a_policy_gradient_needs_a_loss_that_the_task_knows(labels):
+    module = gated("bert", rationale_gate="reinforce").train()
+    module.model.classifier = nn.Linear(16, 3 if labels.dim() == 2 else 1)
+    batch = {**batch_of(module.tokenizer, TEXTS), "labels": labels}
+    with module.rationale.hearing() as heard:
+        module(batch)
+    with pytest.raises(ValueError, match=r"are not of one class an example.*define `losses\(module, batch\)` on a Seq"):
+        reinforce(module, heard[0], batch, "none")
