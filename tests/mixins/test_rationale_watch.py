@@ -39,12 +39,23 @@ class Open(Shut):
     bias = 9.0
 
 
+class Half(Shut):
+    """Is likelier to leave each token out, which at evaluation leaves out nearly all."""
+
+    bias = -1.0
+
+
 @pytest.mark.parametrize(
     ("module", "options", "message"),
     [
         (Shut, {}, r"selects 0\.0% of the tokens in training, and the target is 20%: it has collapsed to nothing"),
         (Open, {}, r"still selects 99\.\d% of the tokens, and the target is 20%: give a larger `rationale_weight`"),
-        (Open, {}, r"selects 2\d\.\d% of the tokens at evaluation and 99\.\d% in training"),
+        (Open, {}, r"selects 2\d\.\d% of the tokens at evaluation and 99\.\d% in training: use a larger"),
+        (
+            Half,
+            {"rationale_evaluation": "threshold"},
+            r"at evaluation and \d\d\.\d% in training: use `rationale_evaluation='budget'`, a larger",
+        ),
     ],
 )
 def test_what_goes_wrong_is_told_once(module, options, message, tmp_path):

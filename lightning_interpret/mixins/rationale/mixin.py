@@ -358,7 +358,7 @@ class RationaleMixin(JointMixin):
             figures["rationale/gap"] = figures["rationale/rate_eval"] - total / steps
         self.log_dict(figures, sync_dist=True)
         if self.trainer.state.fn == "fit" and steps:
-            self._warn(failures(figures, total / steps, self.rationale.control, annealed=self._rationale_annealed))
+            self._warn(failures(figures, total / steps, self.rationale, annealed=self._rationale_annealed))
             control = self.rationale.control
             self._rationale_rates = [0.0, 0.0]
             self._rationale_annealed = control.target_now - control.target < 1e-6

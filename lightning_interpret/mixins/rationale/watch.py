@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
-from lightning_interpret.layers.selection_control import SelectionControl
 from lightning_interpret.layers.token_selection import Read, TokenSelection
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.trainer.context import attribution_mode
@@ -78,16 +77,17 @@ class SelectionWatch:
         return {f"rationale/{name}": mean for name, mean in means.items() if bool(mean.isfinite())}
 
 
-def failures(figures: dict[str, Tensor], rate: Tensor, control: SelectionControl, *, annealed: bool) -> dict[str, str]:
+def failures(figures: dict[str, Tensor], rate: Tensor, selection: TokenSelection, *, annealed: bool) -> dict[str, str]:
     """Return what has gone wrong with a selection, each with its remedy.
 
     Args:
         figures: Of a validation.
         rate: The mean rate in training since the last.
-        control: What holds the rate.
+        selection: The gate.
         annealed: Whether the target was there all the time since.
     """
-    found, trained, gap = {}, float(rate), abs(float(figures.get("rationale/gap", 0.0)))
+    control, trained, gap = selection.control, float(rate), abs(float(figures.get("rationale/gap", 0.0)))
+    found = {}
     if trained < 0.2 * control.target:
         found["none"] = (
             f"selects {trained:.1%} of the tokens in training, and the target is {control.target:.0%}: it has "
@@ -99,9 +99,11 @@ def failures(figures: dict[str, Tensor], rate: Tensor, control: SelectionControl
             "`rationale_weight`, or train for longer."
         )
     if annealed and gap > 0.05:
+        budget = "" if selection.evaluation == "budget" else "`rationale_evaluation='budget'`, "
         found["gap"] = (
             f"selects {float(figures['rationale/rate_eval']):.1%} of the tokens at evaluation and {trained:.1%} in "
-            "training: use `rationale_evaluation='budget'`, a larger `rationale_weight`, or train for longer."
+            f"training: use {budget}a larger `rationale_weight`, or train for longer. (Of a text of few tokens one is "
+            "selected at least.)"
         )
     return found
 
