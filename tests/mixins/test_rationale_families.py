@@ -4,6 +4,7 @@ import pytest
 import torch
 from rationale_toys import gated
 from tiny import CLASSIFIERS, LONG, SHORT, batch_of
+from torch import nn
 
 from lightning_interpret import IntegratedGradients, Occlusion
 
@@ -109,3 +110,15 @@ def test_what_can_not_be_selected_is_told_to_have_no_effect(name):
         scores = method(module, batch, module.interpret_task()).scores
         assert scores[left].abs().max() < 1e-6, method.name  # batches of other sizes round otherwise
         assert scores[selectable & ~left].abs().max() > 1e-3, method.name
+
+
+@pytest.mark.parametrize("generator", ["own", "shared", nn.Linear(16, 5)])
+def test_an_encoder_in_half_precision_in_a_module_that_is_not(generator):
+    module = gated("bert", rationale_generator=generator)
+    module.model.bert.to(torch.bfloat16)
+    module.model.classifier.to(torch.bfloat16)
+    batch = batch_of(module.tokenizer, [LONG, SHORT], labels=[0, 1])
+    module.train().training_step(batch, 0).backward()
+    assert module.rationale.gate.weight.dtype == torch.float32
+    assert module.rationale.gate.weight.grad.abs().sum() > 0
+    assert module.eval().explain(batch)[0].rate == pytest.approx(4 / 13)

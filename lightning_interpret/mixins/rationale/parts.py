@@ -115,7 +115,8 @@ class _Standardised(nn.Module):
         self.scorer = scorer
 
     def forward(self, features: Tensor, selectable: Tensor) -> Tensor:
-        values: Tensor = self.scorer(F.layer_norm(features, features.shape[-1:], eps=1e-9), selectable)
+        features = F.layer_norm(_as_weights(features, self), features.shape[-1:], eps=1e-9)
+        values: Tensor = self.scorer(features, selectable)
         return values
 
 
@@ -127,8 +128,14 @@ class _Unmasked(nn.Module):
         self.part = part
 
     def forward(self, features: Tensor, selectable: Tensor) -> Tensor:
-        found = self.part(features)
+        found = self.part(_as_weights(features, self))
         return found[0] if isinstance(found, tuple) else found
+
+
+def _as_weights(features: Tensor, part: nn.Module) -> Tensor:
+    """Return features in the type of a part's weights: an encoder in half precision may stand in a module that is not."""
+    own = next(part.parameters(), features)
+    return features.to(own.dtype)
 
 
 def _width(part: nn.Module, weight: Tensor) -> int:
