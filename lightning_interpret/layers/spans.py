@@ -90,12 +90,14 @@ class SpanSite:
     Attributes:
         seen: A list that weights, tokens and H of each forward pass are added to, or None.
         fixed: H of the next passes, in the place of what is read; or None.
+        ran: Whether H has been handed on.
     """
 
     def __init__(self, pool: SpanPool, special: Callable[[], Iterable[int]], weighed: Callable[[Tensor], None]) -> None:
         self.pool, self.special, self.weighed = pool, special, weighed
         self.seen: list[tuple[Tensor, Tensor, Tensor]] | None = None
         self.fixed: Tensor | None = None
+        self.ran = False
         self.head: nn.Module | None = None
         self._handles: list[Any] = []
         self._ids: list[Tensor] = []  # those that the next states may belong to
@@ -179,12 +181,13 @@ class SpanSite:
             self.seen.append((weights, tokens, pooled))
         self.weighed(weights)
         if self.head is None:
+            self.ran = True
             return with_first_tensor(output, pooled[:, None].expand_as(states))
         self._pooled = pooled
         return None
 
     def _hands_over(self, part: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        pooled, self._pooled = self._pooled, None
+        pooled, self._pooled, self.ran = self._pooled, None, True
         name = None if args else next(iter(kwargs), None)
         given = args[0] if args else kwargs.get(name)
         if pooled is None:

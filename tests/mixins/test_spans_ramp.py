@@ -1,4 +1,4 @@
-"""The term of a span layer over a training: λ rises to what was asked for, and goes on where a checkpoint left off."""
+"""A span layer over a training: λ rises to what was asked for and goes on after a checkpoint; layers that do not run."""
 
 import pytest
 import torch
@@ -54,3 +54,14 @@ def test_a_run_that_is_resumed_goes_on_with_the_same_lambda(tmp_path):
     assert second.lambdas == whole.lambdas[6:]
     assert second.losses == whole.losses[6:]
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+
+
+@pytest.mark.parametrize("options", [{"span_layer": "unused"}, {"span_head": "unused"}])
+def test_layers_that_the_step_does_not_call_are_told(options, tmp_path):
+    class Unused(Steady):
+        def build(self):
+            super().build()
+            self.unused = torch.nn.Linear(8, 8)
+
+    with pytest.raises(ValueError, match="spans have not been weighed and read in this training step"):
+        fit(Unused(**options), tmp_path)

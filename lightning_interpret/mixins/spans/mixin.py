@@ -87,6 +87,7 @@ class SpanExplanationMixin(JointMixin):
         self._span_share = _number(1.0)  # of λ
         self._span_site: SpanSite | None = None
         self._spans_detached = False
+        self._span_name: str | None = None  # of the layer that was found
         self._span_checked = False  # what is padding
 
     # Attaching
@@ -127,7 +128,7 @@ class SpanExplanationMixin(JointMixin):
         site.attach(layer, embedding, None if encoder is None else encoder.base_model, head)
         weight = next(embedding.parameters(), pool.bias)
         self.spans = pool.to(weight.device, weight.dtype)
-        self._span_site, self._spans_detached = site, False
+        self._span_site, self._spans_detached, self._span_name = site, False, name
 
     def detach_spans(self) -> None:
         """Take the layer out for good: what is left is the module without it, and its checkpoints are too.
@@ -185,13 +186,25 @@ class SpanExplanationMixin(JointMixin):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """Let λ rise; look once whether padding is known."""
         mask = batches.get(batch, "attention_mask")
-        if self._span_site is not None and not self._span_checked and isinstance(mask, Tensor):
-            self._span_site.check(mask == 0)
-        self._span_checked = True
+        if self._span_site is not None and not self._span_checked:
+            self._span_checked, self._span_site.ran = True, False
+            if isinstance(mask, Tensor):
+                self._span_site.check(mask == 0)
         together = self.trainer.accumulate_grad_batches  # batches of one step have one λ
         done = progress(self.trainer, batch_idx - batch_idx % together) if self._span_ramp else None
         self._span_share = _number(1.0 if done is None else min(done / self._span_ramp, 1.0))
         return super().on_train_batch_start(batch, batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Look whether the layer has run."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        there = outputs or not self.automatic_optimization
+        if there and self._span_site is not None and not self._span_site.ran:
+            asked = f"`span_layer={self._span_layer!r}`, `span_head={self._span_head!r}`"
+            raise ValueError(
+                f"{asked}: spans have not been weighed and read in this training step. Name layers that the step calls"
+                + (f", as {self._span_name!r} is not." if self._span_head is None else ".")
+            )
 
     def on_train_end(self) -> None:
         """Forget how far training had come."""
