@@ -1,4 +1,4 @@
-"""A span layer over a training: λ rises to what was asked for and goes on after a checkpoint; layers that do not run."""
+"""A span layer over a training: λ rises to what was asked for, also after a checkpoint; layers that do not run."""
 
 import pytest
 import torch

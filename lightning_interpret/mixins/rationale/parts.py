@@ -133,7 +133,7 @@ class _Unmasked(nn.Module):
 
 
 def _as_weights(features: Tensor, part: nn.Module) -> Tensor:
-    """Return features in the type of a part's weights: an encoder in half precision may stand in a module that is not."""
+    """Return features in the type of a part's weights: the encoder alone may be in half precision."""
     own = next(part.parameters(), features)
     return features.to(own.dtype)
 
