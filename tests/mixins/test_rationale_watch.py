@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 from planted import planted
 from rationale_toys import GatedReader, planted_loader, trained
+from tiny import quiet_trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
@@ -85,6 +86,18 @@ def test_figures_are_those_of_the_whole_validation(tmp_path):
     majority = probe(shape_of(read.selected, read.selectable), predicted)[1]
     assert figures["rationale/leak_majority"] == pytest.approx(majority, abs=1e-5)
     assert figures["rationale/gap"] == pytest.approx((rates.mean() - figures["rationale/rate"]).item(), abs=1e-5)
+
+
+def test_examples_without_a_label_do_not_count(tmp_path):
+    torch.manual_seed(0)
+    module = GatedReader(width=8)
+    module.configure_model()
+    rows, found = planted_loader(32, 1).dataset, []
+    for labelled in (rows[:8], [*rows[:8], *({**row, "labels": torch.tensor(-100)} for row in rows[8:])]):
+        trainer = quiet_trainer(tmp_path)
+        trainer.validate(module, DataLoader(labelled, batch_size=16), verbose=False)
+        found.append(trainer.callback_metrics["rationale/complement_accuracy"])
+    assert found[0] == found[1]
 
 
 def test_a_probe_that_fails_costs_no_run(tmp_path):

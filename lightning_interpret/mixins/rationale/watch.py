@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from lightning_interpret.functional.leak_probe import probe, shape_of
 from lightning_interpret.layers.token_selection import Read, TokenSelection
+from lightning_interpret.methods.describe import labels_of
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.transfer import to_module
@@ -54,9 +55,9 @@ class SelectionWatch:
                     return
                 with module.rationale.complement():
                     left = task.logits(module, given)
-                labels, predicted = task.labels(given), logits.argmax(dim=1)
-                if labels is not None and labels.shape == predicted.shape:
-                    self._means["complement_accuracy"].update((left.argmax(dim=1) == labels).float())
+                labels, predicted = labels_of(task, given, logits.shape[1]).to(logits.device), logits.argmax(dim=1)
+                known = (labels >= 0).float()
+                self._means["complement_accuracy"].update((left.argmax(dim=1) == labels).float(), known)
                 self._classes.append(predicted.cpu())
                 self._shapes.append(shape_of(heard[0].selected, heard[0].selectable).cpu())
         except Exception as error:  # a guard costs no run
