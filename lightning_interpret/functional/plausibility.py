@@ -1,8 +1,9 @@
 """How what a model selected agrees with what people selected: the scores of ERASER (DeYoung et al., 2020, section 4.1).
 
 All are of N examples at once, bool ``(N, T)`` of T tokens. Tokens that do not count (padding, special ones) are as if
-they were not there, but that they part what is on either side. An example with nothing to compare is NaN, which the
-metrics of :mod:`lightning_interpret.metrics` leave out. That a rationale is plausible does not say that the model went
+they were not there, but that they part what is on either side. Neither do those whose ``gold`` is −100, as in the
+``rationale`` of a batch where it is not known. An example with nothing to compare is NaN, which the metrics of
+:mod:`lightning_interpret.metrics` leave out. That a rationale is plausible does not say that the model went
 by it: read these beside sufficiency and comprehensiveness.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from lightning_interpret.functional.character_spans import UNKNOWN
 
 #: What an example is of which people selected nothing: 0 where the model selected something, or left out.
 EMPTY = ("zero", "skip")
@@ -24,7 +27,8 @@ def overlap(selected: Tensor, gold: Tensor, counts: Tensor) -> tuple[Tensor, Ten
     if not (selected.shape == gold.shape == counts.shape) or selected.dim() != 2:
         shapes = ", ".join(str(tuple(each.shape)) for each in (selected, gold, counts))
         raise ValueError(f"`selected`, `gold` and `counts` must be of one shape (N, T), but are {shapes}.")
-    selected, gold = selected.bool() & counts.bool(), gold.bool() & counts.bool()
+    counts = _known(gold, counts)
+    selected, gold = selected.bool() & counts, gold.bool() & counts
     return (selected & gold).sum(dim=1), selected.sum(dim=1), gold.sum(dim=1)
 
 
@@ -61,11 +65,11 @@ def span_matches(
     Raises:
         ValueError: If shapes differ, or the threshold is not in (0, 1].
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"`threshold={threshold}` must lie in (0, 1].")
+    check_threshold(threshold)
     overlap(selected, gold, counts)  # shapes
-    ours, spans = _spans(selected.bool() & counts.bool())
-    theirs, true = _spans(gold.bool() & counts.bool())
+    counts = _known(gold, counts)
+    ours, spans = _spans(selected.bool() & counts)
+    theirs, true = _spans(gold.bool() & counts)
     together = (ours >= 0) & (theirs >= 0)
     pairs, shared = torch.stack([ours[together], theirs[together]]).unique(dim=1, return_counts=True)
     sizes, true_sizes = (ids[ids >= 0].bincount() for ids in (ours, theirs))
@@ -80,12 +84,19 @@ def span_matches(
     return found.index_add(0, rows, matches.long()), spans, true
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise a ValueError for an intersection over union that is not in (0, 1]."""
+    if not 0 < threshold <= 1:
+        raise ValueError(f"`threshold={threshold}` must lie in (0, 1].")
+
+
 def auprc(scores: Tensor, gold: Tensor, counts: Tensor, *, step: bool = False) -> Tensor:
     """Return the area under the precision-recall curve of each example's tokens by their scores, ``(N,)``.
 
     By trapezoids from recall 0 at precision 1, as ERASER's code; ``step=True`` is the average precision, which does not
     interpolate. Tokens of equal scores come in at once. NaN where people selected nothing, as recall has no meaning
-    there: ERASER's code gives 1/2 or NaN for it, by the version of scikit-learn. All selected is 1.
+    there: ERASER's code gives 1/2 or NaN for it, by the version of scikit-learn; NaN too where a score of a token that
+    counts is. All selected is 1.
 
     Args:
         scores: Float ``(N, T)``, the higher the more selected: a gate's probabilities, or attributions.
@@ -99,7 +110,7 @@ def auprc(scores: Tensor, gold: Tensor, counts: Tensor, *, step: bool = False) -
     overlap(gold, gold, counts)
     if scores.shape != gold.shape:
         raise ValueError(f"`scores` {tuple(scores.shape)} must be of the shape of `gold` {tuple(gold.shape)}.")
-    counts = counts.bool()
+    counts = _known(gold, counts)
     order = scores.double().masked_fill(~counts, -torch.inf).argsort(dim=1, descending=True, stable=True)
     order = order.gather(1, (~counts).gather(1, order).int().argsort(dim=1, stable=True))  # those that count come first
     ranked, true = scores.double().gather(1, order), (gold.bool() & counts).gather(1, order)
@@ -117,13 +128,17 @@ def auprc(scores: Tensor, gold: Tensor, counts: Tensor, *, step: bool = False) -
     gained = recall - torch.cat([0 * start, recall], dim=1).gather(1, before)
     height = precision if step else (precision + earlier) / 2
     area = torch.where(ends, gained * height, 0.0).sum(dim=1)
-    return area.masked_fill(~true.any(dim=1), torch.nan)
+    return area.masked_fill(~true.any(dim=1) | (scores.isnan() & counts).any(dim=1), torch.nan)
 
 
 def selection_rate(selected: Tensor, counts: Tensor) -> Tensor:
     """Return the share of the tokens that count which are selected, ``(N,)``; NaN where none counts."""
     _, chosen, _ = overlap(selected, selected, counts)
     return chosen.double() / counts.bool().sum(dim=1)
+
+
+def _known(gold: Tensor, counts: Tensor) -> Tensor:
+    return counts.bool() & (gold != UNKNOWN)
 
 
 def _left_out(predicted: Tensor, true: Tensor, empty: str) -> Tensor:

@@ -173,3 +173,22 @@ def test_a_drop_is_the_comprehensiveness_of_a_ranking_at_its_own_size():
 def test_what_does_not_fit_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call(everything())
+
+
+def test_what_nobody_was_asked_of_does_not_count_whatever_the_mask_says():
+    selected = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0]]).bool()
+    gold = torch.tensor([[-100, 1, 1, -100], [-100, -100, -100, -100]])  # as a batch has it
+    every, asked = torch.ones(2, 4).bool(), gold != -100
+    for count in (token_f1, auprc, span_matches, overlap):
+        found, wanted = (count(selected.float(), *each) for each in ((gold, every), (gold == 1, asked)))
+        pairs = [(found, wanted)] if isinstance(found, torch.Tensor) else zip(found, wanted, strict=True)
+        assert all(torch.equal(one.nan_to_num(9), other.nan_to_num(9)) for one, other in pairs)
+    assert token_f1(selected, gold, every)[0] == pytest.approx(2 / 3)
+    assert token_f1(selected, gold, every)[1].isnan()
+
+
+def test_scores_that_are_none_have_no_area():
+    gold, scores = torch.tensor([[1, 0, 1]] * 3).bool(), torch.tensor([[0.9, 0.1, 0.8]] * 3)
+    scores[1, 1] = scores[2, 2] = torch.nan
+    counts = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]]).bool()
+    assert auprc(scores, gold, counts).nan_to_num(-1).tolist() == [1, -1, 1]
