@@ -66,7 +66,15 @@ def concept_counts(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     """Return of each concept how many labels are met and how many are there, long ``(K,)``.
 
     A concept is there, in a label or a probability, above 0.5.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
+    if probabilities.shape != labels.shape or labels.dim() != 2:
+        raise ValueError(
+            "Expected probabilities and labels of concepts, both (B, K), but got "
+            f"{tuple(probabilities.shape)} and {tuple(labels.shape)}."
+        )
     there = known_labels(labels)
     met = ((probabilities > 0.5) == (labels > 0.5)) & there
     return met.sum(dim=0), there.sum(dim=0)

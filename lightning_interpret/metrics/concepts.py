@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lightning_interpret.functional.concepts import Predict, centred, concept_counts, curve_counts, right
 from lightning_interpret.functional.probe import leakage
+from lightning_interpret.metrics.mean_of_examples import keep_apart
 from lightning_interpret.names import check_whole
 
 
@@ -70,6 +71,7 @@ class InterventionCurve(Metric):
         self.seed = seed
         self.add_state("correct", torch.zeros(points, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+        keep_apart(self, seed=seed)
 
     def update(self, values: Tensor, truth: Tensor, labels: Tensor, predict: Predict) -> None:
         """Add examples.
@@ -113,14 +115,15 @@ class ConceptLeakage(Metric):
         self.limit, self.threshold, self.seed = limit, threshold, seed
         for name in ("values", "truth", "labels"):
             self.add_state(name, [], dist_reduce_fx="cat")
+        keep_apart(self, limit=limit)
 
     def update(self, values: Tensor, truth: Tensor, labels: Tensor) -> None:
-        """Add examples: values ``(B, K)``, true concepts ``(B, K)`` or NaN, classes ``(B,)``."""
+        """Add examples: values ``(B, K)``, true concepts ``(B, K)`` or NaN, classes ``(B,)``, below 0 where none is."""
         assert isinstance(self.labels, list)
-        room = self.limit - sum(map(len, self.labels))
+        room, known = self.limit - sum(map(len, self.labels)), labels >= 0
         if room > 0:
             for name, part in (("values", values.float()), ("truth", truth.float()), ("labels", labels.long())):
-                getattr(self, name).append(part[:room].detach())
+                getattr(self, name).append(part[known][:room].detach())
 
     def compute(self) -> Tensor:
         """Return the difference of the two probes' accuracies, NaN of fewer than 4 examples."""

@@ -22,6 +22,7 @@ class MeanOfExamples(Metric):
         super().__init__(**kwargs)
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def add(self, values: Tensor) -> None:
         """Add one number an example."""
@@ -32,3 +33,16 @@ class MeanOfExamples(Metric):
     def compute(self) -> Tensor:
         """Return the mean, NaN without examples."""
         return self.total / self.count
+
+
+def keep_apart(metric: Metric, **options: Any) -> None:
+    """Keep the states of a metric from being shared with those of one that counts other things.
+
+    ``MetricCollection`` lets metrics share states that have the same names and, after the first batch, the same values.
+
+    Args:
+        metric: The metric, which gets a state that is named after its class and options, and stays 0.
+        options: What it counts by.
+    """
+    name = "_".join(map(str, ("of", type(metric).__name__, *(part for each in options.items() for part in each))))
+    metric.add_state(name.replace(".", "_"), torch.tensor(0), dist_reduce_fx="sum")

@@ -90,3 +90,22 @@ def test_no_more_examples_are_kept_than_the_limit():
 @pytest.mark.parametrize("metric", [ConceptAccuracy(3), ConceptLeakage(), ResidualShare(2), InterventionCurve(3)])
 def test_without_examples_there_is_no_number(metric):
     assert bool(metric.compute().isnan().all())
+
+
+def test_labels_of_fewer_concepts_are_refused_and_not_repeated():
+    with pytest.raises(ValueError, match=r"both \(B, K\), but got \(3, 2\) and \(3, 1\)"):
+        ConceptAccuracy(2).update(torch.rand(3, 2), torch.ones(3, 1))
+
+
+def test_examples_without_a_class_tell_nothing_of_leakage():
+    generator = torch.Generator().manual_seed(0)
+    values, truth = torch.rand(2, 40, 3, generator=generator)
+    labels = torch.randint(2, (40,), generator=generator)
+    labels[::4] = -100
+    every, known = ConceptLeakage(limit=20), labels >= 0
+    every.update(values, truth.round(), labels)
+    found = leakage(values[known][:20], truth.round()[known][:20], labels[known][:20])
+    assert float(every.compute()) == pytest.approx(found.gain)
+    none = ConceptLeakage()
+    none.update(values, truth, torch.full((40,), -100))
+    assert none.compute().isnan()
