@@ -9,13 +9,14 @@ from torchmetrics import Metric
 from lightning_interpret.functional.plausibility import (
     EMPTY,
     auprc,
+    check_threshold,
     f1,
     overlap,
     selection_rate,
     span_matches,
     token_f1,
 )
-from lightning_interpret.metrics.mean_of_examples import MeanOfExamples
+from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart
 from lightning_interpret.names import choose
 
 
@@ -44,6 +45,7 @@ class TokenF1(MeanOfExamples):
         self.average, self.empty = choose("average", average, ("macro", "micro")), choose("empty", empty, EMPTY)
         for name in ("both", "chosen"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+        keep_apart(self, empty=empty)
 
     def update(self, selected: Tensor, gold: Tensor, counts: Tensor) -> None:
         """Add examples: what the model selected, what people did, and which tokens count, all bool ``(N, T)``."""
@@ -82,9 +84,11 @@ class IOUF1(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_threshold(threshold)
         self.threshold, self.strict = threshold, strict
         self.average = choose("average", average, ("macro", "micro", "example"))
         self.add_state("sums", torch.zeros(3, 2, dtype=torch.float64), dist_reduce_fx="sum")
+        keep_apart(self, threshold=threshold, average=average, strict=strict)
 
     def update(self, selected: Tensor, gold: Tensor, counts: Tensor) -> None:
         """Add examples: what the model selected, what people did, and which tokens count, all bool ``(N, T)``."""
@@ -130,6 +134,7 @@ class RationaleAUPRC(MeanOfExamples):
     def __init__(self, step: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.step = step
+        keep_apart(self, step=step)
 
     def update(self, scores: Tensor, gold: Tensor, counts: Tensor) -> None:
         """Add examples: scores ``(N, T)``, what people selected and which tokens count, bool ``(N, T)``."""

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import f1_score
 from torch import distributed
 from torch import multiprocessing as processes
+from torchmetrics import MetricCollection
 
 from lightning_interpret.functional.plausibility import auprc, span_matches, token_f1
 from lightning_interpret.metrics import (
@@ -160,3 +161,23 @@ def test_options_are_refused_by_name():
     for make in (lambda: TokenF1(average="mean"), lambda: IOUF1(average="mean"), lambda: TokenF1(empty="one")):
         with pytest.raises(ValueError, match="does not exist"):
             make()
+
+
+def test_metrics_of_one_collection_keep_what_each_counts():
+    first, later = (flags({1, 2}), flags({1, 2})), (flags({4}, {1, 2, 3}), flags({}, {1, 2, 9}))
+    made = {
+        "f1": lambda: TokenF1(), "micro": lambda: TokenF1(average="micro"), "skip": lambda: TokenF1(empty="skip"),
+        "iou": lambda: IOUF1(), "strict": lambda: IOUF1(strict=True), "most": lambda: IOUF1(threshold=0.9),
+        "spans": lambda: IOUF1(average="micro"), "each": lambda: IOUF1(average="example"),
+    }  # fmt: skip
+    together = MetricCollection({name: make() for name, make in made.items()})
+    for selected, gold in (first, later):
+        together.update(selected, gold, torch.ones_like(gold))
+    selected, gold = (torch.cat(pair) for pair in zip(first, later, strict=True))
+    for name, found in together.compute().items():  # after the first batch all of a class had counted the same
+        assert float(found) == pytest.approx(of(made[name](), selected, gold)), name
+
+
+def test_a_threshold_that_no_span_can_meet_is_refused_when_the_metric_is_made():
+    with pytest.raises(ValueError, match=r"`threshold=1\.5` must lie in"):
+        IOUF1(threshold=1.5)
