@@ -126,7 +126,13 @@ def intervention_curve(
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return whether the highest class is the label, bool ``(..., B)``."""
+    """Return whether the highest class is the label, bool ``(..., B)``.
+
+    Raises:
+        ValueError: If there is one score, of which none is the highest.
+    """
+    if logits.shape[-1] == 1:
+        raise ValueError("The accuracy is of classes, and the head gives one score: give it a score for each class.")
     return logits.argmax(dim=-1) == labels.to(logits.device)
 
 

@@ -146,7 +146,10 @@ class ConceptBottleneck(nn.Module):
     def _checked(self, name: str, value: float | Tensor) -> Tensor:
         if name not in self.names:
             raise ValueError(unknown("intervene", name, self.names))
-        found = torch.as_tensor(value, dtype=torch.float32).detach()
+        try:
+            found = torch.as_tensor(value, dtype=torch.float32).detach()
+        except (TypeError, ValueError):
+            found = torch.empty(0, 0)  # refused below
         if found.dim() > 1 or not bool((found.isnan() | ((found >= 0) & (found <= 1))).all()):
             raise ValueError(
                 f"`intervene`: {name!r} is set to {value!r}, and must be a probability from 0 to 1, or one for each "

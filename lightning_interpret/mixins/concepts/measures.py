@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,14 @@ from torchmetrics import Metric
 from torchmetrics.aggregation import MeanMetric
 
 from lightning_interpret.functional.concepts import Predict, right, with_concepts
+from lightning_interpret.functional.features import find_layer
+from lightning_interpret.functional.layers import last_linear
+from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead
 from lightning_interpret.layers.concept_bottleneck import ConceptBottleneck
 from lightning_interpret.metrics import ConceptAccuracy, ConceptLeakage, ResidualShare
+from lightning_interpret.mixins.task import known_task
+from lightning_interpret.tasks import batches
 
 
 @dataclass(frozen=True)
@@ -111,3 +117,23 @@ def predicting(place: BeforeHead, given: Tensor, count: int) -> Predict:
         return place.scores(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
 
     return predict
+
+
+def scores_classes(module: nn.Module, place: BeforeHead, batch: Any) -> bool:
+    """Return whether what a head returns are the class scores of the module, and nothing that other layers read.
+
+    The linear layer that is defined last is taken at its word; what another one returns is compared, in a forward pass.
+    """
+    if place.name == last_linear(module):
+        return True
+    returned: list[Tensor] = []
+    handle = find_layer(module, place.name).register_forward_hook(lambda layer, args, output: returned.append(output))
+    try:
+        with explaining(module), torch.no_grad():
+            scores = known_task(module).logits(module, batches.clone(batch))
+    except ValueError:  # the module cannot be read, so nobody knows
+        return False
+    finally:
+        handle.remove()
+    same = bool(returned) and returned[-1].shape == scores.shape
+    return same and torch.equal(returned[-1].argmax(dim=-1), scores.argmax(dim=-1))

@@ -18,7 +18,7 @@ from lightning_interpret.layers.concept_bottleneck import MODES, ConceptBottlene
 from lightning_interpret.metrics import InterventionCurve
 from lightning_interpret.mixins.concepts.explain import add_to_curve, explained
 from lightning_interpret.mixins.concepts.listener import ConceptListener, Factors, labels_of
-from lightning_interpret.mixins.concepts.measures import ConceptMeasures
+from lightning_interpret.mixins.concepts.measures import ConceptMeasures, scores_classes
 from lightning_interpret.mixins.joint import JointMixin
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.names import check_positive, choose
@@ -103,6 +103,7 @@ class ConceptBottleneckMixin(JointMixin):
         self._concept_place: BeforeHead | None = None
         self._concept_listener: ConceptListener | None = None
         self._concept_detached = False
+        self._concept_scores: bool | None = None  # whether the head returns class scores; None where nobody has looked
 
     # Attaching
 
@@ -118,7 +119,7 @@ class ConceptBottleneckMixin(JointMixin):
         """Put a bottleneck before the head from now on: before optimizers are made, and a checkpoint is loaded.
 
         Raises:
-            ValueError: If there is one already, or no linear layer of this name.
+            ValueError: If there is one already, or no linear layer of this name, or it does not know its width yet.
         """
         if "concepts" in self._modules:
             raise ValueError(f"{type(self).__name__} has a concept bottleneck: call `detach_concepts()` first.")
@@ -129,10 +130,14 @@ class ConceptBottleneckMixin(JointMixin):
             raise ValueError(
                 f"{type(self).__name__} has {found}: name a linear layer that is its head, `concept_head=`."
             )
+        if not head.in_features:
+            raise ValueError(
+                f"The head {name!r} ({type(head).__name__}) has read nothing yet: run the module once before."
+            )
         layer = self.concept_layer(head.in_features).to(head.weight.device)
         self._concept_place = put_before(self, name, layer, layer.size)
         self.concepts = layer
-        self._concept_detached = False
+        self._concept_detached, self._concept_scores = False, None
         self._listen()
 
     def detach_concepts(self) -> None:
@@ -272,7 +277,8 @@ class ConceptBottleneckMixin(JointMixin):
         if listener is None:
             return
         if listener.passed is not None:
-            self._concept_measures.update(self.concepts, self._concept_place, listener.passed, self._classes_of(batch))
+            passed, classes = listener.passed, self._classes_of(batch)
+            self._concept_measures.update(self.concepts, self._scoring_place(batch), passed, classes)
         listener.end()
 
     def on_validation_epoch_end(self) -> None:
@@ -308,6 +314,13 @@ class ConceptBottleneckMixin(JointMixin):
         # on an accelerator they are looked at once, as each time waits for it; later ones make the loss NaN
         listener = self._concept_listener
         return labels_of(batch, self.concept_names, needed=needed, look=listener is None or not listener.heard)
+
+    def _scoring_place(self, batch: Any) -> BeforeHead | None:
+        """Return where the bottleneck stands before class scores; None where other layers follow, or it is called."""
+        place = self._concept_place
+        if place is not None and self._concept_scores is None:
+            self._concept_scores = scores_classes(self, place, batch)
+        return place if self._concept_scores else None
 
     def _classes_of(self, batch: Any) -> Tensor | None:
         """Return the class of each example, or None where the batch does not say in a way that is known."""
