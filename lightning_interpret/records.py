@@ -30,7 +30,7 @@ class Row:
     @property
     def wrong(self) -> bool:
         """Whether the prediction is known to be wrong."""
-        return self.gold is not None and self.gold != self.prediction
+        return self.gold is not None and self.prediction not in (None, self.gold)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""

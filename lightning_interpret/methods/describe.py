@@ -21,7 +21,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
     """Return for each example of a batch ``example_id``, ``text``, ``prediction``, ``gold``, ``loss``, ``confidence``.
 
     Called inside the explaining scope; costs a forward pass, and one more where the losses are not made of the task's
-    logits. What does not apply is ``None``.
+    logits. What does not apply is ``None``, as the prediction of a model of one score, which says no class.
     """
     batch = batches.to_full_precision(batch)
     with torch.no_grad():
@@ -30,10 +30,11 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
         losses = _losses(logits, module, batch, task)
     size = batches.batch_size(batch)
     nothing: list[Any] = [None] * size
+    one_score = type(task).names is Classification.names and logits.shape[-1] == 1
     columns = {
         "example_id": task.example_ids(batch) or nothing,
         "text": task.texts(batch) or nothing,
-        "prediction": task.names(logits),
+        "prediction": nothing if one_score else task.names(logits),
         "gold": task.gold_names(batch) or nothing,
         "loss": losses or nothing,
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),

@@ -64,7 +64,7 @@ class Classification(Task):
         return output.logits
 
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return the cross-entropy of each example, ``(B,)``.
+        """Return the cross-entropy of each example, ``(B,)``; 0 where a label is negative, which is none.
 
         Raises:
             ValueError: If there are no labels, or not one class an example.
@@ -72,13 +72,13 @@ class Classification(Task):
         labels, logits = self.labels(batch), self.logits(module, batch)
         if labels is None:
             raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}), so it has no loss.")
-        if labels.dim() != logits.dim() - 1 or logits.shape[-1] == 1:
+        if labels.dim() != 1 or logits.shape[-1] == 1:
             raise ValueError(
                 f"Labels {tuple(labels.shape)} and scores {tuple(logits.shape)} are not of one class an example, which "
                 f"the cross-entropy is of: define `losses(module, batch)` on a {type(self).__name__} of your own, the "
                 "loss of each example."
             )
-        return F.cross_entropy(logits, labels.long(), reduction="none")
+        return F.cross_entropy(logits, labels.long().clamp(min=-1), reduction="none", ignore_index=-1)
 
     def loss_roots(
         self, logits: Tensor, samples: int | None = None, generator: torch.Generator | None = None

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from concept_toys import NAMES, Net, Plain, accuracy, batch_of, fit, loader, seeded
+from concept_toys import NAMES, BatchTask, Net, Plain, accuracy, batch_of, fit, loader, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,6 +46,9 @@ class Score(ConceptBottleneckMixin, Plain):
         super().__init__(concept_names=list(NAMES), **options)
         self.last = nn.Linear(24, 1)
 
+    def interpret_task(self):
+        return BatchTask()
+
     def training_step(self, batch, batch_idx):
         return F.binary_cross_entropy_with_logits(self(batch)[:, 0], batch["labels"].float())
 
@@ -81,3 +84,19 @@ def test_what_is_no_probability_is_refused(value):
     module.configure_model()
     with pytest.raises(ValueError, match="and must be a probability from 0 to 1"), module.intervene({"food": value}):
         pass
+
+
+@pytest.mark.parametrize("kind", ["one score", "several labels", "no label"])
+def test_labels_that_are_no_class_cost_no_explanation(kind):
+    module, batch = seeded(Score if kind == "one score" else Net), batch_of(6)
+    module.configure_model()
+    if kind == "several labels":
+        batch["labels"] = batch["concepts"][:, :2]
+    elif kind == "no label":
+        batch["labels"][2:] = torch.tensor([-1, -100, -1, -100])
+    rows = module.explain(batch)
+    known = [row.loss is not None for row in rows]
+    assert known == ([True] * 2 + [False] * 4 if kind == "no label" else [False] * 6)
+    assert not any(row.wrong for row in rows if row.loss is None)
+    assert all(abs(row.error) < 1e-5 and str(row) for row in rows)
+    assert all((row.prediction is None) == (kind == "one score") for row in rows)
