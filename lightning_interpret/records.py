@@ -95,7 +95,10 @@ class Rows(Sequence[R]):
 def _part(record: type, values: Mapping[str, Any]) -> Any:
     if issubclass(record, Row):  # inside another one it is written without its kind
         return record.from_dict({"schema": SCHEMA, **values, "kind": record.kind})
-    return record(**_known(record, values))
+    known = _known(record, values)
+    # a number that always is there was not finite where it is missing
+    nan = {f.name: math.nan for f in fields(record) if f.type in ("float", float) and known.get(f.name, 0.0) is None}
+    return record(**known | nan)
 
 
 def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Cards of self-explanations: what they say, and that no text of them is ever more than a text."""
 
+import json
 import math
+from dataclasses import is_dataclass, replace
 
 import pytest
 from explained import KINDS, TEXT, arbitrary, concepts, flags, generated, of_text, of_tokens, rationale, spans
@@ -9,6 +11,7 @@ from records import NASTY
 from lightning_interpret.cards import QUERY as LONGEST
 from lightning_interpret.cards import card_of
 from lightning_interpret.rationales import Concept, Concepts, RationaleRow, Span
+from lightning_interpret.report.presenters import PRESENTERS, row_of
 from lightning_interpret.texts import direction
 
 
@@ -195,6 +198,29 @@ def test_a_bare_record_and_one_of_numbers_that_are_none_have_cards(kind):
     lost = type(full)(**vars(full) | numbers)
     assert "NaN" not in lost._repr_html_()
     assert str(lost)
+
+
+def with_numbers(value, number):
+    if isinstance(value, tuple):
+        return tuple(with_numbers(each, number) for each in value)
+    if is_dataclass(value):
+        return replace(value, **{name: with_numbers(each, number) for name, each in vars(value).items()})
+    return number if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_of_a_model_that_has_diverged_is_read_back_and_shown(kind, number):
+    lost = with_numbers(KINDS[kind](), number)
+    back = row_of(json.loads(json.dumps(lost.to_dict(), allow_nan=False)))
+    assert back.to_dict() == lost.to_dict()
+    presenter = PRESENTERS[kind]
+    for row in (lost, back):
+        assert str(row)
+        assert row._repr_html_()
+        assert presenter.markdown(row)
+        assert presenter.picture(row)
+        assert json.dumps(presenter.records(row, lambda record, pages: True), allow_nan=False)
 
 
 def test_a_call_is_shown_row_by_row():

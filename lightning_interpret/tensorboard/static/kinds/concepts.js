@@ -41,14 +41,14 @@ function one(record, context, charts) {
 
 function listed(found, { options, set }) {
   const linear = found.some(({ contribution }) => given(contribution));
-  const number = (each) => (linear ? each.contribution : each.value) ?? 0;
-  const largest = Math.max(0, ...found.map((each) => Math.abs(number(each)))) || 1;
+  const number = (each) => (linear ? each.contribution : each.value); // missing where it is no number
+  const largest = Math.max(0, ...found.map((each) => Math.abs(number(each) ?? 0))) || 1;
   const shown = options.rows === "all" ? found : found.slice(0, SHOWN);
   const card = bars({
     title: "Concepts", meaning: linear ? "Weight · value: what each one adds to the score." : "What the head, which is not linear, is given of each one.",
     what: "Concept", column: linear ? "Adds" : "Value", columns: [...(linear ? ["Value"] : []), "p", "Gold"], none: "No concept.",
     found: shown.map((each) => ({
-      name: each.name ?? "–", number: signed(number(each)), share: number(each) / largest, marks: marks(each),
+      name: each.name ?? "–", number: given(number(each)) ? signed(number(each)) : "–", share: (number(each) ?? 0) / largest, marks: marks(each),
       beside: [...(linear ? [plain(each.value)] : []), given(each.probability) ? percent(each.probability) : "–", given(each.gold) ? plain(each.gold) : "–"],
     })),
   });
