@@ -9,6 +9,10 @@ from itertools import groupby
 from typing import Any
 
 Spans = tuple[tuple[int, int], ...]
+
+#: What stands in a field of a table where there is nothing.
+NOTHING = ("", "nan", "none", "null")
+
 _WORD = re.compile(r"\S+")
 
 
@@ -25,7 +29,7 @@ def read_rationale(value: Any, text: str) -> Spans | None:
         ValueError: If it is no such list, or does not fit the text.
     """
     if isinstance(value, str):
-        if not value.strip():
+        if value.strip().lower() in NOTHING:
             return None
         try:
             value = json.loads(value)

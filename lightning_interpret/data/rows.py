@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_interpret.data.rationales import Spans, read_rationale
+from lightning_interpret.data.rationales import NOTHING, Spans, read_rationale
 from lightning_interpret.names import unknown
 
-_NOTHING = ("", "nan", "none", "null")
 _TRUTH = {"true": 1.0, "false": 0.0}
 _INT64 = range(-(2**63), 2**63)  # ids travel in batches as long tensors
 
@@ -145,7 +144,9 @@ def _label(value: object, column: str, where: str) -> str:
 
 
 def _explanation(value: object, column: str, where: str) -> str | None:
-    if value is None or isinstance(value, str):
+    if value is None or value != value:  # NaN, in a column that was a table's
+        return None
+    if isinstance(value, str):
         return value
     raise ValueError(
         f"{where}: column {column!r} holds {_shown(value)}, not a text. Name the column of explanations with "
@@ -170,7 +171,7 @@ def _integer(value: object, column: str, where: str) -> int:
 
 def _share(value: object, column: str, where: str) -> float:
     """Return the value of a concept, NaN where there is none."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
+    if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return math.nan
     if isinstance(value, str | int | float):
         try:

@@ -87,6 +87,8 @@ class TextDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if isinstance(concept_columns, str):
+            raise ValueError(f"`concept_columns={concept_columns!r}` must be a list of columns: [{concept_columns!r}].")
         files = {"train": train_file, "val": val_file, "test": test_file, "predict": predict_file}
         if dataset is not None and any(files.values()):
             raise ValueError(f"Give either `dataset` or files, but got dataset={dataset!r} and {files}.")
@@ -167,13 +169,15 @@ class TextDataModule(LightningDataModule):
         named = list(getattr(self._module, "concept_names", None) or ())
         if self.concept_columns is None:
             return named
-        swapped = named != self.concept_columns and sorted(named) == sorted(self.concept_columns)
-        if named and (swapped or len(named) != len(self.concept_columns)):
+        columns = list(self.concept_columns)
+        pairs = zip(columns, named, strict=False)
+        swapped = any(column in named and column != name for column, name in pairs)
+        if named and (swapped or len(named) != len(columns)):
             raise ValueError(
-                f"The data has `concept_columns={self.concept_columns}`, but the module has `concept_names={named}`: "
-                "give a column for each of them, in the same order."
+                f"The data has `concept_columns={columns}`, but the module has `concept_names={named}`: give a column "
+                "for each of them, in the same order."
             )
-        return self.concept_columns
+        return columns
 
     def _usable(self, rows: Iterable[TextRow], split: str) -> list[TextRow]:
         """Return the rows, without those of no text, which say nothing; predictions keep them, to keep their order."""

@@ -25,6 +25,10 @@ TEXT = "not  a bad film"
         (None, None),
         ("  ", None),
         (float("nan"), None),
+        ("NaN", None),
+        ("nan", None),  # as a table is often written
+        ("None", None),
+        ("null", None),
     ],
 )
 def test_spans_of_characters_and_flags_of_words_say_the_same(value, expected):

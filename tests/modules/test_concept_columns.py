@@ -101,7 +101,7 @@ def test_a_module_with_concepts_asks_for_its_own_and_is_trained_on_them(tmp_path
     assert trainer.predict(model, data)[0][0]["label"] in ("dull", "good")  # rows to predict need no concepts
 
 
-@pytest.mark.parametrize("columns", [["short", "kind"], ["kind"]])
+@pytest.mark.parametrize("columns", [["short", "kind"], ["kind"], ["short", "text"]])
 def test_other_columns_than_the_modules_concepts_are_refused(columns, tmp_path):
     path = write(tmp_path)
     data = TextDataModule(train_file=path, val_file=path, concept_columns=columns)
@@ -113,6 +113,21 @@ def test_columns_of_other_names_may_stand_for_the_concepts(tmp_path):
     path = write(tmp_path)
     data = TextDataModule(train_file=path, val_file=path, concept_columns=COLUMNS)
     quiet_trainer(tmp_path, max_epochs=1).fit(model_of(concept_names=["genre", "brief"]), data)
+
+
+def test_columns_may_be_a_tuple_and_are_no_single_name(tmp_path):
+    path = write(tmp_path)
+    data = TextDataModule(train_file=path, val_file=path, concept_columns=tuple(COLUMNS))
+    quiet_trainer(tmp_path, fast_dev_run=True).fit(model_of(), data)
+    with pytest.raises(ValueError, match=r"`concept_columns='kind'` must be a list of columns: \['kind'\]"):
+        TextDataModule(train_file=path, concept_columns="kind")
+
+
+def test_explanations_that_a_table_leaves_out_are_none(tmp_path):
+    rows = [{"text": "good", "label": "good", "why": why} for why in ("it says so", float("nan"), None, "")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_rows(tmp_path / "rows.jsonl", explanation_column="why")
+    assert [row.explanation for row in found] == ["it says so", None, None, ""]
 
 
 def test_a_classifier_comes_back_from_its_checkpoint(tmp_path):
