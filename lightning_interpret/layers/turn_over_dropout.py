@@ -38,6 +38,7 @@ class TurnOverDropout(nn.Module):
     Attributes:
         plain: Whether it is plain dropout at the same sites: each value is dropped by itself, anew each time.
         sites: Where it masks: names of layers for what they return, ``"input of NAME"`` for what they are given.
+        rows_per_example: How many rows, one after the other, an example has in a layer that has more than one.
     """
 
     def __init__(self, rate: float = 0.5, seed: int = 0) -> None:
@@ -50,6 +51,7 @@ class TurnOverDropout(nn.Module):
         check_seed(seed)
         self.rate, self.seed = float(rate), seed
         self.plain = False
+        self.rows_per_example = 1
         self.sites: tuple[str, ...] = ()
         self._handles: list[Any] = []
         self._units: dict[str, int] = {}  # of each site, where that is known
@@ -192,6 +194,8 @@ class TurnOverDropout(nn.Module):
         if factor is None or factor.shape[-1] != value.shape[dim]:
             factor = self._found(scope, site, value.shape[dim], value.device)
         batch = 1 if time_first and value.dim() > 2 else 0
+        if len(factor) != value.shape[batch] == len(factor) * self.rows_per_example:
+            factor = factor.repeat_interleave(self.rows_per_example, dim=0)
         if len(factor) != value.shape[batch] and (scope.ids is not None or len(factor) != 1):
             place = ("first", "second")[batch]
             raise ValueError(

@@ -54,6 +54,11 @@ class JointMixin(_Mixed):
 
     # What a mixin overrides
 
+    @property
+    def rows_per_example(self) -> int:
+        """How many rows in a row a layer may have for each example: as many as labels that a language model scores."""
+        return 1
+
     def attach(self) -> None:
         """Attach to the module's layers where they are there; called more than once."""
 

@@ -71,6 +71,8 @@ class TurnOverDropoutMixin(JointMixin):
     def attach(self) -> None:
         """Attach the masks where that has not been done, and they have not been taken out."""
         super().attach()
+        if "turn_over_dropout" in self._modules:
+            self.turn_over_dropout.rows_per_example = self.rows_per_example
         if "turn_over_dropout" in self._modules and not self.turn_over_dropout.sites and not self._turn_over_detached:
             self.attach_turn_over_dropout()
 
@@ -123,8 +125,11 @@ class TurnOverDropoutMixin(JointMixin):
             check_batch_ids(self.trainer)
 
     def begin_step(self, batch: Any) -> None:
-        """Take the ids of the examples."""
+        """Take the ids of the examples, before another mixin runs the module."""
+        self._take_ids(batch)
         super().begin_step(batch)
+
+    def _take_ids(self, batch: Any) -> None:
         if not self.turn_over_dropout.sites and not self._turn_over_detached:  # of a step that no trainer runs
             self.attach_turn_over_dropout()
         if not self._masks:

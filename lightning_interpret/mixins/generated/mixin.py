@@ -116,6 +116,11 @@ class GeneratedRationaleMixin(JointMixin):
         losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(rows), classes)
         return losses.sum(dim=1).reshape(rows, classes)
 
+    @property
+    def rows_per_example(self) -> int:
+        """One row for each label, where labels are scored."""
+        return max(1, len(self._label_names()))
+
     def label_batch(self, batch: Any) -> Any:
         """Return a batch whose ``input_ids`` are what labels are read from: an explanation, where one is read."""
         if not self.generated.explains_first:
