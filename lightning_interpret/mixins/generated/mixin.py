@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.tokens import Tokens
@@ -42,6 +43,10 @@ class GeneratedRationaleMixin(JointMixin):
         label there and pass the explanation over: erasing it and exchanging it with another example's tells.
     ``jointly``
         One sequence, "label: y explanation: e" (Narang et al., 2020), learnt as a whole; post hoc, too.
+
+    A row without an explanation has no part in the explanations' loss. Where the label is read from the explanation
+    alone there is nothing to read it from, so that the row has no gradient at all; else its label is learnt as any. A
+    class whose rows have none is told of.
 
     Logged at validation, on a few examples: ``generated/log_likelihood``, ``generated/probability`` of the label, where
     it reads the explanation also ``generated/erased`` (without it) and ``generated/shuffled_accuracy`` (with another
@@ -98,7 +103,7 @@ class GeneratedRationaleMixin(JointMixin):
         self._generated_limit, self._generated_validated = generated_max_tokens, generated_validated
         self._generated_model = generated_model
         self._generated_told: set[str] = set()
-        self._generated_met = False  # whether a training batch had an explanation
+        self._generated_counts: Tensor | None = None  # of an epoch's rows by class: all, and those with an explanation
         self._generated_rooms: dict[str, int] = {}  # tokens that a text may have
         self.generated.figures = Figures()
 
@@ -108,13 +113,17 @@ class GeneratedRationaleMixin(JointMixin):
         """Return the log probability of each label's words, and of what ends them, ``(B, C)``, at least in float32.
 
         Where the prediction reads the explanation, that is the batch's ``written_ids`` ``(B, E)`` if there are any,
-        padded with −100; else in training ``explanation_ids``; else what the model writes now.
+        padded with −100; else in training ``explanation_ids``; else what the model writes now. In training rows that
+        have nothing to read a label from have no gradient.
         """
         writer, source = self._writer(), self._label_source(batches.as_mapping(batch))
-        classes = len(self.generated.words)
-        rows = len(source.ids)
-        losses = writer.log_probs(source, self.generated.label_mark, self.generated.labels(rows), classes)
-        return losses.sum(dim=1).reshape(rows, classes)
+        form, rows = self.generated, len(source.ids)
+        logs = writer.log_probs(source, form.label_mark, form.labels(rows), len(form.words))
+        scores = logs.sum(dim=1).reshape(rows, len(form.words))
+        if not (self.training and form.explains_first and form.reads == "explanation"):
+            return scores
+        told = source.lengths > len(form.explanation_mark)
+        return scores.where(told[:, None], scores.detach())
 
     @property
     def rows_per_example(self) -> int:
@@ -168,10 +177,21 @@ class GeneratedRationaleMixin(JointMixin):
             self.add_term("explanation", self._generated_weight * self._explanation_loss(batch))
 
     def on_train_epoch_end(self) -> None:
-        """Tell once of training data without an explanation."""
+        """Tell once of training data without an explanation, or a class without one."""
         super().on_train_epoch_end()
-        if not self._generated_met and not self.generated.plain:
+        counts, self._generated_counts = self._generated_counts, None
+        if self.generated.plain or counts is None:
+            return
+        seen, told = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        if not any(told):
             self._tell("none", "learnt: no training row of this epoch has an explanation")
+            return
+        form, names = self.generated, self._label_names()
+        alone = form.explains_first and form.reads == "explanation"
+        for name, rows, explained in zip(names, seen, told, strict=True):
+            if rows and not explained:
+                what = "not learnt: no training row of this epoch that has this label has one"
+                self._tell(f"those of {name!r}", what + (", nor can the label be learnt without" if alone else ""))
 
     def on_validation_epoch_start(self) -> None:
         """Begin to measure."""
@@ -239,10 +259,14 @@ class GeneratedRationaleMixin(JointMixin):
         if labels is None:
             raise ValueError(f"The batch has no labels ({', '.join(batches.LABEL_NAMES)}) to explain.")
         classes = labels.clamp(0, len(self.generated.words) - 1)
-        known = (explanation.lengths > 0) & (labels == classes)
+        labelled = labels == classes
+        known = (explanation.lengths > 0) & labelled
+        if self._steps:
+            rows = torch.stack([labelled, known])[:, :, None] & F.one_hot(classes, len(self.generated.words)).bool()
+            counts = rows.sum(dim=1)
+            self._generated_counts = counts if self._generated_counts is None else self._generated_counts + counts
         if not bool(known.any()):
             return torch.zeros((), device=explanation.ids.device)
-        self._generated_met = True
         log_probs, there = self.explanation_log_probs(parts, classes, explanation)
         there = there & known[:, None]
         return -(log_probs * there).sum() / there.sum()
