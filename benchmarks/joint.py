@@ -8,6 +8,7 @@ of them; a ratio is the median over the rounds of a variant's seconds by those o
 is of processor seconds, which a busy machine changes less.
 
 * steps: forward, backward and AdamW on one batch. Plain dropout acts at the same sites with a mask for each example.
+  Beside a model that writes explanations stands the same one, which scores the words of all labels from the text.
 * read-out: influence of all training examples on all queries, beside the two forwards a pair that one would write
   down, which are run on some pairs alone. Where masks act in every block, the masks of each query's nearest examples
   are read, and a few queries are run: the rest is extrapolated.
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from lightning_interpret import (
     ConceptBottleneckMixin,
+    GeneratedTextClassifier,
     KernelMixin,
     RationaleMixin,
     TextClassifier,
@@ -33,6 +35,8 @@ from lightning_interpret import (
     TurnOverDropoutMixin,
 )
 from lightning_interpret.functional.layers import last_linear
+from lightning_interpret.layers.explanation_format import ORDERS
+from lightning_interpret.modules.from_scratch import word_piece
 from lightning_interpret.modules.joint import SpanTextClassifier
 from lightning_interpret.trainer.context import mute
 
@@ -62,7 +66,8 @@ def drawn(args: Namespace, count: int, first: int = 0) -> dict[str, Tensor]:
     labels = torch.randint(len(CLASSES), (count,), generator=generator)
     places = torch.arange(first, first + count)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "example_id": places}
-    return batch | {"concepts": torch.randint(2, (count, args.concepts), generator=generator)}
+    batch["concepts"] = torch.randint(2, (count, args.concepts), generator=generator)
+    return batch | {"explanation_ids": torch.randint(1000, 30000, (count, args.explanation), generator=generator)}
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -185,6 +190,27 @@ def compare_rationale(args: Namespace) -> None:
     compare_kept(args, modules)
 
 
+def compare_generated(args: Namespace) -> None:
+    """A language model that learns labels and explanations, in each order, beside one that learns the label alone."""
+    tokenizer = word_piece([*CLASSES, "label: explanation:"])
+    config = {"model_type": "t5", "vocab_size": 30522, "num_layers": args.blocks, "num_heads": args.width // 32}
+    config |= {"d_model": args.width, "d_kv": 32, "d_ff": 4 * args.width, "decoder_start_token_id": 0}
+
+    def writing(order: str) -> Any:
+        torch.manual_seed(0)
+        options = {"generated_order": order, "generated_max_tokens": args.explanation}
+        module = GeneratedTextClassifier(config=dict(config), labels=CLASSES, tokenizer=tokenizer, **options)
+        mute(module)
+        return module.train()
+
+    plain = writing("predict_then_explain")
+    plain.become_plain()
+    modules = {"label alone": plain} | {order.replace("_", " "): writing(order) for order in ORDERS}
+    size = f"T5 of {args.blocks} + {args.blocks} blocks, {len(CLASSES)} labels"
+    compare_steps(args, f"{size}, explanations of {args.explanation} tokens", modules)
+    compare_kept(args, modules)
+
+
 def naive(module: Any, queries: dict[str, Tensor], pairs: list[tuple[int, int]]) -> Tensor:
     """Return the influence of training examples on queries, by two forwards of each pair."""
     task, found = module.interpret_task(), []
@@ -250,6 +276,7 @@ PARTS = {
     "concepts": compare_concepts,
     "spans": compare_spans,
     "rationale": compare_rationale,
+    "generated": compare_generated,
     "readout": compare_readout,
 }
 
@@ -266,6 +293,7 @@ def main() -> None:
         "landmarks": 100,
         "concepts": 20,
         "span-width": 8,
+        "explanation": 16,
         "width": 384,
         "blocks": 6,
     }

@@ -149,9 +149,10 @@ def test_steps_and_readouts_of_joint_methods_are_timed(folder):
     printed = run("joint.py", folder, *words, "--length", "8", "--shortlist", "10", "--threads", "1", data=False)
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
     figures = {row[0]: row[1:] for row in rows}
-    for first in ("plain dropout", "head alone", "without concepts", "without spans", "whole text"):
+    for first in ("plain dropout", "head alone", "without concepts", "without spans", "whole text", "label alone"):
         assert figures[first][2:] == ["1.000", "1.000"]
-    assert all(float(figures[name][2]) > 0 for name in ("own generator", "the encoder reads first"))
+    writers = ("predict then explain", "explain then predict", "jointly")
+    assert all(float(figures[name][2]) > 0 for name in ("own generator", "the encoder reads first", *writers))
     assert float(figures["turn-over dropout"][2]) > 0
     assert float(figures["kernel layer, 100 landmarks"][2]) > 0
     assert float(figures["20 concepts, stopped gradient"][2]) > 0
