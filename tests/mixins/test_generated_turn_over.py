@@ -2,13 +2,29 @@
 
 import pytest
 import torch
-from generated_toys import Explaining, Own, batch_of, explaining_model, loader, made
+from generated_toys import (
+    LABELS,
+    MODELS,
+    Explaining,
+    Own,
+    batch_of,
+    explaining_model,
+    loader,
+    made,
+    word_tokenizer,
+)
 from lightning.pytorch.callbacks import ModelCheckpoint
 from purity import assert_same, state_of
 from tiny import quiet_trainer
 from turn_over import by_hand
 
-from lightning_interpret import GeneratedRationaleMixin, TurnOverDropoutInfluence, TurnOverDropoutMixin
+from lightning_interpret import (
+    GeneratedRationaleMixin,
+    GeneratedTextClassifier,
+    TurnOverDropoutInfluence,
+    TurnOverDropoutMixin,
+)
+from lightning_interpret.modules.portable import config_values
 
 SHORT = {"length": (2, 3)}
 
@@ -82,3 +98,28 @@ def test_influence_is_that_of_two_forwards_a_pair(name):
     ids, scores = fitted.matrix(queries)
     assert torch.allclose(scores, by_hand(module, task, ids.tolist(), queries), rtol=0, atol=1e-9)
     assert scores.abs().max() > 1e-6
+
+
+class Texts(TurnOverDropoutMixin, GeneratedTextClassifier):
+    """The classifier of the package, with both."""
+
+
+def test_a_classifier_of_texts_has_both_and_is_what_its_checkpoint_says(tmp_path):
+    torch.manual_seed(0)
+    config, named = config_values(MODELS["t5"]().config), {"labels": LABELS, "tokenizer": word_tokenizer()}
+    module = Texts(config=config, **named, generated_order="jointly", generated_max_tokens=5)
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(module, loader(16, batch_size=8, **SHORT), loader(8, seed=1, batch_size=8, **SHORT))
+    trainer.save_checkpoint(tmp_path / "it.ckpt")
+    again = Texts.load_from_checkpoint(tmp_path / "it.ckpt")
+    assert_same(module.state_dict(), again.state_dict())
+    assert again.turn_over_dropout.sites == module.turn_over_dropout.sites != ()
+    batch = batch_of(*made(3, **SHORT))
+    assert again.eval().explain(batch) == module.eval().explain(batch)
+    seen = []
+    for each in (module, again):
+        with torch.no_grad(), each.turn_over_dropout.seen(batch["example_id"]):
+            seen.append(each(batch))
+    with torch.no_grad():
+        assert torch.equal(*seen)
+        assert not torch.equal(seen[0], module(batch))
