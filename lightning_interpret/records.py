@@ -92,7 +92,7 @@ class Rows(Sequence[R]):
         return "<hr>".join(row._repr_html_() for row in self.rows)
 
 
-def _part(record: type, values: Mapping[str, Any]) -> Any:
+def _part(record: type[Any], values: Mapping[str, Any]) -> Any:
     if issubclass(record, Row):  # inside another one it is written without its kind
         return record.from_dict({"schema": SCHEMA, **values, "kind": record.kind})
     known = _known(record, values)
