@@ -24,6 +24,7 @@ from lightning_interpret.names import check_positive, choose
 from lightning_interpret.rationales import Rationale
 from lightning_interpret.tasks import batches
 from lightning_interpret.trainer._compat import fast_dev_run, logs_in_training_step
+from lightning_interpret.trainer.optimisation import check_trained
 
 BASELINES = ("moving_average", "batch", "none")
 
@@ -227,6 +228,12 @@ class RationaleMixin(JointMixin):
     explain_rationale = explain  # by its kind, where another mixin stands first
 
     # Training
+
+    def on_train_start(self) -> None:
+        """Look whether the gate will be trained."""
+        super().on_train_start()
+        if "rationale" in self._modules:
+            check_trained(self, "rationale")
 
     def on_train_epoch_start(self) -> None:
         """Say how far training has come, before other mixins' hooks run the module."""

@@ -22,6 +22,7 @@ from lightning_interpret.names import check_whole
 from lightning_interpret.rationales import SpanExplanation
 from lightning_interpret.tasks import batches, find_task
 from lightning_interpret.tasks.transformer import framing_ids, transformer_in
+from lightning_interpret.trainer.optimisation import check_trained
 from lightning_interpret.trainer.progress import progress
 
 
@@ -178,9 +179,10 @@ class SpanExplanationMixin(JointMixin):
             self._attached_site()
 
     def on_train_start(self) -> None:
-        """Look at the tokenizer now, and not inside of a compiled step."""
+        """Look whether the layer will be trained; look at the tokenizer now, and not inside of a compiled step."""
         super().on_train_start()
         if self._span_site is not None:
+            check_trained(self, "spans")
             self._span_site.know(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Padding that only the batch's attention mask tells: it is no word of a text, and nobody selects or weighs it."""
+"""What is told as training starts: padding that nothing but the batch knows, and layers that no optimizer has."""
 
 import pytest
 import torch
@@ -72,3 +72,21 @@ def test_it_is_not_explained_either(kind, options):
     module.configure_model()
     with pytest.raises(ValueError, match="hides tokens that it does not know as padding"):
         module.eval().explain(batch, **options)
+
+
+@pytest.mark.parametrize(("kind", "child"), [(Selects, "rationale"), (Weighs, "spans")])
+def test_what_no_optimizer_has_is_refused(kind, child, tmp_path):
+    class Partly(kind):
+        parts = ("embedding", "layer", "head")
+
+        def configure_optimizers(self):
+            return torch.optim.SGD([w for part in self.parts for w in getattr(self, part).parameters()], lr=0.1)
+
+    with pytest.raises(ValueError, match=f"no weight of `{child}`, which would not be trained: .*`self.parameters"):
+        quiet_trainer(tmp_path, max_epochs=1).fit(Partly(padding=0), loader(7))
+    trained = type("Trained", (Partly,), {"parts": (*Partly.parts, child)})
+    quiet_trainer(tmp_path, max_epochs=1).fit(trained(padding=0), loader(7))
+    frozen = Partly(padding=0)
+    frozen.configure_model()
+    getattr(frozen, child).requires_grad_(False)
+    quiet_trainer(tmp_path, max_epochs=1).fit(frozen, loader(7))
