@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_interpret.functional.path import relative_error
+from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 
 
-class AttributionError(Metric):
+class AttributionError(FullPrecisionMetric):
     """Mean of |Σ scores − T| over examples, T mostly F(x) − F(x') (Sundararajan et al., 2017, proposition 1).
 
     Args:
@@ -26,7 +26,7 @@ class AttributionError(Metric):
     def __init__(self, relative: bool = False, floor: float = 0.01, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.relative, self.floor = relative, floor
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor | None = None) -> None:

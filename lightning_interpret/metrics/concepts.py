@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lightning_interpret.functional.concepts import Predict, centred, concept_counts, curve_counts, right
 from lightning_interpret.functional.probe import leakage
+from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 from lightning_interpret.metrics.mean_of_examples import keep_apart
 from lightning_interpret.names import check_whole
 
@@ -134,7 +135,7 @@ class ConceptLeakage(Metric):
         return torch.tensor(leakage(values, truth, labels, self.threshold, self.seed).gain)
 
 
-class ResidualShare(Metric):
+class ResidualShare(FullPrecisionMetric):
     """How much of what moves the class scores comes past the concepts, in [0, 1]: 0 without a residual path.
 
     See :func:`~lightning_interpret.functional.concepts.residual_share`.

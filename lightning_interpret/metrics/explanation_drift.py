@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_interpret.functional.agreement import drift
+from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 
 
-class ExplanationDrift(Metric):
+class ExplanationDrift(FullPrecisionMetric):
     """Mean of 1 − cos(scores, before) over examples: 0 unchanged, 2 where every sign has turned.
 
     Args:
@@ -22,7 +22,7 @@ class ExplanationDrift(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, before: Tensor) -> None:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 
-class MeanOfExamples(Metric):
+
+class MeanOfExamples(FullPrecisionMetric):
     """A mean over examples, those that are NaN left out; of several processes it is that over all their examples.
 
     Args:
@@ -33,6 +35,14 @@ class MeanOfExamples(Metric):
     def compute(self) -> Tensor:
         """Return the mean, NaN without examples."""
         return self.total / self.count
+
+
+class Mean(MeanOfExamples):
+    """The mean of numbers; unlike ``MeanMetric``'s it is added up in double precision wherever it is made."""
+
+    def update(self, values: Tensor) -> None:
+        """Add numbers of any shape."""
+        self.add(values)
 
 
 def keep_apart(metric: Metric, **options: Any) -> None:

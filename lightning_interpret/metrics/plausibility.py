@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_interpret.functional.plausibility import (
     EMPTY,
@@ -16,6 +15,7 @@ from lightning_interpret.functional.plausibility import (
     span_matches,
     token_f1,
 )
+from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart
 from lightning_interpret.names import choose
 
@@ -60,7 +60,7 @@ class TokenF1(MeanOfExamples):
         return super().compute() if self.average == "macro" else 2 * self.both.double() / self.chosen
 
 
-class IOUF1(Metric):
+class IOUF1(FullPrecisionMetric):
     """F1 of the spans that the model selected with those that people did, by intersection over union (ERASER).
 
     Args:

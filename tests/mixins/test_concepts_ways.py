@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from concept_toys import batch_of, fit, loader, seeded
+from tiny import quiet_trainer
 
 
 def test_a_compiled_module_is_intervened_in_and_left_again():
@@ -22,6 +23,15 @@ def test_a_compiled_module_is_intervened_in_and_left_again():
                 moved = compiled(batch)
             assert torch.equal(moved, compiled(batch)) == (not values)
     assert all(abs(row.error) < 1e-5 for row in module.explain(batch))
+
+
+def test_in_half_precision_every_example_of_a_validation_counts(tmp_path):
+    module, data = seeded(), loader(700, seed=1, batch_size=1)  # a count in bfloat16 would end at 256
+    found = quiet_trainer(tmp_path, precision="bf16-true").validate(module, data, verbose=False)[0]
+    with torch.no_grad():
+        right = [module(batch).argmax(dim=1).eq(batch["labels"]).item() for batch in data]
+    assert 0.3 < found["concepts/task_accuracy"] < 0.7
+    assert found["concepts/task_accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
 
 
 SCRIPT = """

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.aggregation import MeanMetric
 
 from lightning_interpret.functional.concepts import Predict, right, with_concepts
 from lightning_interpret.functional.features import find_layer
@@ -17,6 +16,7 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.layers.before_head import BeforeHead
 from lightning_interpret.layers.concept_bottleneck import ConceptBottleneck
 from lightning_interpret.metrics import ConceptAccuracy, ConceptLeakage, ResidualShare
+from lightning_interpret.metrics.mean_of_examples import Mean
 from lightning_interpret.mixins.task import known_task
 from lightning_interpret.tasks import batches
 
@@ -51,7 +51,7 @@ class ConceptMeasures(nn.Module):
         if layer.named:
             self.metrics["accuracy"] = ConceptAccuracy(layer.named)
         if classes > 1:
-            self.metrics.update({f"{what}_accuracy": MeanMetric() for what in ("task", "ablated", "intervened")})
+            self.metrics.update({f"{what}_accuracy": Mean() for what in ("task", "ablated", "intervened")})
         if classes and layer.residual:
             self.metrics["residual_share"] = ResidualShare(classes)
 

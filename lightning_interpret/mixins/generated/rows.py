@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from lightning_interpret.functional.overlap import word_f1
 from lightning_interpret.functional.tokens import Tokens
 from lightning_interpret.methods.describe import described
+from lightning_interpret.metrics.mean_of_examples import Mean
 from lightning_interpret.rationales import GeneratedRationale, GeneratedRow
 from lightning_interpret.tasks import batches
 
@@ -111,7 +111,7 @@ class Figures(nn.ModuleDict):
     """Means over validation examples, gathered from all processes when they are computed."""
 
     def __init__(self) -> None:
-        super().__init__({name: MeanMetric() for name in FIGURES})
+        super().__init__({name: Mean() for name in FIGURES})
         self.count = 0
 
     @property
@@ -123,7 +123,7 @@ class Figures(nn.ModuleDict):
         self.count = 0
         for metric in self._means.values():
             metric.reset()
-            metric.update(0.0, weight=0.0)  # so that a process without examples has something to give
+            metric.update(torch.zeros(0))  # so that a process without examples has something to give
 
     def add(self, module: GeneratedRationaleMixin, batch: Any, limit: int) -> None:
         """Measure the examples of a batch that are still wanted."""
