@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_interpret.trainer._compat import logs_in_training_step
+from lightning_interpret.trainer._compat import averaged_copies, logs_in_training_step
 
 if TYPE_CHECKING:  # what a mixin is always mixed into, though it does not derive from it
     _Mixed = LightningModule
@@ -116,6 +116,14 @@ class JointMixin(_Mixed):
     def configure_model(self) -> None:
         """Hand on; each class's own is followed by :meth:`attach`."""
         super().configure_model()
+
+    def on_fit_start(self) -> None:
+        """Complete the copy that weights are averaged in, which was made before this module was complete."""
+        super().on_fit_start()
+        names = dict(self.named_parameters()).keys()
+        for copied in averaged_copies(self.trainer):
+            if dict(copied.named_parameters()).keys() != names:
+                copied.configure_model()
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Attach first, so that what the mixins have learnt has a place to go."""

@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
 from torch.optim import Optimizer
 
@@ -59,3 +60,9 @@ def copy_of(module: LightningModule) -> LightningModule:
         for name in ("forward", "training_step", "validation_step", "test_step", "predict_step"):
             vars(copied).pop(name, None)
     return copied
+
+
+def averaged_copies(trainer: Trainer) -> list[LightningModule]:
+    """Return the modules in which callbacks of ``StochasticWeightAveraging`` keep their averages."""
+    averaging = [each for each in trainer.callbacks if isinstance(each, StochasticWeightAveraging)]  # type: ignore[attr-defined]
+    return [copied for each in averaging if (copied := getattr(each, "_average_model", None)) is not None]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from concept_toys import batch_of, fit, loader, seeded
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from tiny import quiet_trainer
 
 
@@ -32,6 +33,20 @@ def test_in_half_precision_every_example_of_a_validation_counts(tmp_path):
         right = [module(batch).argmax(dim=1).eq(batch["labels"]).item() for batch in data]
     assert 0.3 < found["concepts/task_accuracy"] < 0.7
     assert found["concepts/task_accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_stochastic_averages_have_the_bottleneck(early, tmp_path):
+    module = seeded()
+    if early:
+        module.configure_model()
+    averaging = StochasticWeightAveraging(0.01, swa_epoch_start=2)
+    fit(module, tmp_path, loader(), max_epochs=4, callbacks=[averaging])
+    other = seeded()
+    fit(other, tmp_path, loader(), max_epochs=4)
+    assert not torch.equal(module.concepts.weight, other.concepts.weight)
+    kept = averaging._average_model.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in module.named_parameters())
 
 
 SCRIPT = """
