@@ -38,7 +38,12 @@ class MeanOfExamples(FullPrecisionMetric):
 
 
 class Mean(MeanOfExamples):
-    """The mean of numbers; unlike ``MeanMetric``'s it is added up in double precision wherever it is made."""
+    """The mean of numbers; unlike ``MeanMetric``'s it is added up in single precision wherever it is made."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # not every accelerator has a double precision, and these stand in modules
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
         """Add numbers of any shape."""
