@@ -7,6 +7,7 @@ output; probabilities are the model's, of the predicted class.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -165,8 +166,8 @@ class Concept:
 
     @property
     def right(self) -> bool | None:
-        """Whether the model says of it what is known, above 0.5 or not; ``None`` of one that was set by hand."""
-        if self.gold is None or self.probability is None or self.intervened:
+        """Whether the model says of it what is known, above 0.5 or not; ``None`` of NaN, or one set by hand."""
+        if self.gold is None or self.probability is None or math.isnan(self.probability) or self.intervened:
             return None
         return (self.probability > 0.5) == (self.gold > 0.5)
 

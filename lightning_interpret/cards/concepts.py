@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,8 @@ def _bars(row: ConceptsRow) -> Bars:
 
 
 def _stated(row: ConceptsRow) -> Iterator[str]:
-    if row.target is not None and not any(each.contribution is not None for each in row.concepts):
+    known = row.target is not None and math.isfinite(row.target)
+    if known and not any(each.contribution is not None for each in row.concepts):
         yield "The head is not linear: no part of the score is one concept's."
     if row.residual is not None:
         yield "Residual: the part of the score that went past the concepts; it is explained by none of them."

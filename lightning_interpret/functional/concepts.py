@@ -65,7 +65,7 @@ def decorrelation(probabilities: Tensor, free: int) -> Tensor:
 def concept_counts(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return of each concept how many labels are met and how many are there, long ``(K,)``.
 
-    A concept is there, in a label or a probability, above 0.5.
+    A concept is there, in a label or a probability, above 0.5; a probability that is NaN meets no label.
 
     Raises:
         ValueError: If the shapes differ.
@@ -76,7 +76,7 @@ def concept_counts(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
             f"{tuple(probabilities.shape)} and {tuple(labels.shape)}."
         )
     there = known_labels(labels)
-    met = ((probabilities > 0.5) == (labels > 0.5)) & there
+    met = ((probabilities > 0.5) == (labels > 0.5)) & there & ~probabilities.isnan()
     return met.sum(dim=0), there.sum(dim=0)
 
 

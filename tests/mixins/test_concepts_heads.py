@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_interpret import ConceptBottleneckMixin
+from lightning_interpret.metrics import ConceptAccuracy
 
 OF_CLASSES = {"concepts/task_accuracy", "concepts/intervened_accuracy", "concepts/ablated_accuracy"}
 
@@ -100,3 +101,16 @@ def test_labels_that_are_no_class_cost_no_explanation(kind):
     assert not any(row.wrong for row in rows if row.loss is None)
     assert all(abs(row.error) < 1e-5 and str(row) for row in rows)
     assert all((row.prediction is None) == (kind == "one score") for row in rows)
+
+
+def test_a_model_that_has_diverged_is_right_of_nothing():
+    module, batch = seeded(), batch_of(20)
+    module.configure_model()
+    with torch.no_grad():
+        module.concepts.weight.fill_(torch.nan)
+    rows = module.explain(batch)
+    assert all(concept.right is None and concept.contribution is None for row in rows for concept in row.concepts)
+    assert all("diverged" in str(row) and "not linear" not in str(row) for row in rows)
+    accuracy = ConceptAccuracy(len(NAMES))
+    accuracy.update(torch.full_like(batch["concepts"], torch.nan), batch["concepts"])
+    assert accuracy.compute() == 0

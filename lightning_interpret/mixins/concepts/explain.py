@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lightning_interpret.rationales import Concept, Concepts, ConceptsRow
 from lightning_interpret.tasks import Task
 
 _LINEAR = 1e-4  # the error, as a share of the parts, that a linear head may have by rounding
+_NO_NUMBER = "the model's score is no number: it has diverged"
 _NOT_LINEAR = "what follows the bottleneck is not linear in the concepts (the parts miss the target by {:.2g})"
 
 
@@ -70,7 +72,9 @@ def explained(module: Any, name: str, batch: Any, task: Task, which: str, labels
             )
             for k, concept in enumerate(layer.names)
         ]
-        reasons = {} if linear[i] else {"contribution": _NOT_LINEAR.format(float(error[i]))}
+        missed = float(error[i])
+        reason = _NO_NUMBER if math.isnan(missed) else _NOT_LINEAR.format(missed)
+        reasons = {} if linear[i] else {"contribution": reason}
         found.append(
             ConceptsRow(
                 **facts[row],
