@@ -9,8 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.modules import joint
 from lightning_interpret.modules.portable import named_config
 from lightning_interpret.modules.text_classifier import TextClassifier
+
+_READY: dict[frozenset[str], type[TextClassifier]] = {  # by the children that their mixins have
+    frozenset(): TextClassifier,
+    frozenset({"rationale"}): joint.RationaleTextClassifier,
+    frozenset({"spans"}): joint.SpanTextClassifier,
+    frozenset({"concepts"}): joint.ConceptTextClassifier,
+    frozenset({"kernel"}): joint.KernelTextClassifier,
+    frozenset({"turn_over_dropout"}): joint.TurnOverTextClassifier,
+    frozenset({"turn_over_dropout", "kernel"}): joint.TurnOverKernelTextClassifier,
+}
 
 
 def load_classifier(name: str) -> TextClassifier:
@@ -59,11 +70,15 @@ def _from_checkpoint(name: str) -> TextClassifier:
 
 
 def _class_of(name: str) -> type[TextClassifier]:
-    """Return the class that a checkpoint of the command line names; it is imported already, or else refused."""
-    options = torch.load(name, map_location="cpu", weights_only=False, mmap=True).get("hyper_parameters", {})
-    path = options.get("_class_path")
+    """Return the class that a checkpoint of the command line names, imported already, or else the one it must be of."""
+    saved = torch.load(name, map_location="cpu", weights_only=False, mmap=True)
+    path = saved.get("hyper_parameters", {}).get("_class_path")
     if path is None:
-        return TextClassifier
+        known = frozenset({"generated"}).union(*_READY)
+        held = known & {key.partition(".")[0] for key in saved.get("state_dict", {})}
+        if held not in _READY:
+            raise ValueError(f"it holds {', '.join(sorted(held))}: load it in Python with its own class")
+        return _READY[held]
     room, _, kind = path.rpartition(".")
     found = getattr(sys.modules.get(room), kind, None)
     if isinstance(found, type) and issubclass(found, TextClassifier):

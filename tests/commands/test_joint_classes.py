@@ -1,13 +1,16 @@
 """A model class in a configuration: a ready one with joint methods, and a class in a file of the user's."""
 
+import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
+from tiny import quiet_trainer
 
+from lightning_interpret import RationaleMixin, SpanExplanationMixin, TextClassifier
 from lightning_interpret.commands.load import load_classifier
-from lightning_interpret.modules.joint import RationaleTextClassifier, TurnOverTextClassifier
+from lightning_interpret.modules.joint import RationaleTextClassifier, SpanTextClassifier, TurnOverTextClassifier
 
 OWN = """
 from lightning_interpret import TextClassifier, TurnOverDropoutMixin
@@ -54,6 +57,9 @@ def test_a_ready_class_trains_and_its_checkpoint_brings_its_class_and_options(co
     assert type(loaded) is TurnOverTextClassifier
     assert loaded.turn_over_dropout.rate == 0.25
     assert len(loaded.turn_over_dropout.sites) == 3
+    code = "from lightning_interpret.commands import load; print(type(load.load_classifier(__import__('sys').argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, checkpoint], capture_output=True, text=True, check=False)
+    assert "TurnOverTextClassifier" in done.stdout, done.stderr  # in a process that has not imported it
     kept = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert kept["turn_over_dropout._extra_state"]["rate"] == 0.25
     done = command("validate", "--config", path, "--ckpt_path", checkpoint)
@@ -126,3 +132,26 @@ def test_an_option_that_no_base_has_is_refused(command, config):
     done = command("fit", "--config", config("lightning_interpret.modules.joint.TurnOverTextClassifier", turn_rate=0.5))
     assert done.status == 2
     assert "turn_rate" in done.err
+
+
+class Both(RationaleMixin, SpanExplanationMixin, TextClassifier):
+    """Of the user's."""
+
+
+def write(module, path):
+    """Write a checkpoint as a trainer does that is used in Python."""
+    trainer = quiet_trainer(path.parent)
+    trainer.strategy.connect(module)
+    module.configure_model()
+    trainer.save_checkpoint(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", [TextClassifier, RationaleTextClassifier, SpanTextClassifier, TurnOverTextClassifier])
+def test_a_checkpoint_that_names_no_class_is_of_the_ready_one_with_its_layers(kind, saved, tmp_path):
+    assert type(load_classifier(write(kind(saved.model), tmp_path / "a.ckpt"))) is kind
+
+
+def test_a_checkpoint_of_another_class_says_what_it_holds(saved, tmp_path):
+    with pytest.raises(ValueError, match="it holds rationale, spans: load it in Python with its own class"):
+        load_classifier(write(Both(saved.model), tmp_path / "a.ckpt"))
