@@ -76,8 +76,9 @@ class RationaleMixin(JointMixin):
 
     Raises:
         ValueError: If an option does not exist or makes no sense; when the gate is attached, if there are no such
-            embeddings; in training, if they do not run, if the module reads tokens past
-            them too, or people's rationales are of other tokens.
+            embeddings; in training, if they do not run, no optimizer has the gate, what is padding is not known, the
+            module reads tokens past them too, people's rationales are of other tokens, or its length is too little
+            known for the target ever to be reached.
 
     Example::
 

@@ -52,7 +52,8 @@ class SpanExplanationMixin(JointMixin):
 
     Raises:
         ValueError: If an option makes no sense; when the layer is attached, if there is no such layer, or none by
-            default; when the module is called, if states and ids do not belong together.
+            default; when the module is called, if states and ids do not belong together; in training, if the layers do
+            not run, no optimizer has them, or what is padding is not known.
 
     Example::
 
