@@ -20,8 +20,8 @@ def records(row: RationaleRecord, fits: Fits) -> list[Record]:
 
     Beside the row's own fields stands what the tab follows from step to step: ``sufficiency`` and
     ``comprehensiveness``, each beside its ``_control``; the ``weight`` of the foremost span, and what it costs when it
-    is ``erased``; the foremost concepts, ``listed``, and ``concept_accuracy``; and the ``sentence``, our words and
-    logged texts in turn.
+    is ``erased``; the foremost concepts, ``listed``, ``concept_accuracy``, and ``concept_count`` and ``concept_sum`` of
+    all of them, also where not all fit; and the ``sentence``, our words and logged texts in turn.
 
     Args:
         row: The row to write.
@@ -59,6 +59,9 @@ def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
         yield "listed", _listed(each.name for each in row.concepts[:_LISTED])
         known = [each.right for each in row.concepts if each.right is not None]
         yield "concept_accuracy", sum(known) / len(known) if known else None
+        parts = [each.contribution for each in row.concepts if each.contribution is not None]
+        yield "concept_count", len(row.concepts)
+        yield "concept_sum", _finite(sum(parts)) if parts else None
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -157,3 +157,12 @@ def test_the_file_of_records_gives_every_record_back(tmp_path):
     rows = [arbitrary(seed) for seed in range(12)]
     jsonl.append(tmp_path / "rows.jsonl", (row.to_dict() for row in rows))
     assert [row_of(record) for record in jsonl.read(tmp_path / "rows.jsonl")] == rows
+
+
+def test_of_more_concepts_than_fit_the_sum_is_that_of_all():
+    every = tuple(Concept(f"concept {i}", 0.5, 0.5, (600 - i) / 1e3, 1.0) for i in range(600))
+    (record,) = parse(_payload(concepts(concepts=every)))["records"]
+    assert len(record["concepts"]) < record["concept_count"] == 600
+    assert record["concept_sum"] == pytest.approx(sum(each.contribution for each in every))
+    (record,) = parse(_payload(concepts()))["records"]
+    assert record["concept_sum"] == pytest.approx(1.3)

@@ -35,7 +35,7 @@ function one(record, context, charts) {
     listed(found, context),
     sum(record, found),
     charts,
-    about(record, [["Concepts", found.length], ["Handed on", record.mode]], byHand.length ? ["Set by hand: the prediction is that of a model which was told these concepts."] : []),
+    about(record, [["Concepts", record.concept_count ?? found.length], ["Handed on", record.mode]], byHand.length ? ["Set by hand: the prediction is that of a model which was told these concepts."] : []),
   ];
 }
 
@@ -70,8 +70,9 @@ function right({ probability, gold, intervened }) {
 function sum(record, found) {
   const known = found.filter(({ contribution }) => given(contribution));
   if (!given(record.target) || !known.length) return null;
+  const every = given(record.concept_sum); // else they are counted here, where all of them may not be
   const parts = [
-    [`${known.length} concepts`, known.reduce((all, { contribution }) => all + contribution, 0)],
+    [`${every ? record.concept_count : known.length} concepts`, every ? record.concept_sum : known.reduce((all, { contribution }) => all + contribution, 0)],
     ["bias", record.bias], ["residual, past the concepts", record.residual],
     [`= F(x)${given(record.error) ? `, but for an error of ${plain(Math.abs(record.error))}` : ""}`, record.target],
   ].filter(([, amount]) => given(amount));
