@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from concept_toys import batch_of, fit, loader, seeded
+from concept_toys import NAMES, Net, batch_of, fit, loader, seeded
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from tiny import quiet_trainer
+from torch.utils.checkpoint import checkpoint
 
 
 def test_a_compiled_module_is_intervened_in_and_left_again():
@@ -47,6 +48,17 @@ def test_stochastic_averages_have_the_bottleneck(early, tmp_path):
     assert not torch.equal(module.concepts.weight, other.concepts.weight)
     kept = averaging._average_model.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in module.named_parameters())
+
+
+def test_a_forward_that_is_computed_again_has_its_terms_once(tmp_path):
+    class Again(Net):
+        def forward(self, batch):
+            return checkpoint(super().forward, batch, use_reentrant=False)
+
+    found = [seeded(kind, concept_count=2, concept_names=list(NAMES)) for kind in (Net, Again)]
+    logged = [fit(module, tmp_path).callback_metrics for module in found]
+    assert all(map(torch.equal, *(module.parameters() for module in found)))
+    assert logged[0]["train_concepts"] == logged[1]["train_concepts"]
 
 
 SCRIPT = """

@@ -94,6 +94,8 @@ class ConceptListener:
     def _counts(self, training: bool) -> bool:
         if not training:
             return self.waiting
+        if torch._C._current_graph_task_id() != -1:  # a backward pass computes it again, and wants the same tensors:
+            return True  # nothing is recorded of it
         return self.module._steps > 0 and torch.is_grad_enabled() and not _TERMS & self.module._terms.keys()
 
     def tell(self, trainer: Trainer, names: Sequence[str]) -> None:
