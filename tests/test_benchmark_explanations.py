@@ -3,12 +3,14 @@
 import gzip
 import json
 
+import pytest
 from generated_toys import LABELS, made
 from test_benchmarks import run
 
 ENTAILED = ["entailment", "neutral", "contradiction"]
 
 
+@pytest.mark.slow
 def test_orders_are_compared_with_a_model_that_writes_labels_alone(tmp_path):
     for name in ("esnli", "cose"):
         (tmp_path / name).mkdir()
