@@ -31,7 +31,7 @@ def test_a_rationale_shows_what_was_selected_and_what_people_selected():
     }  # fmt: skip
     assert [(bar.name, bar.number) for bar in card.bars[0].bars] == [
         ("the selection", "93%"), ("the whole text", "81%"), ("the rest alone", "35%"),
-        ("as many words at random", "50%"), ("the text without those", "78%"),
+        ("as many words at random", "50%"), ("the rest of that draw", "78%"),
     ]  # fmt: skip
     assert "query: Not a [bad film] at all: the plot is [thin], but" in str(rationale())
     assert "gold rationale: Not a bad film\n" in str(rationale())

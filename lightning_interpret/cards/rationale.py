@@ -58,7 +58,7 @@ def _bars(row: RationaleRow) -> Iterator[Bars]:
         ("the whole text", row.full),
         ("the rest alone", row.complement),
         ("as many words at random", row.control),
-        ("the text without those", row.control_complement),
+        ("the rest of that draw", row.control_complement),
     )
     bars = tuple(Bar.of(name, percent(value), value) for name, value in known if value is not None)
     if bars:

@@ -94,7 +94,7 @@ def test_a_selection_stands_out_otherwise_than_by_its_colour(shown):
     assert "As people 2 of 4 words; 3 are selected" in facts
     assert _rows(frame, "Probability") == [
         "the selection 93 %", "the whole text 81 %", "the rest alone 35 %", "as many at random 50 %",
-        "the text without those 78 %",
+        "the rest of that draw 78 %",
     ]  # fmt: skip
     assert "Gate gumbel" in _said(frame, ".about")
 

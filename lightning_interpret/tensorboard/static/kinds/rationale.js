@@ -34,7 +34,7 @@ function one(record, context, charts) {
     passage(record, context) ?? text,
     probabilities("Probability", "Of the predicted class, made from the selection, from the whole text, from what was not selected, and from tokens drawn at random.", [
       ["the selection", record.probability], ["the whole text", record.full], ["the rest alone", record.complement],
-      ["as many at random", record.control], ["the text without those", record.control_complement]]),
+      ["as many at random", record.control], ["the rest of that draw", record.control_complement]]),
     charts,
     about(record, [["Gate", record.gate], ["Example", record.example_id]], [
       ...(given(record.sufficiency) ? ["Sufficiency near 0 or below: the selection is enough."] : []),
