@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +22,45 @@ _NO_NUMBER = "the model's score is no number: it has diverged"
 _NOT_LINEAR = "what follows the bottleneck is not linear in the concepts (the parts miss the target by {:.2g})"
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What targets ``(N,)`` owe to what a bottleneck hands on, in double precision.
+
+    Attributes:
+        rows: The example of each target.
+        names: What each target is called.
+        values: Of the concepts, ``(N, C)``.
+        probabilities: The same before any was set by hand.
+        set_by_hand: What was set, NaN where nothing was.
+        concepts: Contributions, ``(N, C)``.
+        residual: That of all else that is handed on.
+        size: The sum of the absolute contributions, of each number that is handed on.
+        bias: The target where nothing is handed on.
+        target: The target.
+    """
+
+    rows: Tensor
+    names: Sequence[str]
+    values: Tensor
+    probabilities: Tensor
+    set_by_hand: Tensor
+    concepts: Tensor
+    residual: Tensor
+    size: Tensor
+    bias: Tensor
+    target: Tensor
+
+    @property
+    def error(self) -> Tensor:
+        """By how much their sum misses the target."""
+        return self.concepts.sum(dim=1) + self.residual + self.bias - self.target
+
+    @property
+    def linear(self) -> Tensor:
+        """Whether they add up."""
+        return self.error.abs() <= _LINEAR * (self.size + self.bias.abs() + self.target.abs())
+
+
 def explained(module: Any, name: str, batch: Any, task: Task, which: str, labels: Tensor | None) -> Concepts:
     """Return a row for each target of a batch; called inside the explaining scope.
 
@@ -35,7 +76,40 @@ def explained(module: Any, name: str, batch: Any, task: Task, which: str, labels
         labels: Labels of the named concepts, or None.
     """
     layer: ConceptBottleneck = module.get_submodule(name)
-    facts = described(module, batch, task)
+    facts, parts = described(module, batch, task), _parts(module, name, batch, task, which)
+    linear, error = parts.linear.tolist(), parts.error.tolist()
+    found = []
+    for i, row in enumerate(parts.rows.tolist()):
+        each = [
+            Concept(
+                name=concept,
+                value=float(parts.values[i, k]),
+                probability=float(parts.probabilities[i, k]),
+                contribution=float(parts.concepts[i, k]) if linear[i] else None,
+                gold=_gold(labels, row, k),
+                intervened=not bool(parts.set_by_hand[i, k].isnan()),
+            )
+            for k, concept in enumerate(layer.names)
+        ]
+        reason = _NO_NUMBER if math.isnan(error[i]) else _NOT_LINEAR.format(error[i])
+        found.append(
+            ConceptsRow(
+                **facts[row],
+                concepts=tuple(sorted(each, key=lambda concept: -abs(concept.contribution or 0.0))),
+                target_name=parts.names[i],
+                target=float(parts.target[i]),
+                bias=float(parts.bias[i]) if linear[i] else None,
+                residual=float(parts.residual[i]) if layer.residual and linear[i] else None,
+                error=error[i] if linear[i] else None,
+                mode=layer.mode,
+                reasons={} if linear[i] else {"contribution": reason},
+            )
+        )
+    return Concepts(tuple(found))
+
+
+def _parts(module: Any, name: str, batch: Any, task: Task, which: str) -> _Parts:
+    layer: ConceptBottleneck = module.get_submodule(name)
     hears = _Hears()
     handle = layer.register_forward_hook(hears, with_kwargs=True)
     with Features(module, name) as opened:
@@ -52,43 +126,19 @@ def explained(module: Any, name: str, batch: Any, task: Task, which: str, labels
         with torch.no_grad():
             nothing = torch.zeros_like(value)
             bias = task.score(opened.put(nothing, lambda: task.logits(module, batch)), targets, "logit")
-    count, parts = len(layer.names), (value * gradient).detach().double().cpu()
-    concepts, residual = parts[:, :count], parts[:, count:].sum(dim=1)
-    target, bias = target.detach().double().cpu(), bias.double().cpu()
-    error = concepts.sum(dim=1) + residual + bias - target
-    linear = error.abs() <= _LINEAR * (parts.abs().sum(dim=1) + bias.abs() + target.abs())
-    values = value.detach().tolist()
-    probabilities, set_by_hand = hears.scores.sigmoid()[rows].tolist(), layer.set_by_hand(len(given))[rows].tolist()
-    found = []
-    for i, row in enumerate(rows.tolist()):
-        each = [
-            Concept(
-                name=concept,
-                value=values[i][k],
-                probability=probabilities[i][k],
-                contribution=float(concepts[i, k]) if linear[i] else None,
-                gold=_gold(labels, row, k),
-                intervened=set_by_hand[i][k] == set_by_hand[i][k],  # NaN is not
-            )
-            for k, concept in enumerate(layer.names)
-        ]
-        missed = float(error[i])
-        reason = _NO_NUMBER if math.isnan(missed) else _NOT_LINEAR.format(missed)
-        reasons = {} if linear[i] else {"contribution": reason}
-        found.append(
-            ConceptsRow(
-                **facts[row],
-                concepts=tuple(sorted(each, key=lambda concept: -abs(concept.contribution or 0.0))),
-                target_name=targets.name[i],
-                target=float(target[i]),
-                bias=float(bias[i]) if linear[i] else None,
-                residual=float(residual[i]) if layer.residual and linear[i] else None,
-                error=float(error[i]) if linear[i] else None,
-                mode=layer.mode,
-                reasons=reasons,
-            )
-        )
-    return Concepts(tuple(found))
+    count, shares = len(layer.names), (value * gradient).detach().double().cpu()
+    return _Parts(
+        rows=rows.cpu(),
+        names=targets.name,
+        values=value.detach()[:, :count].double().cpu(),
+        probabilities=hears.scores.sigmoid()[rows].double().cpu(),
+        set_by_hand=layer.set_by_hand(len(given))[rows].cpu(),
+        concepts=shares[:, :count],
+        residual=shares[:, count:].sum(dim=1),
+        size=shares.abs().sum(dim=1),
+        bias=bias.double().cpu(),
+        target=target.detach().double().cpu(),
+    )
 
 
 def add_to_curve(
