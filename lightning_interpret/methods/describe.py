@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_interpret.explanations import Units
 from lightning_interpret.methods.examples import Examples
@@ -75,8 +74,9 @@ def _losses(logits: Tensor, module: nn.Module, batch: Any, task: Task) -> list[f
         return losses_of(logits, module, batch, task).tolist()
     if labels.dim() != 1 or logits.shape[1] == 1:  # several classes, or a number, of which it does not know the loss
         return None
-    known = (labels >= 0) & (labels < logits.shape[1])
-    found = F.cross_entropy(logits, labels.long().masked_fill(~known, 0), reduction="none")
+    known, again = (labels >= 0) & (labels < logits.shape[1]), copy(task)
+    again.labels = lambda batch: labels.masked_fill(~known, -1)  # type: ignore[method-assign]
+    found = losses_of(logits, module, batch, again)
     return [loss if there else None for loss, there in zip(found.tolist(), known.tolist(), strict=True)]
 
 
