@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lightning_interpret.cards.maps import Maps
 from lightning_interpret.cards.parts import Bars, Passage, Quote
+from lightning_interpret.cards.tree import Tree
 from lightning_interpret.evidence import TrainingExample
 from lightning_interpret.texts import printable, shortened, signed
 
@@ -164,6 +166,8 @@ class Card:
         passage: The query's text with what the model selected of it, in place of the text.
         quotes: What was written to explain it.
         bars: What the prediction was made from.
+        tree: Spans of the query's text with their scores, level by level.
+        maps: Grids of maps of attention, which only a picture shows.
     """
 
     origin: str
@@ -181,6 +185,8 @@ class Card:
     passage: Passage | None = None
     quotes: tuple[Quote, ...] = ()
     bars: tuple[Bars, ...] = ()
+    tree: Tree | None = None
+    maps: tuple[Maps, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(map(printable, self._lines()))
@@ -193,6 +199,9 @@ class Card:
         yield from (f"{quote.name}: “{quote.text}”" for quote in self.quotes)
         if self.passage is not None and self.passage.agreement is not None:
             yield "gold rationale: " + (" · ".join(self.passage.marked("gold")) or "none")
+        if self.tree is not None:
+            yield f"spans ({self.tree.meaning}):"
+            yield from self.tree.lines()
         yield from (line for bars in self.bars for line in _bars(bars))
         for table in self.tables:
             yield f"{table.title} ({table.meaning}):" + ("" if table.lines else " none")

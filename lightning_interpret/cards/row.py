@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lightning_interpret.cards import concepts, generated, influence, landmarks, neighbors, rationale, spans
+from lightning_interpret.cards import (
+    attention,
+    concept_test,
+    concepts,
+    generated,
+    influence,
+    landmarks,
+    neighbors,
+    rationale,
+    span_tree,
+    spans,
+    trust,
+)
 from lightning_interpret.cards.card import NAME, QUERY, Card, Line, Table, percent
 from lightning_interpret.evidence import EvidenceRow, InfluenceRow, LandmarksRow, NeighborsRow
-from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRecord, RationaleRow, SpansRow
+from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRow, SpansRow
+from lightning_interpret.records import Row
+from lightning_interpret.records.attention import AttentionMapRow
+from lightning_interpret.records.concept_test import ConceptTestRow
+from lightning_interpret.records.span_tree import SpanTreeRow
+from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.texts import shortened
 
 _OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -16,25 +33,32 @@ _OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
     SpansRow.kind: spans.parts,
     ConceptsRow.kind: concepts.parts,
     GeneratedRow.kind: generated.parts,
+    SpanTreeRow.kind: span_tree.parts,
+    TrustRow.kind: trust.parts,
+    AttentionMapRow.kind: attention.parts,
+    ConceptTestRow.kind: concept_test.parts,
 }
 
 
-def card_of(row: EvidenceRow | RationaleRecord) -> Card:
-    """Return the card of a record of evidence, or of what a model says of itself."""
+def card_of(row: Row) -> Card:
+    """Return the card of a record of one query."""
     return _evidence(row) if isinstance(row, EvidenceRow) else _explained(row)
 
 
-def _explained(row: RationaleRecord) -> Card:
+def _explained(row: Row) -> Card:
     own = _OWN[row.kind](row)
     reasons = (f"{name} is not given: {why}" for name, why in row.reasons.items())
+    of_query: dict[str, Any] = {
+        "title": _title(row),
+        "wrong": row.wrong,
+        "text": shortened(row.text, QUERY) if row.text else _instead(row),
+    }
     return Card(
-        **own
+        **of_query
+        | own
         | {
-            "title": _title(row),
-            "wrong": row.wrong,
             "facts": tuple((name, shortened(value, NAME)) for name, value in (*_facts(row), *own["facts"])),
-            "text": shortened(row.text, QUERY) if row.text else _instead(row),
-            "notes": tuple(shortened(note, QUERY) for note in (*row.notes, *reasons)),
+            "notes": tuple(shortened(note, QUERY) for note in (*row.notes, *own.get("notes", ()), *reasons)),
         }
     )
 
@@ -89,7 +113,7 @@ def _origin(row: EvidenceRow) -> str:
     return "neighbours" if row.layer is None else f"neighbours · {shortened(row.layer, NAME)}"
 
 
-def _title(row: EvidenceRow | RationaleRecord) -> str:
+def _title(row: Row) -> str:
     queries = getattr(row, "queries", 1)
     if queries > 1:
         return f"Sum over {queries:,} queries"
@@ -101,13 +125,13 @@ def _title(row: EvidenceRow | RationaleRecord) -> str:
     return f"Wrong: predicted {said}, gold {shortened(row.gold, NAME)}" if row.wrong else f"Right: predicted {said}"
 
 
-def _instead(row: EvidenceRow | RationaleRecord) -> str:
+def _instead(row: Row) -> str:
     if getattr(row, "queries", 1) > 1:
         return "no single query: the measures of all were summed"
     return "a query without a text" if row.example_id is None else f"example {row.example_id}, which has no text"
 
 
-def _facts(row: EvidenceRow | RationaleRecord) -> Iterator[tuple[str, str]]:
+def _facts(row: Row) -> Iterator[tuple[str, str]]:
     if row.confidence is not None:
         yield "confidence", percent(row.confidence)
     if row.loss is not None:

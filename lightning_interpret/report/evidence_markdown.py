@@ -10,6 +10,7 @@ from lightning_interpret.cards import (
     QUERY,
     Bar,
     Bars,
+    Branch,
     Card,
     Label,
     Line,
@@ -17,18 +18,18 @@ from lightning_interpret.cards import (
     Passage,
     Strip,
     Table,
+    Tree,
     card_of,
     percent,
 )
-from lightning_interpret.evidence import EvidenceRow
-from lightning_interpret.rationales import RationaleRecord
+from lightning_interpret.records import Row
 from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
 
 
-def render(row: EvidenceRow | RationaleRecord) -> str:
+def render(row: Row) -> str:
     """Return a row as Markdown: every text of it literal, at most some hundred characters of each."""
     return "\n\n".join(_parts(card_of(row)))
 
@@ -45,8 +46,12 @@ def _parts(card: Card) -> Iterator[str]:
         yield "> " + escape(quote.text, QUERY)
     yield from ["**Query**"] if card.quotes else []
     yield from [f"> {escape(card.text, QUERY)}"] if card.passage is None else _passage(card.passage)
+    if card.tree is not None:
+        yield f"**Spans**: {escape(card.tree.meaning, QUERY)}"
+        yield _tree(card.tree)
+        yield from filter(None, [escape(card.tree.rest, QUERY)])
     for bars in card.bars:
-        yield f"**{bars.title}**: {escape(bars.meaning, QUERY)}"
+        yield f"**{escape(bars.title, QUERY)}**: {escape(bars.meaning, QUERY)}"
         yield _bars(bars) if bars.bars else bars.none
         yield from filter(None, [escape(bars.rest, QUERY)])
     for each in card.tables:
@@ -86,6 +91,20 @@ def _bar(bar: Bar, names: Iterable[str]) -> list[str]:
     known = dict(bar.beside)
     beside = [escape(known.get(name, "–")) for name in names]
     return [cell(bar.name, EXAMPLE), escape(bar.number), squares(bar.strength) if bar.strength else "", *beside]
+
+
+def _tree(found: Tree) -> str:
+    joined = any(branch.joined for branch in found.branches)
+    return table(
+        ["span", "score", "", *(["interaction"] if joined else [])],
+        (_branch(branch, joined) for branch in found.branches),
+    )
+
+
+def _branch(branch: Branch, joined: bool) -> list[str]:
+    beside = [escape(branch.joined or "–")] if joined else []
+    bar = squares(branch.strength) if branch.strength else ""
+    return [cell(branch.lead + branch.text, EXAMPLE), escape(branch.number), bar, *beside]
 
 
 def _examples(found: Table) -> str:

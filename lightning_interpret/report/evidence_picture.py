@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from PIL import Image
 
 from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
-from lightning_interpret.evidence import EvidenceRow
 from lightning_interpret.palette import AGAINST, FOR
-from lightning_interpret.rationales import RationaleRecord
-from lightning_interpret.report import explained_picture, image
+from lightning_interpret.records import Row
+from lightning_interpret.report import explained_picture, image, map_picture, tree_picture
 from lightning_interpret.report.canvas import Canvas, Colour, Pen
 from lightning_interpret.report.fonts import ranked
 from lightning_interpret.report.frame import (
@@ -40,7 +39,7 @@ _COLOURS: dict[int, Colour] = {1: FOR, -1: AGAINST}  # by the sign of a table's 
 _ALARMS = ("NOT CONVERGED", "NOT ADD UP")
 
 
-def render(row: EvidenceRow | RationaleRecord, *, width: int = 440) -> Image.Image:
+def render(row: Row, *, width: int = 440) -> Image.Image:
     """Return a picture of a row: of each list five examples; those left out are counted.
 
     Args:
@@ -75,9 +74,10 @@ def _texts(card: Card) -> Iterator[str]:
         *(token for token, _ in (card.strip.tokens if card.strip else ())),
         *(mark.text for mark in (card.passage.marks if card.passage else ())),
         *(f"{quote.name} {quote.text}" for quote in card.quotes),
+        *(card.tree.words if card.tree else ()),
     )
     for bars in card.bars:
-        yield f"{bars.meaning} {bars.rest}"
+        yield f"{bars.title} {bars.meaning} {bars.rest}"
         yield from (" · ".join([bar.name, bar.number, *map(" ".join, bar.beside)]) for bar in bars.bars)
 
 
@@ -93,6 +93,10 @@ def _parts(card: Card, pen: Pen, room: float) -> Iterator[Part]:
         yield text_of(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
     else:
         yield from explained_picture.passage(card.passage, pen, room)
+    if card.tree is not None:
+        yield from tree_picture.tree(card.tree, pen, room)
+    for maps in card.maps:
+        yield from map_picture.maps(maps, pen, room)
     for bars in card.bars:
         yield from explained_picture.bars(bars, pen, room)
     for table in card.tables:

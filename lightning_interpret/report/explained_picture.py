@@ -12,7 +12,7 @@ from lightning_interpret.report.frame import BODY, GREY, INK, MARGIN, RULE, SMAL
 from lightning_interpret.report.parts import GAP, Part, heading, text_of, wrapped, written
 from lightning_interpret.texts import printable
 
-_LINES, _QUOTE_LINES, _NAME_LINES, _BARS = 16, 12, 2, 10  # at most, of a passage, a quotation, a name; of bars
+_LINES, _QUOTE_LINES, _NAME_LINES, _BESIDE_LINES, _BARS = 16, 12, 2, 3, 10  # at most; the last is a number of bars
 _PITCH, _SPACE, _BOLD = 24, 4, 1.5  # from one line of words to the next, between words, by which bold is wider
 _NUMBER = 64  # width of the column of numbers
 _WASH = background(0.22)
@@ -72,7 +72,7 @@ def _bar(bar: Bar, pen: Pen, room: float) -> Part:
     left = MARGIN + _NUMBER + GAP
     names = wrapped(bar.name, pen, SMALL, room - _NUMBER - GAP, _NAME_LINES)
     beside = " · ".join(f"{name} {value}" for name, value in bar.beside)
-    below = [pen.clipped(printable(beside), SMALL, room - _NUMBER - GAP)] if beside else []
+    below = wrapped(beside, pen, SMALL, room - _NUMBER - GAP, _BESIDE_LINES) if beside else []
     height = 16 * max(2, len(names) + len(below)) + 4
 
     def draw(canvas: Canvas, top: float) -> None:

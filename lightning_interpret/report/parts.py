@@ -53,7 +53,8 @@ def heading(title: str, meaning: str, pen: Pen, room: float, colour: Colour = IN
     """Return a heading with what it means beside it."""
 
     def draw(canvas: Canvas, top: float) -> None:
-        used = canvas.text(MARGIN, top + 22, title, BODY, colour) + 8
-        canvas.text(MARGIN + used, top + 22, pen.clipped(meaning, TINY, room - used), TINY, GREY)
+        used = canvas.text(MARGIN, top + 22, pen.clipped(printable(title), BODY, room), BODY, colour) + 8
+        if used < room:
+            canvas.text(MARGIN + used, top + 22, pen.clipped(printable(meaning), TINY, room - used), TINY, GREY)
 
     return Part(28, draw)

@@ -8,10 +8,16 @@ from typing import Any
 
 from PIL import Image
 
-from lightning_interpret.evidence import EvidenceRow, InfluenceRow, LandmarksRow, NeighborsRow
+from lightning_interpret.evidence import InfluenceRow, LandmarksRow, NeighborsRow
 from lightning_interpret.explanations import AttributionRow
-from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRecord, RationaleRow, SpansRow
+from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRow, SpansRow
+from lightning_interpret.records import Row as QueryRow
+from lightning_interpret.records.attention import AttentionMapRow
+from lightning_interpret.records.concept_test import ConceptTestRow
+from lightning_interpret.records.span_tree import SpanTreeRow
+from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.report import (
+    attention_pages,
     evidence_markdown,
     evidence_pages,
     evidence_picture,
@@ -19,10 +25,11 @@ from lightning_interpret.report import (
     markdown,
     pages,
     rationale_pages,
+    tree_pages,
 )
 from lightning_interpret.report.pages import Fits, Record
 
-Row = AttributionRow | EvidenceRow | RationaleRecord
+Row = AttributionRow | QueryRow
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,24 @@ PRESENTERS: dict[str, Presenter] = {
             (SpansRow, "The spans that the model weighed to make its prediction."),
             (ConceptsRow, "The concepts that the prediction was made from."),
             (GeneratedRow, "What the model wrote to explain its prediction."),
+            (TrustRow, "How far each of several methods can be trusted on this model, beside a random order."),
+            (ConceptTestRow, "What more of each concept would do to the score, beside what random concepts would."),
         )
     },
+    AttentionMapRow.kind: Presenter(
+        AttentionMapRow,
+        evidence_picture.render,
+        evidence_markdown.render,
+        attention_pages.records,
+        "What each token is weighed with by attention, layer by layer and head by head.",
+    ),
+    SpanTreeRow.kind: Presenter(
+        SpanTreeRow,
+        evidence_picture.render,
+        evidence_markdown.render,
+        tree_pages.records,
+        "What spans of the text, from the whole down to its words, contribute to the prediction.",
+    ),
 }
 
 

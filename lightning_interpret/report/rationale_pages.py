@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightning_interpret.cards import card_of
-from lightning_interpret.rationales import ConceptsRow, RationaleRecord, RationaleRow, SpansRow
+from lightning_interpret.rationales import ConceptsRow, RationaleRow, SpansRow
+from lightning_interpret.records import Row
+from lightning_interpret.records.concept_test import ConceptTestRow
+from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.report.evidence_pages import shortened_records
 from lightning_interpret.report.pages import Fits, Record, windows
 from lightning_interpret.tensorboard.payload import FACT, PER_TOKEN
@@ -15,13 +18,15 @@ from lightning_interpret.tensorboard.payload import FACT, PER_TOKEN
 _LISTED = 5  # concepts that are followed from step to step
 
 
-def records(row: RationaleRecord, fits: Fits) -> list[Record]:
+def records(row: Row, fits: Fits) -> list[Record]:
     """Return the records of a row: one, or of a long text one for each window of its tokens.
 
     Beside the row's own fields stands what the tab follows from step to step: ``sufficiency`` and
     ``comprehensiveness``, each beside its ``_control``; the ``weight`` of the foremost span, and what it costs when it
     is ``erased``; the foremost concepts, ``listed``, ``concept_accuracy``, and ``concept_count`` and ``concept_sum`` of
-    all of them, also where not all fit; and the ``sentence``, our words and logged texts in turn.
+    all of them, also where not all fit; of concept vectors the concepts that are told apart from random ones,
+    ``listed``, and in how many tests they are, ``told_apart``; of a comparison of methods the gain and the error of the
+    best, and how far they agree; and the ``sentence``, our words and logged texts in turn.
 
     Args:
         row: The row to write.
@@ -46,7 +51,7 @@ def records(row: RationaleRecord, fits: Fits) -> list[Record]:
     raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
 
 
-def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
+def _followed(row: Row) -> Iterator[tuple[str, Any]]:
     if isinstance(row, RationaleRow):
         yield "sufficiency", _finite(row.sufficiency)
         yield "comprehensiveness", _finite(row.comprehensiveness)
@@ -55,6 +60,12 @@ def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
     elif isinstance(row, SpansRow) and row.spans:
         yield "weight", _finite(row.spans[0].weight)
         yield "erased", _finite(row.spans[0].erased)
+    elif isinstance(row, TrustRow):
+        best = next((each for each in row.methods if each.name == row.recommended), None)
+        yield "best_gain", None if best is None else _finite(best.gain)
+        yield "best_error", None if best is None else _finite(best.figures.get("relative_error"))
+        taus = [each.kendall for each in row.agreement if each.kendall is not None]
+        yield "mean_agreement", sum(taus) / len(taus) if taus else None
     elif isinstance(row, ConceptsRow):
         yield "listed", _listed(each.name for each in row.concepts[:_LISTED])
         known = [each.right for each in row.concepts if each.right is not None]
@@ -62,6 +73,9 @@ def _followed(row: RationaleRecord) -> Iterator[tuple[str, Any]]:
         parts = [each.contribution for each in row.concepts if each.contribution is not None]
         yield "concept_count", len(row.concepts)
         yield "concept_sum", _finite(sum(parts)) if parts else None
+    elif isinstance(row, ConceptTestRow):
+        yield "listed", _listed(dict.fromkeys(test.concept for test in row.tests if test.significant))
+        yield "told_apart", sum(test.significant for test in row.tests)
 
 
 def _listed(names: Iterable[str]) -> str:

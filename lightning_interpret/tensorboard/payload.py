@@ -114,11 +114,13 @@ def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None
     """Return how far the first records are from each other; ``None`` where they do not compare.
 
     Of scores, and of weights of tokens, 1 − cosine: 0 unchanged, 2 turned round; two lists of zeros are the same (0),
-    one of zeros and another have nothing in common (1). Of a selection, the share of it that was not selected before.
+    one of zeros and another have nothing in common (1). Of a selection, the share of it that was not selected before;
+    of a tree of spans, the share of those that it chose which were not in the tree before.
     """
-    now, then = _selected(payload), _selected(before)
-    if now is not None and then is not None:
-        return len(now - then) / len(now) if now else None
+    for chosen in (_selected, _spans):
+        now, then = chosen(payload), chosen(before)
+        if now is not None and then is not None:
+            return len(now - then) / len(now) if now else None
     a, b = _scores(payload), _scores(before)
     if a is None or b is None or len(a) != len(b):
         return None
@@ -135,10 +137,20 @@ def _scores(payload: Mapping[str, Any]) -> list[float] | None:
     return found if found is not None and all(isinstance(s, int | float) for s in found) else None
 
 
-def _selected(payload: Mapping[str, Any]) -> set[int] | None:
+def _selected(payload: Mapping[str, Any]) -> set[Any] | None:
     """Return the places of the tokens that are selected, special ones left out."""
     selected, special = _list(payload, "selected"), _list(payload, "special") or []
     return None if selected is None else {i for i, kept in enumerate(selected) if kept and not any(special[i : i + 1])}
+
+
+def _spans(payload: Mapping[str, Any]) -> set[Any] | None:
+    """Return where the spans of a tree lie, but for the whole text and single units."""
+    nodes = _list(payload, "nodes")
+    if nodes is None:
+        return None
+    ends = [tuple(node.get(name) for name in ("start", "end")) for node in nodes if isinstance(node, dict)]
+    found = {(a, b) for a, b in ends if isinstance(a, int) and isinstance(b, int) and b - a > 1}
+    return {span for span in found if span[1] - span[0] < max(b - a for a, b in found)}
 
 
 def _list(payload: Mapping[str, Any], name: str) -> list[Any] | None:

@@ -25,7 +25,10 @@ READERS = ["python", pytest.param("rust", marks=NO_RUST)]
 LONG = row([f"w{i}" for i in range(900)], scores=[math.sin(i) for i in range(900)])
 ODD = "a run/ü & #1 ?x=y"
 PROBE = "interpret/saliency/probe_0"
-KINDS = "attribution concepts generated influence landmarks neighbors plain rationale spans".split()  # noqa: SIM905
+KINDS = [
+    *("attention", "attribution", "concept_test", "concepts", "generated", "influence", "landmarks", "neighbors"),
+    *("plain", "rationale", "span_tree", "spans", "trust"),
+]
 
 
 def _write(folder):

@@ -59,12 +59,12 @@ class Row:
     def __str__(self) -> str:
         from lightning_interpret.cards import card_of  # which reads the rows: the import runs the other way
 
-        return str(card_of(self))  # type: ignore[arg-type]
+        return str(card_of(self))
 
     def _repr_html_(self) -> str:
         from lightning_interpret.notebook import card
 
-        return card(self)  # type: ignore[arg-type]
+        return card(self)
 
 
 R = TypeVar("R", bound=Row)
