@@ -1,0 +1,153 @@
+"""What one forward attends to: the layers of self-attention, the pooling on top, and the position that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interpret.functional.attention import AttentionError, Site, attention
+from lightning_interpret.functional.attention.measures import position, read_positions
+
+READS = ("auto", "first", "last", "mean")
+#: Queries times keys in one pass: all layers' weights are held at once, with what their gradients need.
+PAIRS_A_PASS = 2**18
+
+
+@dataclass(frozen=True)
+class Attended:
+    """The attention of a forward over N texts of T tokens.
+
+    Attributes:
+        layers: Self-attention of each layer, ``(N, H, T, T)``, the first layer first.
+        pooling: Attention that sums the text up, ``(N, H, 1, T)``.
+        there: Which tokens are no padding, bool ``(N, T)``.
+        score: The scalars explained, ``(N,)``; with gradients, unless none were asked for.
+        module: The module.
+        forward: Returns the scalars explained of rows ``(M,)`` of the texts, each as often as it stands there.
+        inside: Name of the module in which attention is read; None for all of it.
+        after: Name of the layer after which it is read.
+        chunk: Texts in one pass.
+        last: The layer of self-attention whose output is read, also where it is before ``after``.
+    """
+
+    layers: tuple[Site, ...]
+    pooling: tuple[Site, ...]
+    there: Tensor
+    score: Tensor
+    module: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    inside: str | None
+    after: str | None
+    chunk: int
+    last: tuple[Site, ...] = ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All of them, in the order of the forward."""
+        return tuple(sorted(self.layers + self.pooling, key=lambda site: site.number))
+
+    def need_layers(self, method: str) -> None:
+        """Raise unless there are layers of self-attention, or one pooling whose weights are all there is.
+
+        Raises:
+            AttentionError: If attention of one position is met at several places.
+        """
+        if not self.layers and len(self.pooling) > 1:
+            raise AttentionError(
+                f"{method} follows attention from layer to layer, and only that of one position was met, at "
+                f"{len(self.pooling)} places ({self.pooling[0].name}, ...): use 'attention_weights'."
+            )
+
+    def gradients(self, sites: Sequence[Site]) -> tuple[Tensor, ...]:
+        """Return the gradient of the score in the weights of some sites; zeros where it does not depend on them."""
+        weights = [site.weights for site in sites]
+        if not self.score.requires_grad:
+            return tuple(torch.zeros_like(each) for each in weights)
+        return torch.autograd.grad(
+            self.score.sum(), weights, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+
+    def read(self, which: str) -> Tensor:
+        """Return how much of each position's last vector is read, ``(N, T)``; rows sum to 1.
+
+        Args:
+            which: ``first``, ``last``, ``mean``, or ``auto``: what pooling attention on top weighs, or else the
+                positions that the score depends on.
+        """
+        if which != "auto":
+            return position(which, self.there)
+        if self.pooling:
+            pooled = torch.stack([site.weights.mean(dim=1)[:, 0] for site in self.pooling]).mean(dim=0)
+            return pooled.detach().double() * self.there
+        return read_positions(self.gradients(self.last)[0], self.there)
+
+
+def attended(
+    module: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    there: Tensor,
+    *,
+    inside: str | None,
+    after: str | None,
+    chunk: int,
+    gradients: bool,
+) -> Attended:
+    """Return the attention of one forward.
+
+    Args:
+        module: The module.
+        forward: Returns the scalars explained of rows ``(M,)`` of the texts, each as often as it stands there.
+        there: Which tokens are no padding, bool ``(N, T)``.
+        inside: Name of the module in which attention is read; by default all of it.
+        after: Name of the layer after which it is read.
+        chunk: Texts in one pass.
+        gradients: Whether gradients will be asked for.
+
+    Raises:
+        AttentionError: If there is none in the model, or none over the tokens of the text, or some of another text.
+    """
+    rows = torch.arange(len(there), device=there.device)
+    try:
+        with torch.set_grad_enabled(gradients), attention(module, inside=inside, after=after) as met:
+            score = forward(rows)
+        none_after = None
+    except AttentionError as error:
+        none_after = error
+        with torch.set_grad_enabled(gradients), attention(module, inside=inside) as met:
+            score = forward(rows)
+    crossing = met.of_kind("cross")
+    if crossing:
+        encoder = next((name for site in met.weights if (name := _encoder(site.name))), "encoder")
+        raise AttentionError(
+            f"`{crossing[0].name}` attends to another text: there is no one map from its positions to the tokens. "
+            f"Name the module whose attention is meant, such as `inside={encoder!r}`."
+        )
+    size = there.shape
+    fitting = [site for site in met.weights if (site.weights.shape[0], site.weights.shape[-1]) == size]
+    layers = tuple(site for site in fitting if site.kind == "self")
+    pooling = tuple(site for site in fitting if site.kind == "pooling")
+    if not layers and not pooling:
+        found = ", ".join(str(tuple(site.weights.shape)) for site in met.weights[:3])
+        raise AttentionError(
+            f"No attention of {type(module).__name__} is over the {size[1]} tokens of the text; it has shapes {found} "
+            "(texts, heads, queries, keys). Use a method that needs none, such as 'integrated_gradients'."
+        )
+    if none_after is not None and not layers:
+        raise none_after
+    last = layers[-1:]
+    if none_after is not None:
+        layers, pooling = (), ()
+    return Attended(layers, pooling, there, score, module, forward, inside, after, chunk, last)
+
+
+def texts_a_pass(tokens: int) -> int:
+    """Return how many texts of so many tokens are read at once."""
+    return max(1, PAIRS_A_PASS // max(1, tokens) ** 2)
+
+
+def _encoder(name: str) -> str | None:
+    pieces = name.split(".")
+    return ".".join(pieces[: pieces.index("encoder") + 1]) if "encoder" in pieces else None
