@@ -108,7 +108,7 @@ def text_rows(
             first = number_of.setdefault(example_id, number)
             if first != number:
                 raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
-        concepts = tuple(_share(record[name], name, where) for name in columns.concepts)
+        concepts = tuple(share(record[name], name, where) for name in columns.concepts)
         text = _text(record[columns.text], columns.text, where)
         explanation = rationale = None
         if columns.explanation is not None:
@@ -169,8 +169,12 @@ def _integer(value: object, column: str, where: str) -> int:
     )
 
 
-def _share(value: object, column: str, where: str) -> float:
-    """Return the value of a concept, NaN where there is none."""
+def share(value: object, column: str, where: str) -> float:
+    """Return the value of a concept, from 0 to 1; NaN where there is none.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return math.nan
     if isinstance(value, str | int | float):

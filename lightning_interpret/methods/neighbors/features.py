@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.layers import plain_name
+from lightning_interpret.functional.pooling import pooled
 from lightning_interpret.functional.trace import last_called
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task, batches
@@ -77,7 +78,7 @@ class Reader:
             )
         values = values.float()
         if values.dim() == 3:
-            return self._along(values, self._places(batch, values))
+            return pooled(values, self._places(batch, values), self.pooling)
         if values.dim() > 3:
             if self._fixed and self.pooling != "mean":
                 raise ValueError(
@@ -89,17 +90,6 @@ class Reader:
     def _places(self, batch: Any, values: Tensor) -> Tensor:
         there = self._task.content(batch, values, keep_special=False)
         return there if there.shape == values.shape[:2] else torch.ones_like(values[:, :, 0], dtype=torch.bool)
-
-    def _along(self, values: Tensor, there: Tensor) -> Tensor:
-        if self.pooling == "mean":
-            weights = there.to(values)[:, :, None]
-            return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        order = torch.arange(there.shape[1], device=there.device)
-        if self.pooling == "first":
-            place = order.masked_fill(~there, there.shape[1]).min(dim=1).values.clamp(max=there.shape[1] - 1)
-        else:
-            place = order.masked_fill(~there, 0).max(dim=1).values
-        return values[torch.arange(len(values), device=values.device), place]
 
     def _last_linear(self, example: Any) -> str:
         named = ((name.replace("_orig_mod.", ""), part) for name, part in self._module.named_modules())
