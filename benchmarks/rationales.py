@@ -2,6 +2,7 @@
 
     python benchmarks/rationales.py --data-folder DATA
     python benchmarks/rationales.py --data-folder DATA --encoder-folder MINILM --epochs 3
+    python benchmarks/rationales.py --data-folder DATA --sets hatexplain esnli --methods all --plain
 
 HateXplain, e-SNLI highlights, SST-2 (nobody marked words there) and ERASER Movies in windows of 200 words; a small
 encoder from scratch, or a pretrained one that is fine-tuned.
@@ -13,6 +14,9 @@ encoder from scratch, or a pretrained one that is fine-tuned.
   it. Of a plain model, tokens that are left out are PAD; of a model with a gate they are gated out, and of one with
   spans, PAD.
 * a random order, on the plain model.
+
+By default the plain model is explained by two methods; ``--methods`` names others, or ``all`` of those that rank the
+tokens of a text with default options; ``--plain`` leaves out the models that explain themselves.
 """
 
 from __future__ import annotations
@@ -30,15 +34,34 @@ from sst2 import where_run
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from lightning_interpret import IntegratedGradients, LayerwiseRelevance, TextClassifier
+from lightning_interpret import TextClassifier
 from lightning_interpret.functional.faithfulness import comprehensiveness, highest, sufficiency
 from lightning_interpret.functional.plausibility import auprc, f1, span_matches, token_f1
+from lightning_interpret.methods import METHODS
 from lightning_interpret.modules.from_scratch import small_encoder
 from lightning_interpret.modules.joint import RationaleTextClassifier, SpanTextClassifier
 from lightning_interpret.modules.portable import config_values
 
 HEADS = ("accuracy", "macro-F1", "token F1", "IOU F1", "AUPRC", "sufficiency", "comprehensiveness", "seconds")
 Row = dict[str, Tensor]
+
+#: Methods by the name of their line; those of attention where the package has them.
+METHOD_NAMES = {
+    "LRP": "layerwise_relevance",
+    "integrated gradients": "integrated_gradients",
+    "gradient": "gradient",
+    "gradient x input": "gradient_times_input",
+    "SmoothGrad": "smooth_grad",
+    "occlusion": "occlusion",
+    "DeepLIFT": "deep_lift",
+    "LIME": "lime",
+    "attention": "attention_weights",
+    "attention rollout": "attention_rollout",
+    "attention x gradient": "gradient_attention",
+    "value zeroing": "value_zeroing",
+}
+METHOD_NAMES = {line: name for line, name in METHOD_NAMES.items() if name in METHODS}
+TWO = ["LRP", "integrated gradients"]
 
 
 def train(args: Namespace, data: Data, seed: int, kind: type, **options: Any) -> tuple[Any, float]:
@@ -147,12 +170,15 @@ def compared(args: Namespace, data: Data, seed: int) -> Iterator[tuple[str, dict
     task, draw = plain.interpret_task(), torch.Generator().manual_seed(seed)
     ways: dict[str, Callable[[Any], Tensor]] = {
         "plain, random order": lambda batch: torch.rand(batch["input_ids"].shape, generator=draw),
-        "plain, LRP": lambda batch: LayerwiseRelevance()(plain, batch, task).scores,
-        "plain, integrated gradients": lambda batch: IntegratedGradients()(plain, batch, task).scores,
     }
+    for line in METHOD_NAMES if "all" in args.methods else args.methods:
+        method = METHODS[METHOD_NAMES[line]]()
+        ways[f"plain, {line}"] = lambda batch, method=method: method(plain, batch, task).scores
     for name, way in ways.items():
         yield name, measured(plain, data, args, lambda batch, way=way: of_plain(plain, batch, args.share, way))
     print(f"plain: {spent:.0f} s of training", flush=True)
+    if args.plain:
+        return
     kinds: dict[str, dict[str, Any]] = {"rationale": {}}
     if any(row.spans is not None for row in data.train):
         kinds["rationale, supervised by marks"] = {"rationale_supervision": 1.0}
@@ -174,6 +200,10 @@ def main() -> None:
         "--encoder-folder", help="a pretrained encoder to fine-tune (default: a small one from scratch)"
     )
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="(default: all)")
+    parser.add_argument(
+        "--methods", nargs="+", choices=["all", *METHOD_NAMES], default=TWO, help="on the plain model (default: two)"
+    )
+    parser.add_argument("--plain", action="store_true", help="explain the plain model alone")
     parser.add_argument("--seeds", type=int, default=1, help="modules to train of each kind (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=6, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")

@@ -13,28 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from lightning_interpret.records import Row, Rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokensRow(Row):
-    """A record of a text as the model read it; the fields are those of :class:`AttributionRow`, padding stripped.
-
-    Attributes:
-        tokens: The tokenizer's own tokens.
-        word_ids: For each token the word it belongs to, ``None`` for special tokens.
-        words: The text of each word.
-        special: Whether each token is a special one.
-        offsets: For each token its ``(start, end)`` in the text, or ``None`` where the batch has none.
-        segment: For each token, which of a pair of texts it is of, or ``None``.
-    """
-
-    tokens: tuple[str, ...] = ()
-    word_ids: tuple[int | None, ...] = ()
-    words: tuple[str, ...] = ()
-    special: tuple[bool, ...] = ()
-    offsets: tuple[tuple[int, int], ...] | None = None
-    segment: tuple[int, ...] | None = None
+from lightning_interpret.records import Row, Rows, TokensRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
-from lightning_interpret.functional.features import LayerError, first_tensor, with_first_tensor
+from lightning_interpret.functional.features import LayerError, find_layer, first_tensor, with_first_tensor
 
 _SEEN: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("lightning_interpret_trace", default=None)
 
 
-def trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def trace(
+    module: nn.Module, forward: Callable[[], Tensor], only: Sequence[str] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return what ``forward()`` returns, and the output of each layer that runs once, in the order of completion.
 
     A layer that returns a tuple or a mapping stands for its first tensor. The outputs are part of the graph that
     leads to the result, where there is one.
+
+    Args:
+        module: The module.
+        forward: Runs it.
+        only: Names of the layers that are wanted. Where gradients are enabled, those of the result can be asked of
+            each of them, whatever comes before it.
+
+    Raises:
+        LayerError: If a layer that is wanted does not exist.
     """
 
     def hook(name: str) -> Callable:
@@ -31,12 +42,17 @@ def trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, dic
             except LayerError:
                 return None
             copy = found.clone()  # a node of its own in the graph, and never overwritten by what follows in place
+            if only is not None and torch.is_grad_enabled() and copy.is_floating_point():
+                copy.requires_grad_()
             seen.append((name, copy))
             return with_first_tensor(output, copy.clone())
 
         return keep
 
-    names = [(name.replace("_orig_mod.", ""), part) for name, part in module.named_modules() if name]
+    if only is None:
+        names = [(name.replace("_orig_mod.", ""), part) for name, part in module.named_modules() if name]
+    else:
+        names = [(name, find_layer(module, name)) for name in only]
     handles = [part.register_forward_hook(hook(name)) for name, part in names]
     seen: list[tuple[str, Tensor]] = []
     token = _SEEN.set(seen)

@@ -1,11 +1,19 @@
 """The method classes a user names: options and one call on (module, batch, task) that returns a record."""
 
+from lightning_interpret.methods.attention import (
+    AttentionFlow,
+    AttentionRollout,
+    AttentionWeights,
+    GradientAttention,
+    ValueZeroing,
+)
 from lightning_interpret.methods.base import METHODS, Method
 from lightning_interpret.methods.deep_lift import DeepLift
 from lightning_interpret.methods.difference_map import DifferenceMap
 from lightning_interpret.methods.expected_gradients import ExpectedGradients
 from lightning_interpret.methods.explain import explain
 from lightning_interpret.methods.gradient import Gradient, GradientTimesInput
+from lightning_interpret.methods.hierarchy.contextual import ContextualDecomposition
 from lightning_interpret.methods.integrated_gradients import IntegratedGradients
 from lightning_interpret.methods.landmarks import LandmarkRelevance
 from lightning_interpret.methods.layer_cam import LayerCam
@@ -20,10 +28,15 @@ from lightning_interpret.names import choose
 
 __all__ = [
     "METHODS",
+    "AttentionFlow",
+    "AttentionRollout",
+    "AttentionWeights",
+    "ContextualDecomposition",
     "DeepLift",
     "DifferenceMap",
     "ExpectedGradients",
     "Gradient",
+    "GradientAttention",
     "GradientTimesInput",
     "IntegratedGradients",
     "KernelShap",
@@ -37,6 +50,7 @@ __all__ = [
     "SequentialIntegratedGradients",
     "SmoothGrad",
     "Taylor",
+    "ValueZeroing",
     "explain",
     "method_named",
 ]

@@ -48,6 +48,7 @@ class Case:
         order: The rows by their padding, so that those of a pass have as little of it as can be.
         per_unit: Sums values ``(M, *shape)`` to one a unit, ``(M, T)``.
         score_of: Returns the function for other targets of the same examples, such as the two sides of a contrast.
+        opened: The layer, open for other values while the block lasts, and whenever it is entered again.
     """
 
     layer: str
@@ -62,6 +63,7 @@ class Case:
     order: Tensor
     per_unit: Callable[[Tensor], Tensor]
     score_of: Callable[[Targets], path.Score]
+    opened: Features
     described: dict[str, Any] = field(default_factory=dict)
     baselines: Tensor | None = None
     baseline_target: Tensor | None = None
@@ -85,10 +87,14 @@ class Case:
 
     def to_features(self, units: Tensor) -> Tensor:
         """Return which features are of given units, bool ``(M, *shape)`` for bool ``(M, T)``."""
-        zeros = self.inputs.new_zeros(len(units), *self.inputs.shape[1:]).requires_grad_()
+        return self.spread(units) != 0
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return for each feature the value of its unit, ``(M, *shape)`` for ``(M, T)``."""
+        zeros = self.inputs.new_zeros(len(values), *self.inputs.shape[1:]).requires_grad_()
         with torch.enable_grad():  # what sums features to units gives, backwards, each feature its unit
-            (of,) = torch.autograd.grad(self.per_unit(zeros), zeros, units.to(zeros))
-        return of != 0
+            (of,) = torch.autograd.grad(self.per_unit(zeros), zeros, values.to(zeros))
+        return of
 
     def moved(self) -> Tensor:
         """Return which units have other features at x' than at x, bool ``(N, T)`` on the CPU; never padding."""
@@ -205,6 +211,7 @@ def open_case(
             chunk=chunk or _points_a_pass(units, inputs.device.type),
             score=score_of(targets),
             score_of=score_of,
+            opened=opened,
             order=padding.flatten(1).sum(dim=1).argsort(stable=True),
             per_unit=layout.per_unit,
             described={

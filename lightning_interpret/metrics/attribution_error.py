@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.path import relative_error
-from lightning_interpret.metrics.full_precision import FullPrecisionMetric
+from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart
 
 
-class AttributionError(FullPrecisionMetric):
+class AttributionError(MeanOfExamples):
     """Mean of |Σ scores − T| over examples, T mostly F(x) − F(x') (Sundararajan et al., 2017, proposition 1).
+
+    Examples with a score or a T that is not finite are left out.
 
     Args:
         relative: Whether each error is divided by max(|T|, ``floor``).
@@ -19,15 +21,12 @@ class AttributionError(FullPrecisionMetric):
     """
 
     higher_is_better = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
+    nothing = "a score or the target is not finite"
 
     def __init__(self, relative: bool = False, floor: float = 0.01, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype=torch.float32, **kwargs)
         self.relative, self.floor = relative, floor
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        keep_apart(self, relative=relative, floor=floor)
 
     def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor | None = None) -> None:
         """Add examples: ``scores`` ``(N, ...)``, F(x) and F(x') ``(N,)``; or, without the last, T itself."""
@@ -35,9 +34,4 @@ class AttributionError(FullPrecisionMetric):
         error = scores.flatten(1).double().sum(dim=1) - wanted
         if self.relative:
             error = relative_error(error, wanted, self.floor)
-        self.total += error.abs().sum().to(self.total)
-        self.count += len(error)
-
-    def compute(self) -> Tensor:
-        """Return the mean, NaN without examples."""
-        return self.total / self.count
+        self.add(error.abs().where(error.isfinite(), torch.nan))

@@ -6,30 +6,24 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.agreement import drift
-from lightning_interpret.metrics.full_precision import FullPrecisionMetric
+from lightning_interpret.metrics.mean_of_examples import MeanOfExamples
 
 
-class ExplanationDrift(FullPrecisionMetric):
+class ExplanationDrift(MeanOfExamples):
     """Mean of 1 − cos(scores, before) over examples: 0 unchanged, 2 where every sign has turned.
+
+    Examples with a score that is not finite are left out.
 
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
     """
 
-    full_state_update = False
-    total: Tensor
-    count: Tensor
+    nothing = "a score is not finite"
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__(dtype=torch.float32, **kwargs)
 
     def update(self, scores: Tensor, before: Tensor) -> None:
         """Add examples: attributions now and before, both ``(N, T)``."""
-        self.total += drift(scores, before).sum().to(self.total)
-        self.count += len(scores)
-
-    def compute(self) -> Tensor:
-        """Return the mean, NaN without examples."""
-        return self.total / self.count
+        known = (scores.isfinite() & before.isfinite()).all(dim=-1)
+        self.add(drift(scores, before).where(known, torch.nan))

@@ -1,6 +1,6 @@
 """What metrics share that are a mean over examples."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,17 +13,27 @@ class MeanOfExamples(FullPrecisionMetric):
     """A mean over examples, those that are NaN left out; of several processes it is that over all their examples.
 
     Args:
+        dtype: What it is added up in.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
+
+    Attributes:
+        total: Sum over the examples that have a number.
+        count: How many those are.
+        left_out: How many have none.
     """
 
     full_state_update = False
+    #: Why an example has no number.
+    nothing: ClassVar[str] = "there is nothing to compare"
     total: Tensor
     count: Tensor
+    left_out: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0, dtype=dtype), dist_reduce_fx="sum")
+        for name in ("count", "left_out"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
         keep_apart(self)
 
     def add(self, values: Tensor) -> None:
@@ -31,19 +41,26 @@ class MeanOfExamples(FullPrecisionMetric):
         known = values[~values.isnan()]
         self.total += known.sum().to(self.total)
         self.count += known.numel()
+        self.left_out += values.numel() - known.numel()
 
     def compute(self) -> Tensor:
         """Return the mean, NaN without examples."""
         return self.total / self.count
+
+    @property
+    def reason(self) -> str | None:
+        """Why the mean is NaN, by what this process was given; None where it is a number."""
+        if self.count:
+            return None
+        return f"{self.nothing}, in all {int(self.left_out)} examples" if self.left_out else "no example was given"
 
 
 class Mean(MeanOfExamples):
     """The mean of numbers; unlike ``MeanMetric``'s it is added up in single precision wherever it is made."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         # not every accelerator has a double precision, and these stand in modules
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
+        super().__init__(dtype=torch.float32, **kwargs)
 
     def update(self, values: Tensor) -> None:
         """Add numbers of any shape."""

@@ -32,6 +32,7 @@ class TokenF1(MeanOfExamples):
     """
 
     higher_is_better = True
+    nothing = "no token is selected by anybody, or none by people and those are left out"
     both: Tensor
     chosen: Tensor
 
@@ -110,6 +111,13 @@ class IOUF1(FullPrecisionMetric):
         known = bool(self.sums[:2, 1].any())
         return 2 * precision * recall / (precision + recall).clamp(min=1e-300) if known else shares[0]
 
+    @property
+    def reason(self) -> str | None:
+        """Why F1 is NaN, by what this process was given; None where it is a number."""
+        if bool(self.sums[:, 1].any()):
+            return None
+        return "there is no span on either side" if self.update_called else "no example was given"
+
 
 def _parts(matches: Tensor, of: Tensor, each: bool) -> Tensor:
     """Return a numerator and a denominator: of all spans, or over the examples that have one."""
@@ -130,6 +138,7 @@ class RationaleAUPRC(MeanOfExamples):
     """
 
     higher_is_better = True
+    nothing = "people selected nothing, or a score is no number"
 
     def __init__(self, step: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -147,6 +156,8 @@ class SelectionRate(MeanOfExamples):
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
     """
+
+    nothing = "no token counts"
 
     def update(self, selected: Tensor, counts: Tensor) -> None:
         """Add examples: what the model selected, and which tokens count, bool ``(N, T)``."""

@@ -1,5 +1,6 @@
 """Faithfulness by closed-form cases, and beside Captum where both define the same."""
 
+import math
 from itertools import permutations
 
 import captum.metrics
@@ -7,14 +8,16 @@ import pytest
 import torch
 
 from lightning_interpret.functional.faithfulness import (
-    BINS,
     aopc,
     aopc_limits,
     comprehensiveness,
     highest,
     infidelity,
+    leave_one_out,
+    log_odds,
     max_sensitivity,
     normalized_aopc,
+    set_infidelity,
     sufficiency,
 )
 
@@ -35,20 +38,21 @@ def near(values, expected):
 # Comprehensiveness and sufficiency of an additive model
 
 
-def test_the_order_of_an_oracle():
+def test_t12_the_order_of_an_oracle():
     lost, missing = (measure(WEIGHTS[None], ALL, additive) for measure in (comprehensiveness, sufficiency))
     near(lost, [[0.4, 0.4, 0.4, 0.4, 0.75]])
     near(missing, [[0.5, 0.5, 0.5, 0.5, 0.15]])
     near(aopc(lost), [0.47])
     near(aopc(missing), [0.43])
+    near(aopc(lost, paper=True), [0.47 * 5 / 6])
 
 
-def test_the_reversed_order():
+def test_t12_the_reversed_order():
     near(aopc(comprehensiveness(-WEIGHTS[None], ALL, additive)), [0.10])
     near(aopc(sufficiency(-WEIGHTS[None], ALL, additive)), [0.80])
 
 
-def test_all_orders_in_one_batch():
+def test_t12_all_orders_in_one_batch():
     scores = torch.tensor(list(permutations(range(5))), dtype=torch.float64)
     counts = ALL.expand(len(scores), 5)
     lost, missing = (aopc(measure(scores, counts, additive)) for measure in (comprehensiveness, sufficiency))
@@ -60,14 +64,14 @@ def test_all_orders_in_one_batch():
     near(torch.stack(aopc_limits(ALL, additive, sufficient=True)).squeeze(1), [0.43, 0.80])
 
 
-def test_the_oracle_is_1_and_its_reverse_0_when_normalized():
+def test_t12_the_oracle_is_1_and_its_reverse_0_when_normalized():
     lowest, most = aopc_limits(ALL, additive)
     for scores, expected in ((WEIGHTS, 1.0), (-WEIGHTS, 0.0)):
         values = aopc(comprehensiveness(scores[None], ALL, additive))
         near(normalized_aopc(values, lowest, most), [expected])
 
 
-def test_bins_of_a_tenth():
+def test_t12_bins_of_a_tenth():
     for scores, lost, missing in ((WEIGHTS, 0.70, 0.20), (-WEIGHTS, 0.38, 0.52)):
         near(aopc(comprehensiveness(scores[None], ALL, additive, bins=TENTHS)), [lost])
         near(aopc(sufficiency(scores[None], ALL, additive, bins=TENTHS)), [missing])
@@ -82,6 +86,10 @@ def test_shares_are_rounded_up_in_whole_numbers(share, units, expected):
     assert int(highest(torch.rand(1, units), counts, [share]).sum()) == expected
 
 
+def asked(seen):
+    return {(row, *map(int, mask)) for masks, rows in seen for mask, row in zip(masks, rows.tolist(), strict=True)}
+
+
 def test_what_does_not_count_stays_and_is_not_counted():
     counts = torch.tensor([[False, True, True, False], [False, True, False, False]])
     scores = torch.tensor([[9.0, -2.0, -1.0, 9.0], [9.0, -torch.inf, 9.0, 9.0]])
@@ -93,12 +101,10 @@ def test_what_does_not_count_stays_and_is_not_counted():
 
     lost = comprehensiveness(scores, counts, kept, bins=[50])
     near(lost, [[1.0], [1.0]])
-    masks, rows = seen[0]
-    assert rows.tolist() == [0, 1, 0, 1]
-    assert masks[2:].tolist() == [[True, True, False, True], [True, False, True, True]]
+    assert asked(seen) == {(0, 1, 1, 1, 1), (0, 1, 1, 0, 1), (1, 1, 1, 1, 1), (1, 1, 0, 1, 1)}
     seen.clear()
     near(sufficiency(scores, counts, kept, bins=[50]), [[1.0], [0.0]])
-    assert seen[0][0][2].tolist() == [True, False, True, True]
+    assert (0, 1, 0, 1, 1) in asked(seen)
 
 
 def test_of_equal_scores_the_first_comes_first():
@@ -128,7 +134,66 @@ def test_chunks_do_not_matter_and_bound_a_call():
     values = comprehensiveness(scores, counts, counted, chunk=7)
     assert torch.equal(values, comprehensiveness(scores, counts, additive))
     assert max(sizes) == 7
-    assert sum(sizes) == 4 * (1 + len(BINS))
+    assert sum(sizes) == 4 * (1 + 2)  # four of the five bins take one unit of five: asked once
+
+
+def test_texts_of_like_length_are_asked_side_by_side():
+    counts = torch.ones(4, 8, dtype=torch.bool)
+    counts[0, 4:] = counts[2, 3:] = False
+    lengths = []
+
+    def kept(masks, rows):
+        lengths.extend(counts[rows].sum(dim=1).tolist())
+        return masks.double().sum(dim=1)
+
+    lost = comprehensiveness(torch.rand(4, 8), counts, kept, bins=[10, 50, 100])
+    near(lost, [[1, 2, 4], [1, 4, 8], [1, 2, 3], [1, 4, 8]])
+    assert lengths == sorted(lengths)
+
+
+def test_several_rankings_are_asked_at_once():
+    scores = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    counts, sizes = ALL.expand(4, 5), []
+
+    def kept(masks, rows):
+        sizes.append(len(masks))
+        return additive(masks, rows) * (1 + rows)
+
+    for measure in (comprehensiveness, sufficiency):
+        one_by_one = torch.stack([measure(each, counts, kept) for each in scores])
+        sizes.clear()
+        assert torch.equal(measure(scores, counts, kept), one_by_one)
+        assert sum(sizes) <= 4 * (1 + 3 * 2)  # the whole text once
+    drops = log_odds(scores, counts, kept, share=50)
+    assert torch.equal(drops, torch.stack([log_odds(each, counts, kept, share=50) for each in scores]))
+
+
+def test_scores_that_are_no_numbers_have_no_faithfulness_and_infinite_ones_have_an_order():
+    scores = torch.tensor([[0.1, torch.nan, 0.2], [torch.nan, torch.inf, -torch.inf]])
+    counts = torch.tensor([[True, True, True], [False, True, True]])
+    kept = lambda masks, rows: masks.double() @ torch.tensor([1.0, 2, 4]).double()  # noqa: E731
+    lost = comprehensiveness(scores, counts, kept, bins=[50])
+    assert lost[0].isnan()
+    assert lost[1] == 2
+
+
+def test_log_odds_is_the_drop_of_the_logarithm():
+    x = torch.tensor([[3.0, 1, 2]])
+    counts = torch.ones(1, 3, dtype=torch.bool)
+    likely = lambda masks, rows: masks.double() @ torch.tensor([0.5, 0.1, 0.3]).double()  # noqa: E731
+    near(log_odds(x, counts, likely, share=60), [math.log(0.9 / 0.1)])
+    assert log_odds(x, counts, likely, share=100).isfinite().all()  # a probability of 0
+
+
+def test_leaving_one_out_asks_once_for_each_unit():
+    counts, sizes = torch.tensor([[True, True, False, True], [False, False, False, False]]), []
+
+    def kept(masks, rows):
+        sizes.append(len(masks))
+        return masks.double() @ torch.tensor([1.0, 2, 4, 8]).double()
+
+    near(leave_one_out(counts, kept), [[1, 2, 0, 8], [0, 0, 0, 0]])
+    assert sum(sizes) == 2 + 3
 
 
 def test_limits_are_those_of_all_orders_in_rows_of_several_lengths():
@@ -153,6 +218,34 @@ def test_limits_are_those_of_all_orders_in_rows_of_several_lengths():
             near(limits[1][row], found.max().item())
 
 
+def test_a_beam_reaches_the_limits_of_a_model_without_interactions_and_none_past_them():
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(16, generator=generator, dtype=torch.float64)
+    counts = torch.ones(2, 16, dtype=torch.bool)
+    counts[1, 3:] = False  # short: exact
+    linear = lambda masks, rows: masks.double() @ weights  # noqa: E731
+    for sufficient, measure in ((False, comprehensiveness), (True, sufficiency)):
+        ends = [aopc(measure(sign * weights.expand(2, 16), counts, linear)) for sign in (-1, 1)]
+        low, high = aopc_limits(counts, linear, beam=2, sufficient=sufficient)
+        torch.testing.assert_close(low, torch.minimum(*ends))
+        torch.testing.assert_close(high, torch.maximum(*ends))
+
+
+@pytest.mark.parametrize("beam", [1, 3, 400])
+def test_a_beam_lies_inside_the_exact_limits_and_a_wide_one_on_them(beam, monkeypatch):
+    table = torch.rand(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    counts = torch.tensor([[False, True, True, True, True, True], [True, True, False, True, True, True]])
+    kept = lambda masks, rows: table[rows, (masks.long() << torch.arange(6)).sum(dim=1)]  # noqa: E731
+    exact = aopc_limits(counts, kept, bins=(20, 40, 60, 80, 100))
+    monkeypatch.setattr("lightning_interpret.functional.aopc.MOST_UNITS", 4)
+    low, high = aopc_limits(counts, kept, bins=(20, 40, 60, 80, 100), beam=beam)  # sees every size: goes by the AOPC
+    assert (low >= exact[0] - 1e-12).all()
+    assert (high <= exact[1] + 1e-12).all()
+    assert (low <= high).all()
+    if beam == 400:
+        torch.testing.assert_close(torch.stack([low, high]), torch.stack(exact))
+
+
 def test_too_many_units_and_wrong_bins_are_refused():
     with pytest.raises(ValueError, match=r"15 units in a row: every order can be tried up to 14"):
         aopc_limits(torch.ones(1, 15, dtype=torch.bool), additive)
@@ -174,7 +267,7 @@ def square(points, rows):
     return points.square().sum(dim=1)
 
 
-def test_a_linear_function_and_its_gradient():
+def test_t17_a_linear_function_and_its_gradient():
     slope, noise = of(1, -2, 3), torch.randn(20, 1, 3, dtype=torch.float64)
     x = of(1, 1, 1)
     linear = lambda points, rows: (points * slope).sum(dim=1)  # noqa: E731
@@ -184,11 +277,11 @@ def test_a_linear_function_and_its_gradient():
 
 
 @pytest.mark.parametrize(("attribution", "step", "expected"), [(4, 1, 1.0), (4, 0.5, 0.0625), (2, 2, 0.0)])
-def test_a_square(attribution, step, expected):
+def test_t17_a_square(attribution, step, expected):
     near(infidelity(of(attribution), of(2), of(step)[None], square), [expected])
 
 
-def test_the_scale_of_an_attribution_is_free_when_normalized():
+def test_t17_the_scale_of_an_attribution_is_free_when_normalized():
     x, noise = of(2, -1), torch.randn(50, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain, large = (infidelity(scale * 2 * x, x, noise, square, normalized=True) for scale in (1, 100))
     torch.testing.assert_close(plain, large)
@@ -197,11 +290,36 @@ def test_the_scale_of_an_attribution_is_free_when_normalized():
     assert infidelity(0 * x, x, noise, square, normalized=True).isfinite().all()
 
 
-def test_of_the_step_to_the_baseline_it_is_the_error_squared():
+def test_t17_of_the_step_to_the_baseline_it_is_the_error_squared():
     x, baseline = of(3, 2), of(1, -1)
     scores = of(5, 4)  # of a method whose sum misses F(x) - F(x') = 13 - 2 by 2
     rates = scores / (x - baseline)
     near(infidelity(rates, x, (x - baseline)[None], square), [4.0])
+
+
+def test_of_sets_it_is_that_of_the_steps_to_the_baseline():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
+    absent = torch.rand(7, 3, 6, generator=generator) < 0.5
+    counts = torch.rand(3, 6, generator=generator) < 0.8
+    table = torch.rand(3, 64, generator=generator, dtype=torch.float64)
+    kept = lambda masks, rows: table[rows, (masks.long() << torch.arange(6)).sum(dim=1)]  # noqa: E731
+    at = lambda points, rows: kept(points > 0.5, rows)  # noqa: E731
+    ones = torch.ones(3, 6, dtype=torch.float64)
+    for normalized in (False, True):
+        found = set_infidelity(scores, counts, kept, absent, normalized=normalized)
+        steps = (absent & counts).double()
+        wanted = [infidelity(each, ones, steps, at, normalized=normalized) for each in scores]
+        torch.testing.assert_close(found, torch.stack(wanted))
+    everything = torch.ones(1, 3, 6, dtype=torch.bool)
+    change = table[:, 63] - kept(~counts, torch.arange(3))
+    error = (scores[0] * counts).sum(dim=1) - change
+    torch.testing.assert_close(set_infidelity(scores[0], counts, kept, everything), error.square())
+    scores[0, 1, counts[1].nonzero()[0]] = torch.inf
+    assert set_infidelity(scores[0], counts, kept, everything).isnan().tolist() == [False, True, False]
+    assert set_infidelity(scores[0], ~counts & counts, kept, everything).isnan().all()
+    with pytest.raises(ValueError, match="do not fit"):
+        set_infidelity(scores, counts, kept, absent[0])
 
 
 def test_they_agree_with_captum():

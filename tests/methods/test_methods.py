@@ -17,10 +17,12 @@ from lightning_interpret import (
     SequenceClassification,
 )
 from lightning_interpret.methods import METHODS, Method, method_named
+from lightning_interpret.methods.attention import AttentionMethod
 from lightning_interpret.tasks import find_task
 
-#: Every method of the registry, with its defaults; those of feature maps have a layer and targets of their own.
-EVERY = [method() for method in METHODS.values() if not hasattr(method, "repaired")]
+#: Every method of the registry, with its defaults; those of feature maps have a layer and targets of their own, and
+#: those of attention need some.
+EVERY = [m() for m in METHODS.values() if not (hasattr(m, "repaired") or issubclass(m, AttentionMethod))]
 EVERY += [GradientTimesInput(baseline="pad"), METHODS["taylor"](at="baseline")]
 EVERY += [METHODS["occlusion"](unit="window", window=3), METHODS["smooth_grad"](baseline="pad")]
 

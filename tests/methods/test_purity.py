@@ -12,9 +12,11 @@ from torch import nn
 from lightning_interpret import Gradient, IntegratedGradients
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods import METHODS as REGISTRY
+from lightning_interpret.methods.attention import AttentionMethod
 from lightning_interpret.tasks import batches
 
-#: Options that make a method quick here; every method of the registry is tried.
+#: Options that make a method quick here; every method of the registry is tried, but those of attention, which is not in
+#: every layer: see `test_attention.py`.
 OPTIONS = {
     "expected_gradients": {"samples": 4},
     "kernel_shap": {"samples": 60},
@@ -22,7 +24,9 @@ OPTIONS = {
     "sequential_integrated_gradients": {"steps": 2, "tolerance": None},
     "smooth_grad": {"samples": 3},
 }
-METHODS = [method(**OPTIONS.get(name, {})) for name, method in REGISTRY.items()]
+METHODS = [
+    method(**OPTIONS.get(name, {})) for name, method in REGISTRY.items() if not issubclass(method, AttentionMethod)
+]
 METHODS += [REGISTRY["layer_cam"](repaired=True)]
 METHODS += [REGISTRY["integrated_gradients"](baseline=baseline) for baseline in ("uniform", "nearest", "training_mean")]
 

@@ -13,6 +13,11 @@ EVERY = torch.ones(1, 2).bool()
 ONE, OTHER = torch.tensor([[True, False]]), torch.tensor([[False, True]])
 HALF = torch.tensor([[0.5, 0.5]])
 
+
+def answer(i):
+    return lambda masks, rows: masks.sum(dim=1).float() / (2 + i % 3)
+
+
 # for each metric what it is given of an example, by its number
 METRICS = {
     "Mean": (Mean, lambda i: (torch.tensor([float(i % 2)]),)),
@@ -23,6 +28,14 @@ METRICS = {
     "Sufficiency": (metrics.Sufficiency, lambda i: (HALF, torch.tensor([[i % 2, 1 - i % 2]]).float())),
     "ResidualShare": (lambda: metrics.ResidualShare(2), lambda i: (ONE.float() * (i % 3), OTHER.float() * (i % 5))),
     "AttributionError": (metrics.AttributionError, lambda i: (torch.tensor([[float(i % 2)]]), torch.tensor([3.0]))),
+    "Comprehensiveness": (
+        lambda: metrics.Comprehensiveness(bins=(50,), control_orders=1),
+        lambda i: (HALF, EVERY, answer(i)),
+    ),
+    "MethodAgreement": (
+        metrics.MethodAgreement,
+        lambda i: (ONE.float(), ONE.float() if i % 2 else OTHER.float(), EVERY),
+    ),
     "ExplanationDrift": (metrics.ExplanationDrift, lambda i: (ONE.float(), ONE.float() if i % 2 else OTHER.float())),
 }
 
@@ -38,6 +51,8 @@ def test_sums_keep_their_precision(name):
         plain.update(*example(i))
         converted.update(*example(i))
     assert float(converted.compute()) == pytest.approx(float(plain.compute()))
+    if getattr(plain, "control", None) is not None:
+        assert float(converted.control.compute()) == pytest.approx(float(plain.control.compute()))
     converted.reset()
     holder["metric"].reset()
     for metric in (converted, holder["metric"]):

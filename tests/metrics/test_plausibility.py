@@ -1,4 +1,4 @@
-"""Metrics of rationales: however examples come, in one process or two, they are ERASER's numbers."""
+"""Metrics of rationales: however examples come, they are ERASER's numbers."""
 
 import math
 import warnings
@@ -6,8 +6,6 @@ import warnings
 import pytest
 import torch
 from sklearn.metrics import f1_score
-from torch import distributed
-from torch import multiprocessing as processes
 from torchmetrics import MetricCollection
 
 from lightning_interpret.functional.plausibility import auprc, span_matches, token_f1
@@ -92,22 +90,6 @@ def first_of(name):
     return scores if name == "auprc" else selected, gold
 
 
-def worker(rank, store, found):
-    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    mine = slice(0, 2) if rank == 0 else slice(2, 9)
-    for i, name in enumerate(METRICS):
-        first, gold = first_of(name)
-        found[i * 2 + rank] = of(METRICS[name](), first, gold, (mine,))
-    distributed.destroy_process_group()
-
-
-def test_two_processes_agree_on_the_whole(tmp_path):
-    found = processes.get_context("spawn").Array("d", 2 * len(METRICS))
-    processes.start_processes(worker, (str(tmp_path / "store"), found), nprocs=2, start_method="fork")
-    wanted = [of(METRICS[name](), *first_of(name)) for name in METRICS for _ in range(2)]
-    assert list(found) == pytest.approx(wanted, abs=1e-12)
-
-
 def test_classes_are_the_means_of_their_twins():
     generator = torch.Generator().manual_seed(1)
     selected, gold, counts = torch.rand(3, 7, 11, generator=generator) < 0.5
@@ -131,10 +113,14 @@ def test_without_examples_there_is_no_number(make):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_examples_with_nothing_to_compare_are_left_out_and_alone_are_no_number(name):
-    nothing = flags({}, {})
-    assert math.isnan(of(METRICS[name](), nothing.float() if name == "auprc" else nothing, nothing))
+    nothing, metric = flags({}, {}), METRICS[name]()
+    assert metric.reason == "no example was given"
+    assert math.isnan(of(metric, nothing.float() if name == "auprc" else nothing, nothing))
+    assert "no " in metric.reason
     selected, gold = flags({1, 2}, {}), flags({2, 3}, {})
-    assert of(METRICS[name](), selected, gold) == pytest.approx(of(METRICS[name](), selected[:1], gold[:1]))
+    metric = METRICS[name]()
+    assert of(metric, selected, gold) == pytest.approx(of(METRICS[name](), selected[:1], gold[:1]))
+    assert metric.reason is None
 
 
 def test_nothing_in_common_is_zero_and_no_division():
