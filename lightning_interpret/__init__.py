@@ -8,21 +8,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_interpret.callbacks.attention import AttentionMonitor
+    from lightning_interpret.callbacks.concepts import ConceptMonitor
+    from lightning_interpret.callbacks.hierarchy import HierarchyMonitor
     from lightning_interpret.callbacks.influence import InfluenceMonitor
     from lightning_interpret.callbacks.landmarks import LandmarkMonitor
     from lightning_interpret.callbacks.neighbors import NeighborMonitor
     from lightning_interpret.callbacks.rationale import RationaleMonitor
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
+    from lightning_interpret.callbacks.trust import TrustMonitor
     from lightning_interpret.callbacks.twin import PlainTwin
     from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Landmarks, LandmarksRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
     from lightning_interpret.functional.baselines import Baseline
     from lightning_interpret.methods import (
+        AttentionFlow,
+        AttentionRollout,
+        AttentionWeights,
+        ContextualDecomposition,
         DeepLift,
         DifferenceMap,
         ExpectedGradients,
         Gradient,
+        GradientAttention,
         GradientTimesInput,
         IntegratedGradients,
         KernelShap,
@@ -35,7 +44,15 @@ if TYPE_CHECKING:
         SequentialIntegratedGradients,
         SmoothGrad,
         Taylor,
+        ValueZeroing,
         explain,
+    )
+    from lightning_interpret.methods.concepts import ConceptActivationVectors, ConceptSets
+    from lightning_interpret.methods.hierarchy import (
+        AgglomerativeContextualDecomposition,
+        Hedge,
+        MaskedLanguageModel,
+        SamplingAndOcclusion,
     )
     from lightning_interpret.methods.influence import (
         ConjugateGradientInfluence,
@@ -51,6 +68,7 @@ if TYPE_CHECKING:
         TurnOverDropoutInfluence,
     )
     from lightning_interpret.methods.neighbors import NearestNeighbors
+    from lightning_interpret.methods.perturbed import Perturbed
     from lightning_interpret.mixins import (
         ConceptBottleneckMixin,
         GeneratedRationaleMixin,
@@ -74,6 +92,10 @@ if TYPE_CHECKING:
         SpanExplanation,
         SpansRow,
     )
+    from lightning_interpret.records.attention import AttentionMap, AttentionMapRow
+    from lightning_interpret.records.concept_test import ConceptTest, ConceptTestRow, ConceptTests
+    from lightning_interpret.records.span_tree import SpanTree, SpanTreeRow
+    from lightning_interpret.records.trust import TrustRow
     from lightning_interpret.tasks import (
         Classification,
         ImageClassification,
@@ -82,16 +104,37 @@ if TYPE_CHECKING:
         Targets,
         Task,
     )
+    from lightning_interpret.trust.attention import attention_report
+    from lightning_interpret.trust.attention_replies import ComparedAttention, compare_attention, train_adversary
+    from lightning_interpret.trust.attention_report import AttentionReport
+    from lightning_interpret.trust.compare import compare_methods
+    from lightning_interpret.trust.drill import ShortcutDrill
 
 _ROOMS = {
+    "AgglomerativeContextualDecomposition": "methods.hierarchy",
+    "AttentionFlow": "methods",
+    "AttentionMap": "records.attention",
+    "AttentionMapRow": "records.attention",
+    "AttentionMonitor": "callbacks.attention",
+    "AttentionReport": "trust.attention_report",
+    "AttentionRollout": "methods",
+    "AttentionWeights": "methods",
     "Attribution": "explanations",
     "AttributionRow": "explanations",
     "Baseline": "functional.baselines",
     "Classification": "tasks",
+    "ComparedAttention": "trust.attention_replies",
+    "ConceptActivationVectors": "methods.concepts",
     "ConceptBottleneckMixin": "mixins",
+    "ConceptMonitor": "callbacks.concepts",
+    "ConceptSets": "methods.concepts",
+    "ConceptTest": "records.concept_test",
+    "ConceptTestRow": "records.concept_test",
+    "ConceptTests": "records.concept_test",
     "Concepts": "rationales",
     "ConceptsRow": "rationales",
     "ConjugateGradientInfluence": "methods.influence",
+    "ContextualDecomposition": "methods",
     "DeepLift": "methods",
     "DifferenceMap": "methods",
     "EkfacInfluence": "methods.influence",
@@ -103,8 +146,11 @@ _ROOMS = {
     "GeneratedRow": "rationales",
     "GeneratedTextClassifier": "modules.generated",
     "Gradient": "methods",
+    "GradientAttention": "methods",
     "GradientSimilarity": "methods.influence",
     "GradientTimesInput": "methods",
+    "Hedge": "methods.hierarchy",
+    "HierarchyMonitor": "callbacks.hierarchy",
     "ImageClassification": "tasks",
     "Influence": "evidence",
     "InfluenceMonitor": "callbacks.influence",
@@ -121,6 +167,7 @@ _ROOMS = {
     "LayerwiseRelevance": "methods",
     "Lime": "methods",
     "LissaInfluence": "methods.influence",
+    "MaskedLanguageModel": "methods.hierarchy",
     "NearestNeighbors": "methods.neighbors",
     "NeighborMonitor": "callbacks.neighbors",
     "Neighbors": "evidence",
@@ -128,6 +175,7 @@ _ROOMS = {
     "ObjectDetection": "tasks",
     "Occlusion": "methods",
     "Odam": "methods",
+    "Perturbed": "methods.perturbed",
     "PlainTwin": "callbacks.twin",
     "ProjectedGradients": "methods.influence",
     "Rationale": "rationales",
@@ -137,12 +185,16 @@ _ROOMS = {
     "Rerank": "methods.influence",
     "SaliencyInfluence": "methods.influence",
     "SaliencyMonitor": "callbacks.saliency",
+    "SamplingAndOcclusion": "methods.hierarchy",
     "SequenceClassification": "tasks",
     "SequentialIntegratedGradients": "methods",
+    "ShortcutDrill": "trust.drill",
     "Simulator": "modules.simulator",
     "SmoothGrad": "methods",
     "SpanExplanation": "rationales",
     "SpanExplanationMixin": "mixins",
+    "SpanTree": "records.span_tree",
+    "SpanTreeRow": "records.span_tree",
     "SpansRow": "rationales",
     "Targets": "tasks",
     "Task": "tasks",
@@ -150,23 +202,46 @@ _ROOMS = {
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
     "TracIn": "methods.influence",
+    "TrustMonitor": "callbacks.trust",
+    "TrustRow": "records.trust",
     "TurnOverDropoutInfluence": "methods.influence",
     "TurnOverDropoutMixin": "mixins",
+    "ValueZeroing": "methods",
     "WithIds": "data.ids",
+    "attention_report": "trust.attention",
+    "compare_attention": "trust.attention_replies",
+    "compare_methods": "trust.compare",
     "explain": "methods",
+    "train_adversary": "trust.attention_replies",
     "train_simulator": "modules.simulator",
 }
 
 __version__ = "0.1.0"
 __all__ = [
+    "AgglomerativeContextualDecomposition",
+    "AttentionFlow",
+    "AttentionMap",
+    "AttentionMapRow",
+    "AttentionMonitor",
+    "AttentionReport",
+    "AttentionRollout",
+    "AttentionWeights",
     "Attribution",
     "AttributionRow",
     "Baseline",
     "Classification",
+    "ComparedAttention",
+    "ConceptActivationVectors",
     "ConceptBottleneckMixin",
+    "ConceptMonitor",
+    "ConceptSets",
+    "ConceptTest",
+    "ConceptTestRow",
+    "ConceptTests",
     "Concepts",
     "ConceptsRow",
     "ConjugateGradientInfluence",
+    "ContextualDecomposition",
     "DeepLift",
     "DifferenceMap",
     "EkfacInfluence",
@@ -178,8 +253,11 @@ __all__ = [
     "GeneratedRow",
     "GeneratedTextClassifier",
     "Gradient",
+    "GradientAttention",
     "GradientSimilarity",
     "GradientTimesInput",
+    "Hedge",
+    "HierarchyMonitor",
     "ImageClassification",
     "Influence",
     "InfluenceMonitor",
@@ -196,6 +274,7 @@ __all__ = [
     "LayerwiseRelevance",
     "Lime",
     "LissaInfluence",
+    "MaskedLanguageModel",
     "NearestNeighbors",
     "NeighborMonitor",
     "Neighbors",
@@ -203,6 +282,7 @@ __all__ = [
     "ObjectDetection",
     "Occlusion",
     "Odam",
+    "Perturbed",
     "PlainTwin",
     "ProjectedGradients",
     "Rationale",
@@ -212,12 +292,16 @@ __all__ = [
     "Rerank",
     "SaliencyInfluence",
     "SaliencyMonitor",
+    "SamplingAndOcclusion",
     "SequenceClassification",
     "SequentialIntegratedGradients",
+    "ShortcutDrill",
     "Simulator",
     "SmoothGrad",
     "SpanExplanation",
     "SpanExplanationMixin",
+    "SpanTree",
+    "SpanTreeRow",
     "SpansRow",
     "Targets",
     "Task",
@@ -225,10 +309,17 @@ __all__ = [
     "TextClassifier",
     "TextDataModule",
     "TracIn",
+    "TrustMonitor",
+    "TrustRow",
     "TurnOverDropoutInfluence",
     "TurnOverDropoutMixin",
+    "ValueZeroing",
     "WithIds",
+    "attention_report",
+    "compare_attention",
+    "compare_methods",
     "explain",
+    "train_adversary",
     "train_simulator",
 ]
 

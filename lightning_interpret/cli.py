@@ -155,41 +155,63 @@ def _add_fresh(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Put methods side by side on one model; print a table and write a page. Baselines: target, sum and error of "
+        "Put methods side by side on one model; print a table and write a page. Methods: how far each saliency method "
+        "can be trusted on a saved model, its error, faithfulness beside a random order, what it says of random "
+        "weights, agreement, plausibility and seconds, with one recommendation. Baselines: target, sum and error of "
         "methods with different baselines, and what each of them dropped; without a model, on a small ResNet and a "
         "small DETR, trained on generated shapes first. Influence: how well each method foresees what becomes of a "
         "small text classifier that is trained anew on random halves of its data, and which wrong labels it finds; "
         "without files, on generated reviews. An interrupted comparison of influence goes on where it stopped."
     )
-    parser.add_argument("--what", required=True, help="baselines or influence")
+    parser.add_argument("--what", default="methods", help="methods, baselines or influence (default: %(default)s)")
     parser.add_argument("--output-dir", required=True, help="where the page and its numbers go")
     parser.add_argument("--text-column", help="column of the text (default: text)")
-    parser.add_argument("--examples", type=_positive, help="how many to explain (8), or to train on (1500)")
+    parser.add_argument(
+        "--examples", type=_positive, help="how many to explain (64; of baselines 8), to train on (1500)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    saliency = parser.add_argument_group("--what methods, --what baselines")
+    saliency.add_argument("--model", help="a directory, a hub name or, for methods, a checkpoint; the model to explain")
+    saliency.add_argument("--input", help="a file of texts; for baselines also a folder of pictures, or a picture")
+    saliency.add_argument("--which", help="predicted, a label, or A-B (default: predicted)")
+    saliency.add_argument("--score", help="logit, log_prob or prob of it (default: logit)")
+    saliency.add_argument(
+        "--baseline", help="what stands where tokens are erased; the input-determined one (default: the task's)"
+    )
+    methods = parser.add_argument_group("--what methods")
+    methods.add_argument("--rationale-column", help="column of what people selected: spans, or a flag for each word")
+    methods.add_argument(
+        "--sensitivity", type=_positive, metavar="N", help="explain N more times with noise, for the max-sensitivity"
+    )
+    methods.add_argument(
+        "--drill",
+        nargs="*",
+        metavar="OPTION=VALUE",
+        help="teach a copy of the model a planted cue, and see which methods show it (needs --train-file); e.g. "
+        "steps=400, cue=tuesday, label=positive",
+    )
     baselines = parser.add_argument_group("--what baselines")
-    baselines.add_argument("--model", help="a transformers directory or hub name of a classifier or detector")
-    baselines.add_argument("--input", help="for --model: a folder of pictures, a picture, or a file of texts")
     baselines.add_argument("--layer", help="layer of the feature maps (default: the last that reaches the score)")
-    baselines.add_argument("--which", help="predicted, a label, or A-B (default: predicted)")
-    baselines.add_argument("--score", help="logit, log_prob or prob of it (default: logit)")
-    baselines.add_argument("--baseline", help="the input-determined baseline (default: the task's)")
-    influence = parser.add_argument_group("--what influence")
+    influence = parser.add_argument_group("--what influence, --what methods")
     influence.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
     influence.add_argument("--val-file", help="rows to ask about; by default the training rows after the first ones")
-    influence.add_argument("--label-column", help="column of the label (default: label)")
+    influence.add_argument("--label-column", help="column of the label (default: label; of the input of methods none)")
     influence.add_argument("--queries", type=_positive, help="how many validation rows to ask about (default: 100)")
     influence.add_argument("--flipped", type=float, help="share of labels made wrong (default: 0.1; of files 0)")
     influence.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME[:OPTION=VALUE]",
-        help="influence methods, with options, e.g. ekfac:damping=0.01 (default: all there are)",
+        help="methods, with options, e.g. integrated_gradients:baseline=mask (default: five), ekfac:damping=0.01 "
+        "(influence; default: all there are)",
     )
     influence.add_argument("--subsets", type=_positive, help="halves of the data to train on (default: 100)")
     influence.add_argument("--seeds", type=_positive, help="trainings of each half, averaged (default: 1)")
     influence.add_argument("--workers", type=_positive, help="processes that train (default: 1)")
     influence.add_argument(
-        "--max-seconds", type=_positive, help="what the self-influence of all examples may take a method (default: 60)"
+        "--max-seconds",
+        type=_positive,
+        help="what the self-influence of all examples may take a method (60); after this no more texts are begun",
     )
 
 

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lightning_interpret.cards import Bar, Card, Label, Line, Mark, Passage, Strip, card_of, percent
+from lightning_interpret.cards import Bar, Branch, Card, Label, Line, Mark, Passage, Strip, card_of, percent
 from lightning_interpret.palette import AGAINST, FOR, background, foreground, scale_of
 from lightning_interpret.texts import printable
 
 if TYPE_CHECKING:
-    from lightning_interpret.evidence import EvidenceRow
     from lightning_interpret.explanations import AttributionRow
-    from lightning_interpret.rationales import RationaleRecord
+    from lightning_interpret.records import Row
 
 _SIDE = 224  # pixels of an image's longer side
 _MOST = 0.75  # opacity of the strongest location: the image is still seen below it
@@ -29,7 +28,7 @@ def html(row: AttributionRow) -> str:
     return f"<p>{escape(row.summary())}</p>{shown}"
 
 
-def card(row: EvidenceRow | RationaleRecord) -> str:
+def card(row: Row) -> str:
     """Return the card of a record: the query, what the prediction was made from, and how that was found."""
     shown = card_of(row)
     parts = [
@@ -40,8 +39,14 @@ def card(row: EvidenceRow | RationaleRecord) -> str:
         "<p><b>Query</b></p>" if shown.quotes else "",
         f"<blockquote>{_text(shown.text)}</blockquote>" if shown.passage is None else _passage(shown.passage),
     ]
+    if shown.tree is not None:
+        parts.append(f"<p><b>Spans</b>: {_text(shown.tree.meaning)}</p>")
+        joined = any(branch.joined for branch in shown.tree.branches)
+        heads = ("span", "", "score", *(["interaction"] if joined else []))
+        parts.append(_table(heads, (_branch(branch, joined) for branch in shown.tree.branches)))
+        parts.append(f"<p>{_text(shown.tree.rest)}</p>" if shown.tree.rest else "")
     for bars in shown.bars:
-        parts.append(f"<p><b>{bars.title}</b>: {_text(bars.meaning)}</p>")
+        parts.append(f"<p><b>{escape(printable(bars.title))}</b>: {_text(bars.meaning)}</p>")
         heads = (bars.what, "", bars.column, *bars.beside)
         parts.append(
             _table(heads, (_named(bar, bars.beside) for bar in bars.bars)) if bars.bars else f"<p>{bars.none}</p>"
@@ -107,6 +112,12 @@ def _mark(mark: Mark) -> str:
 def _named(bar: Bar, names: Iterable[str]) -> Sequence[str]:
     known = dict(bar.beside)
     return (_text(bar.name), _bar(bar.strength), _text(bar.number), *(_text(known.get(name, "–")) for name in names))
+
+
+def _branch(branch: Branch, joined: bool) -> Sequence[str]:
+    name = f"{escape(branch.lead)}{_text(branch.text)}"
+    beside = [_text(branch.joined or "–")] if joined else []
+    return (name, _bar(branch.strength), _text(branch.number), *beside)
 
 
 def _line(line: Line, names: Iterable[str]) -> Sequence[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import IterableDataset
 
@@ -63,13 +64,28 @@ class Probes:
         """
         if not self.indexed:
             return task.take(current, torch.tensor(list(numbers)))
+        return self.collate([self.example(k) for k in numbers])
+
+    def example(self, number: int) -> Any:
+        """Return an example of indexed data as the data set has it."""
         assert self._dataset is not None
+        return self._dataset[self.indices[number]]
+
+    def collate(self, examples: list[Any]) -> Any:
+        """Return the batch of some examples, as the loader makes it."""
         assert self._collate is not None
-        return self._collate([self._dataset[self.indices[k]] for k in numbers])
+        return self._collate(examples)
 
     def within(self, current: Any) -> int:
         """Return how many probes there are with this batch at hand."""
         return len(self.indices) if self.indexed else min(len(self.indices), batches.batch_size(current))
+
+
+def evaluated(trainer: Trainer) -> Any:
+    """Return the loaders of the data that a run without training evaluates."""
+    stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
+    found = {"test": trainer.test_dataloaders, "predict": trainer.predict_dataloaders}
+    return found.get(stage, trainer.val_dataloaders)
 
 
 def _length(dataset: Any) -> int | None:

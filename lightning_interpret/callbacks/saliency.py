@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
-from lightning_interpret.callbacks.probes import Probes
+from lightning_interpret.callbacks.probes import Probes, evaluated
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
@@ -184,11 +184,7 @@ class SaliencyMonitor(Monitor):
         """Return what reads the references by index: never the loader, which would draw random numbers."""
         loaders, what = trainer.train_dataloader, "training"
         if loaders is None:
-            stage = str(getattr(trainer.state.fn, "value", trainer.state.fn))
-            loaders = {"test": trainer.test_dataloaders, "predict": trainer.predict_dataloaders}.get(
-                stage, trainer.val_dataloaders
-            )
-            what = "evaluation"
+            loaders, what = evaluated(trainer), "evaluation"
             self._say("this run has no training data: the references are of the data that it evaluates.")
         found = Probes(loaders, self.references)
         if not found.indexed:

@@ -33,6 +33,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "workers": 1,
         "max_seconds": 60,
     },
+    "methods": {
+        "model": None,
+        "input": None,
+        "examples": 64,
+        "text_column": "text",
+        "label_column": None,
+        "rationale_column": None,
+        "which": "predicted",
+        "score": "logit",
+        "baseline": "default",
+        "methods": None,
+        "sensitivity": 0,
+        "drill": None,
+        "train_file": None,
+        "max_seconds": None,
+    },
 }
 """What is compared, and which options that takes; their defaults are filled in when it runs."""
 
@@ -64,6 +80,10 @@ def run(options: argparse.Namespace) -> int:
         from lightning_interpret.commands import compare_influence
 
         return compare_influence.run(options)
+    if options.what == "methods":
+        from lightning_interpret.commands import compare_methods
+
+        return compare_methods.run(options)
     from lightning_interpret.commands import compare_baselines
 
     return compare_baselines.run(options)

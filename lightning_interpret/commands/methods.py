@@ -3,6 +3,7 @@
 import re
 
 from lightning_interpret.methods import METHODS
+from lightning_interpret.methods.hierarchy import HIERARCHICAL
 from lightning_interpret.methods.influence import INFLUENCE
 from lightning_interpret.methods.neighbors import NearestNeighbors
 from lightning_interpret.report.terminal import table
@@ -15,6 +16,9 @@ def run() -> int:
         baseline = method().baseline_name
         shown = "pad; of images blur" if baseline == "default" else baseline
         rows.append([name, "the input", shown, _first_line(method)])
+    for name, tree in sorted(HIERARCHICAL.items()):
+        used = tree().baseline
+        rows.append([name, "spans of the text", "pad" if used == "default" else str(used), _first_line(tree)])
     of_training = {**INFLUENCE, "nearest_neighbors": NearestNeighbors}
     rows += [[name, "training data", None, _first_line(each)] for name, each in sorted(of_training.items())]
     print(table(["method", "evidence", "baseline", "what it is"], rows))

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from purity import MONITORS, Cell, Dense, Toy, ToyTask, fit, loaders, watched
+from purity import MONITORS, Cell, Dense, Toy, ToyTask, fit, loaders, told, watched
 from tiny import wordpiece
 
 import lightning_interpret
@@ -133,7 +133,7 @@ def test_a_compiled_module_is_explained_as_it_is_without_compilation(purity, mod
         Cell(module, compiled="aot_eager" if module is Dense else None, stages=("validate",)), name
     )
     eager, _ = purity.check(Cell(Toy if module is Parts else module, stages=("validate",)), name)
-    records = [[row.to_dict() for _, row in monitor.found] for monitor in (compiled, eager)]
+    records = [[told(row) for _, row in monitor.found] for monitor in (compiled, eager)]
     assert records[0] == records[1]
 
 

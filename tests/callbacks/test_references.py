@@ -85,7 +85,7 @@ def test_the_baseline_is_that_of_the_training_data(tmp_path):
         embedded = module.embedding(batch["input_ids"])
         embedded[:, 1:-1] = mean
         hidden = module.eval().mixed(embedded)
-        logits = module.scores(hidden)
+        logits = module.scores(module.attention(hidden))
         predicted = int(task.logits(module, batch).argmax())
     assert watcher.records[-1][0].baseline_target == pytest.approx(float(logits[0, predicted]), abs=1e-5)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_interpret.methods import METHODS
+from lightning_interpret.methods.hierarchy import HIERARCHICAL
 from lightning_interpret.methods.influence import INFLUENCE
 
 COMMANDS = ("compare", "demo", "explain", "fit", "fresh", "methods", "predict", "test", "validate")
@@ -42,7 +43,9 @@ def test_methods_are_listed_with_their_baselines(command):
     done = command("methods")
     assert done.status == 0
     rows = {line.split()[0]: line for line in done.out.splitlines()[2:]}
-    assert set(rows) == {*METHODS, *INFLUENCE, "nearest_neighbors"}
+    assert set(rows) == {*METHODS, *HIERARCHICAL, *INFLUENCE, "nearest_neighbors"}
+    assert " spans of the text  pad " in rows["hedge"]
+    assert " spans of the text  zero " in rows["acd"]
     assert " training data " in rows["exact"]
     assert " pad; of images blur " in rows["integrated_gradients"]
     assert " none: it ranks " in rows["gradient"]

@@ -1,0 +1,1 @@
+"""How far each explanation can be trusted: several methods on the same probes, one table, one recommendation."""
