@@ -19,6 +19,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret import (
+    AttentionMonitor,
+    ConceptActivationVectors,
+    ConceptMonitor,
+    HierarchyMonitor,
     InfluenceMonitor,
     IntegratedGradients,
     LandmarkMonitor,
@@ -29,6 +33,7 @@ from lightning_interpret import (
     RationaleRow,
     SaliencyMonitor,
     SequenceClassification,
+    TrustMonitor,
 )
 from lightning_interpret.layers import Landmark, NystroemLayer
 from lightning_interpret.tasks import find_task
@@ -53,8 +58,16 @@ class Texts(Dataset):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": self.labels[i], "example_id": i}
 
 
+class Attends(nn.Module):
+    """Self-attention of two heads without weights of its own."""
+
+    def forward(self, hidden):
+        heads = hidden.unflatten(-1, (2, -1)).transpose(1, 2)
+        return hidden + nn.functional.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+
+
 class Toy(LightningModule):
-    """Embedding, dropout, batch normalisation (one of them frozen on purpose), a GRU, a kernel layer and a head.
+    """Embedding, dropout, batch normalisation (one frozen on purpose), a GRU, attention, a kernel layer and a head.
 
     The kernel is linear, so that every method has a rule for it.
     """
@@ -62,7 +75,7 @@ class Toy(LightningModule):
     def __init__(self, manual=False):
         super().__init__()
         self.embedding = nn.Embedding(24, 12)
-        self.rnn = nn.GRU(12, 12, batch_first=True)
+        self.rnn, self.attention = nn.GRU(12, 12, batch_first=True), Attends()
         self.norm, self.frozen, self.dropout = nn.BatchNorm1d(12), nn.BatchNorm1d(12), nn.Dropout(0.3)
         self.kernel = NystroemLayer(12, 12, "linear")
         landmarks = torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
@@ -74,7 +87,7 @@ class Toy(LightningModule):
     def forward(self, ids):
         self.calls += 1  # a buffer that a forward changes in place
         hidden = self.mixed(self.dropout(self.embedding(ids)))
-        return self.scores(hidden)
+        return self.scores(self.attention(hidden))
 
     def mixed(self, hidden):
         return self.rnn(hidden)[0]
@@ -189,6 +202,11 @@ def saliency(method=None, **options):
     return SaliencyMonitor(method, **({"references": 5} if drawn else {}), **options)
 
 
+def hierarchy(**options):
+    """By a decomposition, which meets every operation of the forward."""
+    return HierarchyMonitor("acd", **options)
+
+
 def influence(**options):
     """Given its training data, as not every entry point has a loader of them."""
     return InfluenceMonitor(**{"train_data": Texts(), "queries": "fixed", "track": 2, "suspects": 3} | options)
@@ -204,22 +222,38 @@ def neighbors(**options):
     return NeighborMonitor(**{"train_data": Texts(), "queries": "fixed"} | options)
 
 
+def concepts(**options):
+    """Of words, and of a column; in a run without training they are of the data that it evaluates."""
+    method = ConceptActivationVectors(least=6, examples=6, vectors=2, random_concepts=4)
+    told = {"was": {"words": ["was"]}, "label": {"column": "labels", "value": 0}}
+    return ConceptMonitor(told, method, **({"class_examples": 8} | options))
+
+
 def rationale(**options):
     """Of what a Toy says of itself, by a forward and a backward pass."""
     return RationaleMonitor("rationale", **options)
 
 
+def trust(**options):
+    """Of two methods that are cheap, also of random weights."""
+    return TrustMonitor(["gradient_times_input", "gradient"], orders=1, **options)
+
+
 MONITORS: dict[str, Callable[..., Any]] = {
+    "AttentionMonitor": AttentionMonitor,
+    "HierarchyMonitor": hierarchy,
+    "ConceptMonitor": concepts,
     "InfluenceMonitor": influence,
     "LandmarkMonitor": landmarks,
     "NeighborMonitor": neighbors,
     "RationaleMonitor": rationale,
     "SaliencyMonitor": saliency,
+    "TrustMonitor": trust,
 }
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
 
-WITHOUT_GRADIENTS = ("NeighborMonitor",)
-"""Monitors that make no backward pass, in which nothing can fail."""
+WITHOUT_GRADIENTS = ("HierarchyMonitor", "NeighborMonitor", "TrustMonitor")
+"""Monitors that make no backward pass, in which nothing can fail, or to which a method that fails is a finding."""
 
 
 def watched(name, *, tag=None, **options):
@@ -234,6 +268,13 @@ def watched(name, *, tag=None, **options):
 
     monitor.update = keeps
     return bracketed(monitor)
+
+
+def told(row):
+    """Return what a Monitor keeps of a probe as plain values, without the time that it took."""
+    if hasattr(row, "to_dict"):
+        return row.to_dict()
+    return {name: {k: v for k, v in of.items() if k != "seconds"} for name, of in row.figures.items()}
 
 
 def bracketed(callback):

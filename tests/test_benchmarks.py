@@ -90,6 +90,43 @@ def test_every_method_is_in_one_table_with_its_error_and_its_faithfulness(folder
     assert rows["random order, mean of 5"]["seconds"] is None
 
 
+@pytest.mark.slow
+def test_metrics_of_trust_are_counted_in_forward_passes(folder):
+    words = ("--examples", "3", "--rounds", "1", "--orders", "2", "--width", "32", "--blocks", "1", "--threads", "1")
+    printed = run("trust.py", folder, *words, data=False)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
+    figures = {row[0]: row[1:] for row in rows}
+    assert 2 <= float(figures["comprehensiveness, 5 bins"][0]) <= 6
+    assert float(figures["comprehensiveness, 5 bins"][2]) <= 16  # the whole text once
+    assert figures["infidelity, 16 sets"][0] == figures["infidelity, 16 sets"][2]  # the same sets for every order
+    assert figures["leave-one-out correlation"][0] == figures["leave-one-out correlation"][2]
+    assert figures["soft sufficiency, 8 draws"][::2] == ["9.0", "25.0"]
+    assert figures["agreement, Kendall"][0] == "0.0"
+    assert float(figures["comprehensiveness, 2 random orders"][1]) > 0
+
+
+@pytest.mark.slow
+def test_methods_are_held_to_peoples_marks_in_one_table(folder):
+    reviews = ReviewCorpus(60, seed=0)
+    (folder / "hatexplain").mkdir()
+    for split in ("train", "test"):
+        with gzip.open(folder / "hatexplain" / f"{split}.jsonl.gz", "wt") as file:
+            for i in range(60):
+                words, label = reviews[i].text.split(), ("normal", "hatespeech")[reviews[i].label == "positive"]
+                file.write(
+                    json.dumps({"tokens": words, "label": label, "rationale_union": [1] + [0] * (len(words) - 1)})
+                )
+                file.write("\n")
+    words = ("--sets", "hatexplain", "--methods", "all", "--plain", "--epochs", "1", "--test", "4", "--threads", "1")
+    printed = run("rationales.py", folder, *words)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line]
+    figures = {row[0]: [float(cell) for cell in row[1:]] for row in rows[2:]}
+    assert len(figures) >= 9
+    assert {"plain, random order", "plain, LIME", "plain, DeepLIFT", "plain, attention"} <= set(figures)
+    assert len({tuple(row[:2]) for row in figures.values()}) == 1  # one model
+    assert all(len(row) == 8 for row in figures.values())
+
+
 def test_the_cost_of_a_monitor_is_printed(folder):
     printed = run("monitor_cost.py", folder, "--encoder-folder", str(folder / "model"), "--batches", "4")
     assert "weights at the end         the same to the last bit" in printed

@@ -38,6 +38,16 @@ def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
     assert list((tmp_path / name / "runs").rglob("events.out.tfevents*"))
 
 
+def test_what_a_negation_does_to_a_phrase_is_in_the_span_and_not_in_its_words(tmp_path):
+    done = run("hierarchy", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'interpret/hierarchy/failures': 0.0" in done.stdout
+    assert list((tmp_path / "hierarchy" / "runs").rglob("events.out.tfevents*"))
+    good, of_not, word, together = map(float, re.findall(r"[+-]\d\.\d\d", done.stdout.splitlines()[-1]))
+    assert min(good, word) > 0.3
+    assert together < 0.2 < of_not + word  # the sum of its words says the opposite
+
+
 def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tmp_path):
     done = run("training_data", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -49,6 +59,20 @@ def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tm
 
 
 @pytest.mark.slow
+def test_concepts_that_decide_are_told_apart_from_those_that_do_not(tmp_path):
+    done = run("concepts", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(re.findall(r"'interpret/concepts/([^']+)': ([-\d.]+)", done.stdout))
+    found = {name: float(value) for name, value in found.items()}
+    assert found["failures"] == 0
+    for concept, sign in (("good_food", 1), ("bad_service", -1)):
+        assert found[f"{concept}/positive/corrected_p"] < 0.05
+        assert sign * found[f"{concept}/positive/effect"] > 0
+    for concept in ("food", "service", "weekday"):
+        assert found[f"{concept}/positive/corrected_p"] > 0.05
+
+
+@pytest.mark.slow
 def test_every_method_is_put_beside_the_truth(tmp_path):
     done = run("every_method", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -56,6 +80,19 @@ def test_every_method_is_put_beside_the_truth(tmp_path):
     assert set(lines) == set(METHODS)
     finds = {name: float(re.findall(r"(\d+)%", line)[-1]) for name, line in lines.items()}
     assert finds["integrated_gradients"] > 40  # of words at random 15 would be
+
+
+@pytest.mark.slow
+def test_attention_is_followed_in_training_and_put_beside_a_random_order(tmp_path):
+    done = run("attention", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'interpret/attention/failures': 0.0" in done.stdout
+    assert "'interpret/attention/entropy_layer_1'" in done.stdout
+    assert list((tmp_path / "attention" / "runs").rglob("events.out.tfevents*"))
+    lines = [line.split() for line in done.stdout.splitlines() if line.split() and line.split()[0] in METHODS]
+    assert len(lines) == 6
+    shares = {name: (int(finds.rstrip("%")), int(chance.rstrip("%"))) for name, finds, chance, _ in lines}
+    assert shares["gradient"][0] > shares["gradient"][1] + 10
 
 
 def test_a_planted_shortcut_is_found_from_the_word_that_a_prediction_leans_on(tmp_path):
@@ -96,6 +133,19 @@ def test_a_configuration_trains_a_text_classifier_with_joint_methods(tmp_path):
     assert {path.name for path in events.parent.rglob("*.jsonl")} == {"influence.jsonl", "landmark.jsonl"}
 
 
+def test_attention_is_put_beside_gradients_and_deletions_and_a_random_order(tmp_path):
+    done = run("attention_debate", tmp_path, "--texts", "40")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(re.search(r"'val_accuracy': ([\d.]+)", done.stdout)[1]) > 0.85
+    taus = {
+        pair: float(re.search(rf"^{pair} .*? ([-\d.]+) ± [\d.]+ \(\d+%\) +40$", done.stdout, re.M)[1])
+        for pair in ("attention ~ gradient", "gradient ~ leave-one-out", "random ~ gradient")
+    }
+    assert taus["gradient ~ leave-one-out"] > taus["attention ~ gradient"] > taus["random ~ gradient"]
+    for title in ("Permuted attention", "Adversarial attention", "One weight erased", "Weights erased in order"):
+        assert title in done.stdout
+
+
 def test_a_module_that_selects_learns_and_says_what_it_selected(tmp_path):
     done = run("own_module_rationale", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -132,3 +182,18 @@ def test_a_configuration_trains_a_text_classifier_that_selects(tmp_path):
     assert last["val_accuracy"] > 0.7
     assert last["rationale/complement_accuracy"] < last["val_accuracy"]
     assert "interpret/twin/cost" in last
+
+
+@pytest.mark.slow
+def test_one_method_is_recommended_and_a_planted_cue_is_found(tmp_path):
+    done = run("trust", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'interpret/trust/failures': 0.0" in done.stdout
+    assert re.search(r"^(integrated_gradients|deep_lift) is recommended \|", done.stdout, re.M)
+    first, chance = (
+        float(re.search(rf"'interpret/trust/{name}/cue_first': ([\d.]+)", done.stdout)[1])
+        for name in ("integrated_gradients", "random_order")
+    )
+    assert first > 0.7
+    assert chance < 0.15
+    assert (tmp_path / "trust" / "model" / "model.safetensors").exists()

@@ -18,13 +18,12 @@ ROOMS = {
     "units": set(),
     "locations": set(),
     "texts": set(),
-    "cards": {"evidence", "rationales", "records", "texts"},
+    "cards": {"evidence", "palette", "rationales", "records", "texts"},
     "notebook": {
         "cards",
-        "evidence",
         "explanations",
         "palette",
-        "rationales",
+        "records",
         "texts",
     },
     "explanations": {"locations", "notebook", "units"},
@@ -34,10 +33,12 @@ ROOMS = {
     "functional": {"files", "names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},
-    "methods": {"tasks", "layers", "functional", "evidence", "explanations", "names"},
+    "methods": {"tasks", "layers", "functional", "evidence", "explanations", "names", "records"},
     "metrics": {"functional", "names"},
+    "trust": {"functional", "methods", "names", "records", "report", "tasks"},
     "report": {
-        *("cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "tensorboard", "texts"),
+        *("cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "records"),
+        *("tensorboard", "texts"),
     },
     "tensorboard": set(),
     "modules": {"mixins", "tasks", "functional", "data", "rationales", "names"},
@@ -48,12 +49,12 @@ ROOMS = {
         *("evidence", "rationales", "names"),
     },
     "callbacks": {
-        *("methods", "metrics", "report", "tasks", "functional", "data", "trainer"),
-        *("evidence", "explanations", "names", "rationales"),
+        *("methods", "metrics", "report", "tasks", "functional", "data", "trainer", "trust"),
+        *("evidence", "explanations", "names", "rationales", "records"),
     },
     "commands": {
-        *("callbacks", "modules", "methods", "report", "tasks", "functional", "data"),
-        *("evidence", "explanations", "names"),
+        *("callbacks", "modules", "methods", "report", "tasks", "functional", "data", "trust"),
+        *("cards", "evidence", "explanations", "names", "records"),
     },
     "cli": {"commands"},
 }
@@ -99,7 +100,7 @@ def test_imports_run_one_way(path):
         parts = name.split(".")
         if parts[0] == "lightning_interpret" and len(parts) > 1:
             assert parts[1] == room or parts[1] in ROOMS[room], f"{path} imports {name}"
-        if room in ("functional", "tasks", "methods", "metrics", "report", "data", "explanations"):
+        if room in ("functional", "tasks", "methods", "metrics", "trust", "report", "data", "explanations"):
             assert parts[0] not in ("lightning", "pytorch_lightning"), f"{path} imports {name}"
         if room == "functional":
             assert parts[0] != "transformers", f"{path} imports {name}"
