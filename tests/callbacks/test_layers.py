@@ -16,7 +16,7 @@ from lightning_interpret import AttributionRow, IntegratedGradients, SaliencyMon
 from lightning_interpret.report import interpret_summary, jsonl
 from lightning_interpret.report.uri import decoded
 
-LAYERS = ["embedding", "dropout", "rnn"]
+LAYERS = ["embedding", "dropout", "rnn", "attention"]
 
 
 def validated(folder, module, loader, **options):
@@ -47,11 +47,13 @@ def test_a_sweep_writes_the_first_layer_as_the_probes_own_and_all_of_them_togeth
     for k in range(2):
         tag = f"interpret/saliency_validate/probe_{k}"
         assert shown(events, tag).layer == "embedding"
-        assert shown(events, tag) == AttributionRow.from_dict(lines[3 * k])
+        assert shown(events, tag) == AttributionRow.from_dict(lines[len(LAYERS) * k])
         assert events.Images(f"{tag}/layers")[0].width == 880
         assert events.Images(f"{tag}/image")[0].width == 880
         table = events.Tensors(f"{tag}/layers/text_summary")[0].tensor_proto.string_val[0].decode()
-        assert [line.split(" | ")[0] for line in table.split("\n")[4:7]] == [f"| {name}" for name in LAYERS]
+        assert [line.split(" | ")[0] for line in table.split("\n")[4 : 4 + len(LAYERS)]] == [
+            f"| {name}" for name in LAYERS
+        ]
     errors = [line["relative_error"] for line in lines]
     assert logged["interpret/saliency_validate/layer_error"] == pytest.approx(max(errors), rel=1e-5)
     own = [line["relative_error"] for line in lines if line["layer"] == "embedding"]
@@ -67,7 +69,7 @@ def test_one_layer_logs_no_sweep(tmp_path):
 
 def test_a_method_without_a_target_has_no_error_at_any_layer(tmp_path):
     _, lines, logged = of_texts(tmp_path, layer="all", method="gradient")
-    assert len(lines) == 6
+    assert len(lines) == 2 * len(LAYERS)
     assert math.isnan(logged["interpret/saliency_validate/layer_error"])
 
 

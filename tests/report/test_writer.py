@@ -93,7 +93,7 @@ def test_a_row_of_any_kind_is_written_alike(logger, sample):
 
 
 def test_a_kind_that_nothing_shows_is_refused_by_its_name():
-    with pytest.raises(ValueError, match=r"'rumour'; there are 'attribution', 'concepts', .*'landmarks'"):
+    with pytest.raises(ValueError, match=r"'rumour'; there are 'attention', 'attribution', .*'landmarks'"):
         presenter_of("rumour")
     with pytest.raises(ValueError, match="No record is of kind None"):
         row_of({})
