@@ -33,7 +33,7 @@ class Reading:
 
     Attributes:
         site: Which attention it is.
-        weights: ``(B, D, T)``, D distributions a text.
+        weights: ``(B, D, T)``, D distributions a text, in at least single precision.
         share: What each counts for, ``(B, D)``, sums of 1: equal parts for those that are read.
         attention: Their mean, ``(B, T)``.
         counts: Bool ``(B, T)``, tokens that are neither special nor padding.
@@ -157,7 +157,7 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
 
     Raises:
         AttentionError: If no attention runs over the tokens and reaches the logits.
-        ValueError: If the model gives no probabilities of several classes.
+        ValueError: If the model gives no probabilities of several classes, or none that are numbers.
     """
     with explaining(module):
         batch = task.prepared(module, batches.clone(batch))
@@ -173,9 +173,18 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
             raise AttentionError(
                 f"{type(module).__name__} has no attention from what its head reads over the {length} tokens of a "
                 f"text; met were {seen}. Give `inside=`, the name of the module whose attention is meant, or a model "
-                "in which attention reaches the logits (it does not where they are constant)."
+                "in which attention reaches the logits (it does not where they are constant, or where it is run under "
+                "`no_grad`)."
+            )
+        answered = probabilities(task, logits.detach())
+        if not bool(answered.isfinite().all()):
+            strange = (~answered.isfinite()).any(dim=1).nonzero().flatten().tolist()
+            raise ValueError(
+                f"{type(module).__name__} answers with no numbers (NaN) to texts {strange[:5]} of a batch of {size}: has "
+                "training diverged? Look at the loss, or leave those texts out of `data`."
             )
         weights = site.weights.detach()
+        weights = weights if weights.dtype == torch.float64 else weights.float()  # an adversary moves in small steps
         most = int(read.sum(dim=1).max())
         positions = (~read).byte().argsort(dim=1, stable=True)[:, :most]  # of each text, those that are read first
         kept = read.gather(1, positions).to(weights)
@@ -192,7 +201,7 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
             weights=picked,
             share=share,
             counts=~(units.special | units.padding).to(weights.device),
-            answer=probabilities(task, logits.detach()),
+            answer=answered,
             inside=inside,
             positions=positions,
             chunk=held,
@@ -229,6 +238,7 @@ def _picked(weights: Tensor, positions: Tensor) -> Tensor:
 def _last_read(sites: list[Site], logits: Tensor) -> tuple[Site | None, Tensor]:
     """Return the last site that reaches the logits, and from which of its positions, bool ``(B, Q)``."""
     mixed = torch.randn(logits.shape[1:], generator=torch.Generator().manual_seed(0)).to(logits)
+    sites = [site for site in sites if site.weights.requires_grad and logits.requires_grad]  # none under `no_grad`
     asked = [site.weights for site in sites]
     found = torch.autograd.grad((logits * mixed).sum(), asked, allow_unused=True) if asked else ()
     for site, gradient in zip(reversed(sites), reversed(found), strict=True):

@@ -17,10 +17,11 @@ from lightning_interpret import (
     SequenceClassification,
     ValueZeroing,
 )
-from lightning_interpret.functional.attention import AttentionError
+from lightning_interpret.functional.attention import AttentionError, attention
 from lightning_interpret.functional.attention.flow import MOST_TOKENS
 from lightning_interpret.functional.attention.rollout import relevance_map, rollout
 from lightning_interpret.functional.features import LayerError
+from lightning_interpret.tasks.transformer import call
 
 EVERY = [
     AttentionWeights(),
@@ -232,3 +233,61 @@ def test_an_image_has_no_tokens():
     model, batch = model_of("vit"), images_of()
     with pytest.raises(ValueError, match=r"scores the tokens of a text.*'location'"):
         AttentionRollout()(model, batch, ImageClassification())
+
+
+class Frozen(nn.Module):
+    """An encoder that a head learns on top of, run without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.whole = MeanPooled("bert", torch.float64)
+
+    def forward(self, parts):
+        with torch.no_grad():
+            hidden = call(self.whole.encoder, parts).last_hidden_state
+        return self.whole.head(hidden[:, 0])
+
+
+def test_attention_that_no_gradient_reaches_is_read_where_it_is_told_and_else_refused():
+    model, task = Frozen(), MeanPooledTask(tokenizer_for("bert"))
+    batch = batch_of(task.tokenizer)
+    for method in EVERY:
+        with pytest.raises(AttentionError, match=r"No gradient of the score reaches.*`no_grad`.*`read='first'`"):
+            method(model, batch, task)
+    found = AttentionWeights(read="first")(model, batch, task).scores
+    with torch.no_grad(), attention(model) as met:
+        task.logits(model, batch)
+    assert_close(found, met.weights[-1].weights.mean(dim=1)[:, 0])
+
+
+class Causal(Bag):
+    """One layer that is read at the last position; padding on the left may see no key, and gets NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        lively(self).double()
+
+    def forward(self, ids, mask):
+        h, later = self.embedding(ids), torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).triu(1)
+        return self.head(self.attention(h, h, h, attn_mask=later, key_padding_mask=mask == 0)[0][:, -1])
+
+
+@pytest.mark.parametrize("method", EVERY, ids=str)
+def test_padding_that_sees_no_key_leaves_the_text_its_numbers(method):
+    model, task = Causal(), BagTask(tokenizer_for("bert", padding_side="left"), ["a", "b", "c"])
+    batch = batch_of(task.tokenizer)
+    assert bool(task.logits(model, batch).isfinite().all())
+    size = int(batch["attention_mask"][1].sum())
+    alone = method(model, batch_of(task.tokenizer, [SHORT]), task).scores[0]
+    found = method(model, batch, task).scores[1]
+    assert_close(found[-size:], alone, atol=1e-10, rtol=0)
+    assert bool((found[:-size] == 0).all())
+
+
+def test_attention_that_is_no_number_is_refused_by_name():
+    model, batch, task = case("bert")
+    model.bert.encoder.layer[1].attention.self.query.weight.data.fill_(torch.nan)
+    for method in EVERY:
+        with pytest.raises(AttentionError, match=r"`bert.encoder.layer.1.attention.self` .*no number.*diverged"):
+            method(model, batch, task)

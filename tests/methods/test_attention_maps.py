@@ -67,3 +67,12 @@ def test_what_is_left_out_is_said_and_one_token_has_values():
     assert row.token_weights == pytest.approx((1.0,))
     with pytest.raises(AttentionError, match="`attention_layer=5`, but 2 layers"):
         attention_maps(model, one, task, attention_layer=5)
+
+
+def test_a_text_of_padding_alone_has_values_and_a_model_that_diverged_is_refused():
+    model, batch, task = case()
+    batch["attention_mask"][1] = 0
+    assert attention_maps(model, batch, task)[1].read == "no position"
+    model.bert.encoder.layer[0].attention.self.query.weight.data.fill_(torch.nan)
+    with pytest.raises(AttentionError, match=r"layer.0.attention.self` .*no number"):
+        attention_maps(model, batch, task)

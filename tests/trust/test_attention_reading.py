@@ -6,6 +6,7 @@ from attention_toys import Attentive, attentive_task
 from tiny import TEXTS, Bag, MeanPooled, MeanPooledTask, bag_task, batch_of, classifier, tokenizer_for
 
 from lightning_interpret import SequenceClassification
+from lightning_interpret.functional.attention.debate import adversarial
 from lightning_interpret.functional.attention.scope import AttentionError
 from lightning_interpret.trust.attention_reading import each_batch, read_attention
 
@@ -117,6 +118,39 @@ def test_attention_that_does_not_reach_the_logits_is_refused_in_words():
         read_attention(model, batch_of(task.tokenizer), task),
     ):
         pass
+
+
+def test_a_frozen_encoder_without_gradients_is_refused_in_words():
+    class Frozen(Attentive):
+        def forward(self, ids, mask):
+            with torch.no_grad():
+                return super().forward(ids, mask)
+
+    task = attentive_task()
+    refused = pytest.raises(AttentionError, match="`no_grad`")
+    with refused, read_attention(Frozen(), batch_of(task.tokenizer), task):
+        pass
+
+
+def test_answers_that_are_no_numbers_are_refused_by_the_texts():
+    model, task = Attentive(), attentive_task()
+    batch = batch_of(task.tokenizer)
+    model.embedding.weight.data[batch["input_ids"][1, 1]] = torch.nan
+    assert int(batch["input_ids"][1, 1]) not in batch["input_ids"][0]
+    refused = pytest.raises(ValueError, match=r"no numbers \(NaN\) to texts \[1\] of a batch of 2")
+    with refused, read_attention(model, batch, task):
+        pass
+
+
+def test_a_model_in_half_precision_has_an_adversary_as_in_single():
+    task, found = SequenceClassification(tokenizer_for("bert")), []
+    for kind in (torch.float16, torch.float32):
+        with read_attention(
+            classifier("bert", dtype=torch.float16).to(kind), batch_of(task.tokenizer), task
+        ) as reading:
+            drawn = torch.Generator().manual_seed(0)
+            found.append(adversarial(reading.weights, reading.respond, steps=20, generator=drawn).divergence)
+    assert torch.allclose(*found, atol=0.005)
 
 
 def test_one_batch_and_a_list_of_them_are_told_apart():

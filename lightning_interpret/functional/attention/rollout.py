@@ -18,9 +18,9 @@ def normalised(maps: Tensor, there: Tensor) -> Tensor:
         maps: Not negative.
         there: Which tokens are no padding, bool ``(B, K)``.
     """
-    maps = maps * there[:, None, :]
+    maps = maps.masked_fill(~there[:, None, :], 0.0)  # and no product: what padding attends to may be no number
     if maps.shape[1] == maps.shape[2]:
-        maps = maps * there[:, :, None]
+        maps = maps.masked_fill(~there[:, :, None], 0.0)
         nothing = (maps.sum(dim=-1) == 0) & there
         maps = maps + torch.diag_embed(nothing.to(maps))
     total = maps.sum(dim=-1, keepdim=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,9 @@ class Attended:
     """The attention of a forward over N texts of T tokens.
 
     Attributes:
-        layers: Self-attention of each layer, ``(N, H, T, T)``, the first layer first.
+        layers: Self-attention of each layer, ``(N, H, T, T)``, the first layer first; the rows of padding are numbers.
         pooling: Attention that sums the text up, ``(N, H, 1, T)``.
+        weights: What was met at each site, by its number, as the score was made of it.
         there: Which tokens are no padding, bool ``(N, T)``.
         score: The scalars explained, ``(N,)``; with gradients, unless none were asked for.
         module: The module.
@@ -35,6 +36,7 @@ class Attended:
 
     layers: tuple[Site, ...]
     pooling: tuple[Site, ...]
+    weights: Mapping[int, Tensor]
     there: Tensor
     score: Tensor
     module: nn.Module
@@ -62,13 +64,25 @@ class Attended:
             )
 
     def gradients(self, sites: Sequence[Site]) -> tuple[Tensor, ...]:
-        """Return the gradient of the score in the weights of some sites; zeros where it does not depend on them."""
-        weights = [site.weights for site in sites]
-        if not self.score.requires_grad:
-            return tuple(torch.zeros_like(each) for each in weights)
+        """Return the gradient of the score in the weights of some sites; zeros where it does not depend on them.
+
+        Raises:
+            AttentionError: If none of it can get there.
+        """
+        weights = [self.weights[site.number] for site in sites]
+        cut = [site for site, each in zip(sites, weights, strict=True) if not self._reached(each)]
+        if cut:
+            raise AttentionError(
+                f"No gradient of the score reaches the attention of `{cut[0].name}`: the model runs it under `no_grad`, "
+                "or detaches what comes of it. Say which position is read (`read='first'`, 'last' or 'mean') to a "
+                "method that asks for no gradient, such as 'attention_weights'."
+            )
         return torch.autograd.grad(
             self.score.sum(), weights, retain_graph=True, allow_unused=True, materialize_grads=True
         )
+
+    def _reached(self, weights: Tensor) -> bool:
+        return self.score.requires_grad and weights.requires_grad
 
     def read(self, which: str) -> Tensor:
         """Return how much of each position's last vector is read, ``(N, T)``; rows sum to 1.
@@ -107,7 +121,8 @@ def attended(
         gradients: Whether gradients will be asked for.
 
     Raises:
-        AttentionError: If there is none in the model, or none over the tokens of the text, or some of another text.
+        AttentionError: If there is none in the model, or none over the tokens of the text, or some of another text, or
+            it is no number.
     """
     rows = torch.arange(len(there), device=there.device)
     try:
@@ -127,6 +142,7 @@ def attended(
         )
     size = there.shape
     fitting = [site for site in met.weights if (site.weights.shape[0], site.weights.shape[-1]) == size]
+    weights, fitting = {site.number: site.weights for site in fitting}, [_numbers(site, there) for site in fitting]
     layers = tuple(site for site in fitting if site.kind == "self")
     pooling = tuple(site for site in fitting if site.kind == "pooling")
     if not layers and not pooling:
@@ -140,7 +156,25 @@ def attended(
     last = layers[-1:]
     if none_after is not None:
         layers, pooling = (), ()
-    return Attended(layers, pooling, there, score, module, forward, inside, after, chunk, last)
+    return Attended(layers, pooling, weights, there, score, module, forward, inside, after, chunk, last)
+
+
+def _numbers(site: Site, there: Tensor) -> Site:
+    """Return the site with 0 in the place of what padding weighs where that is no number: it may not see any key.
+
+    Raises:
+        AttentionError: If what a token weighs is none.
+    """
+    strange = site.weights.detach().isnan().any(dim=-1).any(dim=1)
+    if not bool(strange.any()):
+        return site
+    queries = there if strange.shape == there.shape else there.any(dim=1, keepdim=True)
+    if bool((strange & queries).any()):
+        raise AttentionError(
+            f"`{site.name}` (site {site.number}) has attention that is no number (NaN) at a token that is no padding: "
+            "has training diverged? Look at the loss, and at the weights of the module."
+        )
+    return replace(site, weights=site.weights.masked_fill(strange[:, None, :, None], 0.0))
 
 
 def texts_a_pass(tokens: int) -> int:

@@ -77,7 +77,7 @@ def attention_maps(
 
 
 class _Layer:
-    """The weights of one site in whole per cent, and its numbers, on the CPU."""
+    """The weights of one site, its numbers, and maps of it in whole per cent."""
 
     def __init__(self, site: Site, there: Tensor) -> None:
         weights = site.weights.detach()
@@ -145,6 +145,8 @@ def _said(position: Tensor | None, text: int, row: int, tokens: tuple[str, ...],
     if position is None:
         return "attention that sums the text up"
     read = (position[row, every] > 0).nonzero().flatten().tolist()
+    if not read:
+        return "no position"
     return f"position {read[0]}, {tokens[read[0]]!r}" if len(read) == 1 else f"the mean of {len(read)} positions"
 
 
