@@ -12,10 +12,13 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.tasks import words
-from lightning_interpret.tasks.encode import named_tokenizer
+from lightning_interpret.tasks.encode import max_tokens, named_tokenizer
 from lightning_interpret.tasks.transformer import call
 
 _ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+
+#: How a token is spelt, and whether it begins a word.
+Form = tuple[str, bool]
 
 
 class MaskedLanguageModel:
@@ -23,7 +26,8 @@ class MaskedLanguageModel:
 
     Blanks are masked at first and filled in a random order. A model with the explained model's vocabulary reads and
     writes its ids. Of another one, tokens that are spelt alike stand for each other; what it has no token for it reads
-    as unknown, and it writes only what the explained model has a token for.
+    as unknown, and it writes only what the explained model has a token for. Where none is spelt alike to the letter,
+    one that differs in capitals alone stands for it.
 
     Args:
         model: A masked language model of `transformers`, or its name or directory.
@@ -74,25 +78,38 @@ class MaskedLanguageModel:
             noise: Two uniform numbers a token, ``(M, T, 2)``: by which one its place in the order is drawn, by the
                 other what it becomes. So a text is filled in alike in any batch.
         """
-        most = int(blanks.sum(dim=1).max()) if len(blanks) else 0
-        if not most:
+        if not bool(blanks.any()):
             return ids
         read, written = self._translation(tokenizer)
         device = next(self.model.parameters()).device
-        filled, given = ids.to(device).clone(), read.to(device)[ids.to(device)]
-        blanks, noise, mask = blanks.to(device), noise.to(device), mask.to(device)
-        given = given.masked_fill(blanks, self._mask_id)
-        place = noise[..., 0].masked_fill(~blanks, 2.0).argsort(dim=1).argsort(dim=1)  # of each blank in the order
+        whole, mask, blanks, noise = (each.to(device) for each in (ids, mask, blanks, noise))
+        # padding goes to the right, whichever side it is on: positions are counted from the left
+        front = (mask == 0).long().argsort(dim=1, stable=True)[:, : int((mask != 0).sum(dim=1).max())]
+        self._refuse_longer(front.shape[1])
+        filled, mask, blanks, order, chance = (
+            each.gather(1, front) for each in (whole, mask, blanks, *noise.unbind(dim=2))
+        )
+        given = read.to(device)[filled].masked_fill(blanks, self._mask_id)
         known, written = written.to(device) >= 0, written.to(device)
-        size = -(-most // (self.steps or most))
+        stage = order.masked_fill(~blanks, 2.0).argsort(dim=1).argsort(dim=1)  # of each blank in the order
+        if self.steps is not None:
+            stage = stage // ((blanks.sum(dim=1, keepdim=True) + self.steps - 1) // self.steps).clamp(min=1)
         with explaining(self.model), torch.no_grad():
-            for first in range(0, most, size):
-                row, column = (blanks & (place >= first) & (place < first + size)).nonzero().unbind(dim=1)
+            for now in range(int(stage[blanks].max()) + 1):
+                row, column = (blanks & (stage == now)).nonzero().unbind(dim=1)
                 logits = call(self.model, {"input_ids": given, "attention_mask": mask}).logits[row, column].float()
                 logits = logits[:, : len(known)].masked_fill(~known[: logits.shape[1]], -torch.inf) / self.temperature
-                drawn = _drawn(logits.softmax(dim=1), noise[row, column, 1])
+                drawn = _drawn(logits.softmax(dim=1), chance[row, column])
                 given[row, column], filled[row, column] = drawn, written[drawn]
-        return filled.to(ids.device)
+        return whole.scatter(1, front, filled).to(ids.device)
+
+    def _refuse_longer(self, tokens: int) -> None:
+        most = max_tokens(self.tokenizer, self.model)
+        if most is not None and tokens > most:
+            raise ValueError(
+                f"`sampler`: a text has {tokens} tokens, and the language model reads {most} at most: cut the texts, "
+                "or use a model of more positions."
+            )
 
     @property
     def _mask_id(self) -> int:
@@ -105,44 +122,52 @@ class MaskedLanguageModel:
 
     def _translation(self, tokenizer: Any) -> tuple[Tensor, Tensor]:
         """Return for each id of ``tokenizer`` ours, and for each of ours the other; −1 for what is not written."""
-        key = id(tokenizer)
-        if self._known[0] != key:
-            self._known = key, _translation(tokenizer, self.tokenizer)
+        if self._known[0] is not tokenizer:
+            self._known = tokenizer, _translation(tokenizer, self.tokenizer)
         return self._known[1]
 
-    _known: tuple[int, Any] = (0, None)
+    _known: tuple[Any, Any] = (None, None)
 
 
 def _translation(theirs: Any, ours: Any) -> tuple[Tensor, Tensor]:
     first, second = (tokenizer.get_vocab() for tokenizer in (theirs, ours))
-    special = {i for i in ours.all_special_ids if i is not None}
     read = torch.full((max(first.values()) + 1,), int(ours.unk_token_id or 0))
     written = torch.full((max(second.values()) + 1,), -1)
     if first == second:
-        pairs = [(i, i) for i in first.values()]
+        special = set(ours.all_special_ids)
+        reads, writes = {i: i for i in first.values()}, {i: i for i in first.values() if i not in special}
     else:
-        spelt = dict(_forms(ours, second))
-        pairs = [(i, spelt[form]) for form, i in _forms(theirs, first) if form in spelt]
+        mine, other = _forms(theirs, first), _forms(ours, second)
+        reads, writes = _counterparts(mine, other), _counterparts(other, mine)
         for role in _ROLES:
-            mine, other = (getattr(tokenizer, f"{role}_token_id", None) for tokenizer in (theirs, ours))
-            pairs += [(mine, other)] if mine is not None and other is not None else []
-    for mine, other in pairs:
-        read[mine] = other
-        if other not in special:
-            written[other] = mine
+            reads |= _paired(*(getattr(tokenizer, f"{role}_token_id", None) for tokenizer in (theirs, ours)))
+    for table, pairs in ((read, reads), (written, writes)):
+        table[torch.tensor([*pairs], dtype=torch.long)] = torch.tensor([*pairs.values()], dtype=torch.long)
     if not bool((written >= 0).any()):
         raise ValueError("`sampler`: the language model's tokenizer shares no token with the explained model's.")
     return read, written
 
 
-def _forms(tokenizer: Any, vocabulary: dict[str, int]) -> list[tuple[tuple[str, bool], int]]:
-    """Return how each token is spelt, whether it begins a word, and its id; special tokens left out."""
+def _paired(mine: int | None, other: int | None) -> dict[int, int]:
+    return {} if mine is None or other is None else {mine: other}
+
+
+def _forms(tokenizer: Any, vocabulary: dict[str, int]) -> list[tuple[Form, int]]:
+    """Return how each token is spelt, whether it begins a word, and its id, by ids; special tokens left out."""
     special = set(tokenizer.all_special_ids)
     tokens = [token for token, i in sorted(vocabulary.items(), key=lambda item: item[1]) if i not in special]
     decode = tokenizer.convert_tokens_to_string
     starts, _, _ = words.marks(tokens, decode)
-    texts = (token.removeprefix("##").strip("Ġ▁").removesuffix("</w>").lower() for token in tokens)
+    texts = (token.removeprefix("##").strip("Ġ▁").removesuffix("</w>") for token in tokens)
     return [((text, start), vocabulary[token]) for text, start, token in zip(texts, starts, tokens, strict=True)]
+
+
+def _counterparts(tokens: list[tuple[Form, int]], others: list[tuple[Form, int]]) -> dict[int, int]:
+    """Return for tokens the other that is spelt alike: to the letter, or but for capitals, the first of those."""
+    exact = dict(reversed(others))
+    folded = {(text.lower(), start): i for (text, start), i in reversed(others)}
+    found = ((i, exact.get((text, start), folded.get((text.lower(), start)))) for (text, start), i in tokens)
+    return {i: other for i, other in found if other is not None}
 
 
 def _drawn(probabilities: Tensor, uniform: Tensor) -> Tensor:

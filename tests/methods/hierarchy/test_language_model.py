@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import weakref
 from dataclasses import replace
 
 import numpy
@@ -10,6 +11,7 @@ import torch
 from hierarchies import Gated, language_model, task
 from purity import assert_same, state_of
 from tiny import LONG, ROBERTA_SPECIAL, SHORT, VOCABULARY, batch_of, wordpiece
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lightning_interpret import MaskedLanguageModel, SamplingAndOcclusion
@@ -35,13 +37,13 @@ def test_blanks_are_filled_and_nothing_else_is_touched(steps):
 
 def test_a_blank_is_drawn_from_the_models_distribution():
     sampler, tokenizer = language_model(), wordpiece()
-    ids, _, filled = _asked(sampler, tokenizer, rows=4000, blank=(3,))
+    ids, _, filled = _asked(sampler, tokenizer, rows=4000, text="not good", blank=(2,))
     masked = ids[:1].clone()
-    masked[0, 3] = tokenizer.mask_token_id
+    masked[0, 2] = tokenizer.mask_token_id
     with torch.no_grad():
-        logits = sampler.model(masked, attention_mask=torch.ones_like(masked)).logits[0, 3]
+        logits = sampler.model(masked, attention_mask=torch.ones_like(masked)).logits[0, 2]
     logits[tokenizer.all_special_ids] = -torch.inf
-    found = torch.bincount(filled[:, 3], minlength=VOCABULARY) / 4000
+    found = torch.bincount(filled[:, 2], minlength=VOCABULARY) / 4000
     assert float((found - logits.softmax(0)).abs().max()) < 0.03  # four standard errors
 
 
@@ -105,6 +107,62 @@ def test_only_what_the_explained_model_has_a_token_for_is_written():
     assert int(written[grim]) == -1
     assert int(language_model(few)._translation(wordpiece())[0][wordpiece().get_vocab()["dull"]]) == few.unk_token_id
     assert int((written >= 0).sum()) == VOCABULARY - 6
+
+
+def _cased(words, *, lower):
+    """A tokenizer of whole words, each a token."""
+    inner = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(("[PAD]", "[UNK]", "[MASK]", *words))}, "[UNK]")
+    )
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.normalizer = normalizers.Lowercase() if lower else None
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]")
+
+
+def test_of_tokens_that_differ_in_capitals_the_same_one_is_read_and_all_are_written():
+    """A model of lower case beside a language model that has 'Good' after 'good', and 'Film' alone."""
+    theirs, ours = _cased(["good", "film"], lower=True), _cased(["good", "Film", "Good", "GOOD"], lower=False)
+    read, written = language_model(ours, vocabulary=7)._translation(theirs)
+    assert [ours.convert_ids_to_tokens(int(read[i])) for i in (3, 4)] == ["good", "Film"]
+    assert [theirs.convert_ids_to_tokens(int(written[i])) for i in (3, 4, 5, 6)] == ["good", "film", "good", "good"]
+    read, written = language_model(theirs, vocabulary=5)._translation(ours)
+    assert [theirs.convert_ids_to_tokens(int(i)) for i in read[3:]] == ["good", "film", "good", "good"]
+    assert [ours.convert_ids_to_tokens(int(i)) for i in written[3:]] == ["good", "Film"]
+
+
+def test_a_tokenizer_is_not_forgotten_for_another_one_at_its_address():
+    sampler, theirs = language_model(), wordpiece()
+    kept = weakref.ref(theirs)
+    sampler._translation(theirs)
+    del theirs
+    assert kept() is not None
+
+
+def test_padding_on_either_side_and_other_texts_of_a_batch_change_no_draw():
+    texts, sampler = [LONG, SHORT], language_model()
+    for steps in (None, 2):
+        sampler.steps, drawn = steps, []
+        for side in ("right", "left"):
+            tokenizer = wordpiece(padding_side=side)
+            for batch in (batch_of(tokenizer, texts), *(batch_of(tokenizer, [text]) for text in texts)):
+                present = batch["attention_mask"] == 1
+                blanks = torch.zeros_like(present)
+                noise = torch.zeros(*present.shape, 2)
+                for row, there in enumerate(present):  # the third token of a text and the following ones, but its last
+                    places = there.nonzero().flatten()
+                    blanks[row, places[2:-1]] = True
+                    noise[row, places] = torch.rand(len(places), 2, generator=torch.Generator().manual_seed(0))
+                filled = sampler.fill(tokenizer, batch["input_ids"], batch["attention_mask"], blanks, noise)
+                assert torch.equal(filled[~blanks], batch["input_ids"][~blanks])
+                drawn.append([row[there].tolist() for row, there in zip(filled, present, strict=True)])
+        together, *alone = drawn[:3]
+        assert drawn == [together, *alone] * 2
+        assert together == [rows[0] for rows in alone]
+
+
+def test_a_text_that_is_too_long_for_the_language_model_is_refused():
+    with pytest.raises(ValueError, match=r"`sampler`: a text has 52 tokens, and the language model reads 40 at most"):
+        _asked(language_model(), wordpiece(), text="good " * 50)
 
 
 def test_without_samples_it_is_plain_occlusion():
