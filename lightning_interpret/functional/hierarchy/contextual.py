@@ -269,10 +269,8 @@ def contextual_decomposition(
     found = scope.states(total)
     if found is None:
         raise ContextualError(_UNMET)
-    constant, relevant, _ = found
-    constant, total = constant.double(), total.detach().double()
-    relevant = relevant.double() - constant
-    return Decomposition(relevant, total - constant - relevant, constant, total)
+    constant, relevant, irrelevant = (state.double() for state in found)
+    return Decomposition(relevant - constant, irrelevant - constant, constant, total.detach().double())
 
 
 def _scales(name: str, args: tuple, kwargs: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from lightning_interpret.tasks import OUTPUTS, Task, batches
 
 HIERARCHICAL: dict[str, type[HierarchicalMethod]] = {}
 _RANDOM = 8  # spans that the foremost one is compared with
+_NO_NUMBER = "the model's score is not a finite number for some parts of the text"
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ class HierarchicalMethod(ABC):
             for n in level_order(int(opened.lengths[i]), parts)
         )
         reasons = {name: why for name, why in case.described["reasons"].items() if name in ("gold", "example_id")}
+        reasons |= _not_finite(score=[n.score for n in nodes], interaction=[n.interaction for n in nodes])
         return text_fields(case.units, i) | {
             "nodes": nodes,
             "unit": self.unit,
@@ -197,15 +199,21 @@ class HierarchicalMethod(ABC):
             falls = [fall for (of_row, _), fall in zip(tried, lost, strict=True) if of_row == i]
             reasons = fields["reasons"]
             if not falls:
-                reasons = reasons | {"erased": "no span has at most half of the text"}
+                why = _NO_NUMBER if "score" in reasons else "no span has at most half of the text"
+                reasons = (
+                    reasons
+                    | {"erased": why, "control": why}
+                    | {"erased": why}
+                    | {"erased": "no span has at most half of the text"}
+                )
             elif len(falls) == 1:
                 reasons = reasons | {"control": "there is no other span as long as the foremost one"}
-            own = {
+            own: dict[str, Any] = {
                 "erased": falls[0] if falls else None,
                 "control": sum(falls[1:]) / len(falls[1:]) if len(falls) > 1 else None,
                 "forwards": int(opened.forwards[i]),
-                "reasons": reasons,
             }
+            own["reasons"] = reasons | _not_finite(erased=[own["erased"]], control=[own["control"]])
             yield SpanTreeRow(**facts[int(opened.case.targets.example[i])] | fields | own)
 
 
@@ -222,6 +230,12 @@ def hierarchical_named(method: str | HierarchicalMethod) -> HierarchicalMethod:
 
 def _spans(grown: Grown, length: int) -> list[Span]:
     return [(node.start, node.end) for node in level_order(length, grown.parts)]
+
+
+def _not_finite(**figures: Sequence[float | None]) -> dict[str, str]:
+    """Return the reason of each figure that has a value which is no number."""
+    known = {name: [value for value in values if value is not None] for name, values in figures.items()}
+    return {name: _NO_NUMBER for name, values in known.items() if not all(map(math.isfinite, values))}
 
 
 def _foremost_and_others(tree: SpanTreeRow) -> list[Span]:

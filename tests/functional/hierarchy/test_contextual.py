@@ -124,7 +124,7 @@ def test_the_identity_of_transformers(name):
             some = task.take(batch, torch.zeros(len(points), dtype=torch.long))
             return opened.put(points, lambda: task.logits(module, some))[:, 0]
 
-        _identity(model, x, torch.zeros_like(x), 1e-5, scaled=True)
+        _identity(model, x, torch.zeros_like(x), 1e-10, scaled=True)
 
 
 def test_products_of_both_go_to_the_rest_or_are_shared():
@@ -139,6 +139,14 @@ def test_products_of_both_go_to_the_rest_or_are_shared():
         assert float(found.relevant + found.irrelevant) == 6.0
     found = _decomposed(model, x, torch.ones_like(x), inside)  # over κ = 1: what the first does with a constant is its
     assert (float(found.relevant), float(found.constant)) == (1.0, 1.0)
+
+
+def test_the_identity_is_found_and_not_made(monkeypatch):
+    """γ is carried as β is: were what both do together given to neither, the sum would miss F(x)."""
+    monkeypatch.setattr(Contextual, "_hand_out", lambda *_, **__: None)
+    x, inside = _inputs(), torch.tensor([[True, True, False, False, False]])
+    found = _decomposed(Recurrent("LSTM"), x, torch.zeros_like(x), inside)
+    assert abs(float(found.constant + found.relevant + found.irrelevant - found.total)) > 1e-3
 
 
 def test_a_sum_of_words_is_decomposed_into_them_exactly():

@@ -15,7 +15,7 @@ from lightning_interpret.methods.hierarchy import HIERARCHICAL, hierarchical_nam
 from lightning_interpret.report.presenters import row_of
 
 every = pytest.mark.parametrize("name", METHODS)
-TEXTS = (LONG, SHORT, "bad", "the play was not good")
+TEXTS = ("he is unaffable and not good", SHORT, "bad", "the play was not good")
 
 
 def _batch(texts=TEXTS, **options):
@@ -81,7 +81,7 @@ def test_the_tree_is_a_tree(name, module):
 
 @every
 def test_a_batch_is_its_texts_one_by_one_and_padding_is_nothing(name):
-    module, method, texts = Gated(), METHODS[name], ("he is unaffable and very good", *TEXTS[1:3])
+    module, method, texts = Gated(), METHODS[name], TEXTS[1:3]
     together = method(module, _batch(texts), task())
     spans = [of[::3] for of in _spans(_lengths(method, together))]
     scores = method.score_spans(module, _batch(texts), task(), spans)
@@ -109,8 +109,8 @@ def test_passes_of_any_size_give_the_same(name):
 def test_the_module_is_left_as_it_was(name):
     module = Gated().train()
     before = state_of(module)
-    METHODS[name](module, _batch(), task())
-    METHODS[name].score_spans(module, _batch(), task(), [[(0, 1)]] * 4)
+    METHODS[name](module, _batch(TEXTS[1:3]), task())
+    METHODS[name].score_spans(module, _batch(TEXTS[1:3]), task(), [[(0, 1)]] * 2)
     assert_same(before, state_of(module), objects=True)
 
 
@@ -127,6 +127,31 @@ def test_a_constant_model_is_cut_in_reading_order_and_one_word_is_a_leaf(name):
         assert [n.start for n in rows[1].nodes if len(n.children)] == [0, 1, 2, 3]
     if name in ("occlusion", "soc", "acd"):
         assert [n.end for n in rows[1].nodes if len(n.children)] == [5, 4, 3, 2]
+
+
+class Broken(Sum):
+    """A model that says nothing of a text without its first word."""
+
+    def forward(self, ids, mask):
+        words = self.embedding(ids)
+        gone = (words[:, 1] == 0).all(dim=1, keepdim=True)
+        return self.head((words * mask.unsqueeze(-1)).sum(dim=1)).masked_fill(gone, torch.nan)
+
+
+@every
+def test_scores_that_are_no_numbers_have_a_reason_beside_them(name):
+    module = Broken()
+    with torch.no_grad():
+        module.embedding.weight[0] = 0
+    (row,) = METHODS[name](module, batch_of(task().tokenizer, [SHORT]), task())
+    for what in ("score", "interaction"):
+        values = [value for node in row.nodes if (value := getattr(node, what)) is not None]
+        assert ("not a finite number" in row.reasons.get(what, "")) == (not all(map(math.isfinite, values))), what
+    for what in ("erased", "control"):
+        value = getattr(row, what)
+        assert (what in row.reasons) == (value is None or not math.isfinite(value)), what
+    assert "acd" in name or "score" in row.reasons  # a decomposition leaves no word out
+    assert row_of(row.to_dict()).reasons == row.reasons
 
 
 @every
@@ -181,7 +206,7 @@ def test_deleted_tokens_are_gone_and_the_text_closes_up():
 @every
 def test_transformers_are_served_in_single_precision(model, name):
     module, of = classifier(model), SequenceClassification(tokenizer_for(model), ["bad", "dull", "good"])
-    for row in METHODS[name](module, batch_of(of.tokenizer, [SHORT]), of):
+    for row in METHODS[name](module, batch_of(of.tokenizer, ["not very good"]), of):
         assert isinstance(row, SpanTreeRow)
         assert all(math.isfinite(node.score) for node in row.nodes)
 
