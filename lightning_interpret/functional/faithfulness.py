@@ -73,10 +73,18 @@ def log_odds(scores: Tensor, counts: Tensor, kept: Kept, *, share: int = 20, chu
 
     High is good: it is the log-odds score of Chen et al. (2020, HEDGE) with the other sign. A probability
     of 0 stands as the least number of its kind. Ranks, rounding and errors are those of :func:`comprehensiveness`.
+
+    Raises:
+        ValueError: If what ``kept`` returns is negative, as a logarithm or a difference of probabilities is.
     """
 
     def logarithm(masks: Tensor, rows: Tensor) -> Tensor:
         likely = kept(masks, rows)
+        if bool((likely < 0).any()):
+            raise ValueError(
+                f"`kept` must return probabilities, but {float(likely.min()):.3g} is among its answers: it is not for "
+                "a contrast of two classes, and not for `output='log_prob'`."
+            )
         return likely.clamp(min=torch.finfo(likely.dtype).tiny).log()
 
     return comprehensiveness(scores, counts, logarithm, bins=[share], chunk=chunk).squeeze(-1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +38,10 @@ class Reinitialised:
 def reinitialised(module: nn.Module, seed: int = 0) -> Reinitialised:
     """Return weights as the module's layers draw them before training; the module itself stays as it is.
 
-    A layer inside a `transformers` model is initialised by that model's ``_init_weights``, another one by its own
-    ``reset_parameters``. What neither changes and is not the same number throughout (a parameter of a user's own layer
-    without such a method) is shuffled. Tied weights stay tied, and buffers follow where those methods set them.
+    A layer inside a `transformers` model, or another module with an ``_init_weights(layer)``, is initialised by that,
+    another one by its own ``reset_parameters``. What neither changes and is not the same number throughout (a parameter
+    of a user's own layer without such a method) is shuffled. Tied weights stay tied, and buffers follow where those
+    methods set them.
 
     Args:
         module: The module.
@@ -53,7 +56,7 @@ def reinitialised(module: nn.Module, seed: int = 0) -> Reinitialised:
         around = dict[str, nn.Module | None]()
         for name, part in module.named_modules():
             parent = around.get(name.rpartition(".")[0]) if name else None
-            model = around[name] = part if callable(getattr(part, "_init_weights", None)) else parent
+            model = around[name] = part if _of_any_layer(getattr(part, "_init_weights", None)) else parent
             # by its class: what is compiled answers for the part inside it, which would be drawn twice
             resets = (n for n in ("reset_parameters", "_reset_parameters") if hasattr(type(part), n))
             reset = getattr(part, next(resets, ""), None)
@@ -137,6 +140,14 @@ def randomised(
         with frozen_weights(module, values=values):
             found[name] = explain()
     return found
+
+
+def _of_any_layer(initialise: Any) -> bool:
+    """Whether it is asked of one layer at a time; a module's own ``_init_weights()`` of all it has is not."""
+    if not callable(initialise):
+        return False
+    asked = [each for each in signature(initialise).parameters.values() if each.default is Parameter.empty]
+    return [each.kind for each in asked] in ([Parameter.POSITIONAL_OR_KEYWORD], [Parameter.POSITIONAL_ONLY])
 
 
 def _holds(outer: str, inner: str) -> bool:

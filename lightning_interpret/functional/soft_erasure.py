@@ -107,7 +107,7 @@ def _lost(shares: Tensor, counts: Tensor, softly: Softly, samples: int, seed: in
     check_seed(seed)
     every, between = torch.arange(len(counts), device=counts.device), shares.shape[:-2]
     several = shares.flatten(0, -2)  # (O · N, T)
-    points = torch.cat([torch.ones_like(shares.view(-1, *counts.shape)[0]), several.nan_to_num(1).repeat(samples, 1)])
+    points = torch.cat([several.new_ones(counts.shape), several.nan_to_num(1).repeat(samples, 1)])
     rows = every.repeat(1 + samples * (len(several) // max(1, len(counts))))
     draws = seed + torch.arange(samples, device=counts.device).repeat_interleave(len(several))
     draws = torch.cat([torch.full_like(every, seed), draws])

@@ -29,7 +29,14 @@ class AttributionError(MeanOfExamples):
         keep_apart(self, relative=relative, floor=floor)
 
     def update(self, scores: Tensor, target: Tensor, baseline_target: Tensor | None = None) -> None:
-        """Add examples: ``scores`` ``(N, ...)``, F(x) and F(x') ``(N,)``; or, without the last, T itself."""
+        """Add examples: ``scores`` ``(N, ...)``, F(x) and F(x') ``(N,)``; or, without the last, T itself.
+
+        Raises:
+            ValueError: If shapes differ.
+        """
+        for name, given in (("target", target), ("baseline_target", baseline_target)):
+            if given is not None and given.shape != scores.shape[:1]:
+                raise ValueError(f"`{name}` must be ({len(scores)},), as `scores`, but is {tuple(given.shape)}.")
         wanted = target.double() if baseline_target is None else target.double() - baseline_target.double()
         error = scores.flatten(1).double().sum(dim=1) - wanted
         if self.relative:

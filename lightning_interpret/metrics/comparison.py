@@ -48,19 +48,23 @@ class MethodAgreement(MeanCurve):
             first: Scores ``(N, T)``.
             second: The other method's.
             counts: Bool ``(N, T)``, the units that count.
-            confidence: Probability of the class predicted, ``(N,)``; needed with ``edges``.
+            confidence: Probability of the class predicted, ``(N,)``; needed with ``edges``. An example of which it is
+                NaN is left out.
 
         Raises:
             ValueError: If shapes differ, or there are edges and no confidence.
         """
         if self.edges and confidence is None:
             raise ValueError(f"`edges={self.edges}` tell examples apart by `confidence`: give it.")
+        if confidence is not None and confidence.shape != first.shape[:1]:
+            raise ValueError(f"`confidence` must be ({len(first)},), but is {tuple(confidence.shape)}.")
         values = method_agreement(first, second, counts.bool(), self.measure, k=self.k)
         found = values.new_full((len(values), len(self.edges) + 1), torch.nan)
         place = torch.zeros(len(values), dtype=torch.long, device=values.device)
         if confidence is not None and self.edges:
             sure = confidence.detach().to(values.device)
             place = torch.bucketize(sure, torch.tensor(self.edges).to(sure), right=True)
+            values = values.where(~sure.isnan(), torch.nan)
         self.add_parts(found.scatter(1, place[:, None], values[:, None]))
 
 

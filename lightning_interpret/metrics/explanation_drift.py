@@ -24,6 +24,12 @@ class ExplanationDrift(MeanOfExamples):
         super().__init__(dtype=torch.float32, **kwargs)
 
     def update(self, scores: Tensor, before: Tensor) -> None:
-        """Add examples: attributions now and before, both ``(N, T)``."""
+        """Add examples: attributions now and before, both ``(N, T)``.
+
+        Raises:
+            ValueError: If shapes differ.
+        """
+        if scores.shape != before.shape or scores.dim() != 2:
+            raise ValueError(f"`scores` {tuple(scores.shape)} and `before` {tuple(before.shape)} must both be (N, T).")
         known = (scores.isfinite() & before.isfinite()).all(dim=-1)
         self.add(drift(scores, before).where(known, torch.nan))

@@ -37,6 +37,12 @@ class _Drop(MarginalEffect):
 
     def given(self, full: Tensor, other: Tensor, classes: Any) -> None:
         """Add examples in either form."""
+        if callable(classes) == (self.bins is None):
+            asked = "classes, or nothing, comes" if self.bins is None else "`kept`, the model to be asked, comes"
+            raise ValueError(
+                f"`bins={self.bins!r}`: {asked} after the first two, but {type(classes).__name__} is given. With bins "
+                "the three are scores, counts and `kept`; without, probabilities of both texts and maybe classes."
+            )
         if self.bins is not None:
             self.add_ranked(full, other, classes)
         else:
@@ -68,6 +74,9 @@ class Sufficiency(_Drop):
 
         The classes are by default those predicted from the whole text. With bins the three are, in this order, scores
         ``(N, T)``, the units that count, bool ``(N, T)``, and ``kept``.
+
+        Raises:
+            ValueError: If it is the other form's, or shapes differ.
         """
         self.given(full, rationale, classes)
 
@@ -128,7 +137,8 @@ class NormalizedAreaOverPerturbationCurve(MarginalEffect):
     """
 
     nothing = (
-        f"a score is not finite, no order matters, or there are no units or, without a `beam`, more than {MOST_UNITS}"
+        "a score or an answer of the model is not finite, no order matters, or there are no units or, without a "
+        f"`beam`, more than {MOST_UNITS}"
     )
 
     def __init__(
@@ -196,7 +206,10 @@ class LeaveOneOutCorrelation(MarginalEffect):
     """
 
     higher_is_better = True
-    nothing = "there are fewer than two units, the scores or the losses are all the same, or a score is not finite"
+    nothing = (
+        "there are fewer than two units, the scores or the losses are all the same, or a score or an answer of the "
+        "model is not finite"
+    )
 
     def __init__(self, kind: str = "kendall", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -36,7 +36,7 @@ class MarginalEffect(MeanCurve):
         control: The metric of the random orders, of the examples that have a number; None without.
     """
 
-    nothing = "a score is not finite, or no unit counts"
+    nothing = "a score or an answer of the model is not finite, or no unit counts"
     control: Control | None
 
     def __init__(
@@ -76,8 +76,8 @@ class MarginalEffect(MeanCurve):
         self._drawn += 1
         values = self.values(rankings, counts, model)
         values = (values if values.dim() == 3 else values[:, :, None]).double()
-        known = known & ~values[0].isnan().all(dim=1)
-        values = values.where(known[:, None], torch.nan)
+        known = known & values[0].isfinite().any(dim=1)
+        values = values.where(values.isfinite() & known[:, None], torch.nan)
         self.add_parts(values[0])
         if self.control is not None:
             self.control.update(values[1:].mean(dim=0))

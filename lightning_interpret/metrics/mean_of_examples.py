@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
 
 from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 
@@ -44,7 +45,9 @@ class MeanOfExamples(FullPrecisionMetric):
         self.left_out += values.numel() - known.numel()
 
     def compute(self) -> Tensor:
-        """Return the mean, NaN without examples."""
+        """Return the mean; NaN, with a warning that says why, where no example has a number."""
+        if self.left_out:
+            say_why(self)
         return self.total / self.count
 
     @property
@@ -65,6 +68,12 @@ class Mean(MeanOfExamples):
     def update(self, values: Tensor) -> None:
         """Add numbers of any shape."""
         self.add(values)
+
+
+def say_why(metric: Any) -> None:
+    """Warn of a number that is NaN, so that its reason stands beside it wherever it is logged."""
+    if metric.reason is not None:
+        rank_zero_warn(f"{type(metric).__name__} is NaN: {metric.reason}.", UserWarning)
 
 
 def keep_apart(metric: Metric, **options: Any) -> None:

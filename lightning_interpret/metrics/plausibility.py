@@ -16,7 +16,7 @@ from lightning_interpret.functional.plausibility import (
     token_f1,
 )
 from lightning_interpret.metrics.full_precision import FullPrecisionMetric
-from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart
+from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart, say_why
 from lightning_interpret.names import choose
 
 
@@ -58,7 +58,8 @@ class TokenF1(MeanOfExamples):
 
     def compute(self) -> Tensor:
         """Return F1, NaN without examples."""
-        return super().compute() if self.average == "macro" else 2 * self.both.double() / self.chosen
+        mean = super().compute()
+        return mean if self.average == "macro" else 2 * self.both.double() / self.chosen
 
 
 class IOUF1(FullPrecisionMetric):
@@ -104,6 +105,8 @@ class IOUF1(FullPrecisionMetric):
 
     def compute(self) -> Tensor:
         """Return F1, NaN without a span on either side."""
+        if self.update_called:
+            say_why(self)
         shares = self.sums[:, 0] / self.sums[:, 1]
         if self.average == "example":
             return shares[0]

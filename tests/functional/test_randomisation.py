@@ -85,6 +85,14 @@ def test_it_says_how_each_was_drawn():
     assert (found.values["encoder.bert.encoder.layer.0.output.LayerNorm.weight"] == 1).all()
 
 
+@pytest.mark.parametrize("own", [lambda self: None, lambda self, gain=1.0: None])
+def test_a_modules_own_initialisation_of_all_it_has_is_not_asked_of_a_layer(own):
+    module = type("Own", (nn.Sequential,), {"_init_weights": own})(nn.Linear(3, 2))
+    found = reinitialised(module)
+    assert set(found.how.values()) == {OWN}
+    assert not torch.equal(found.values["0.weight"], module[0].weight)
+
+
 def test_blocks_are_the_members_of_containers_and_what_stands_beside_them():
     assert list(blocks(classifier("bert"))) == [
         "bert.embeddings",

@@ -74,6 +74,7 @@ def test_what_is_no_number_or_has_no_unit_is_left_out():
     scores[1, 0] = torch.nan  # does not count
     assert soft_sufficiency(scores, COUNTS, softly).isnan().tolist() == [True, False]
     assert soft_sufficiency(SCORES, COUNTS & False, softly).isnan().all()
+    assert soft_sufficiency(SCORES[:0], COUNTS[:0], softly).shape == (0,)
     for mass in (0, 1, -0.5):
         with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
             retained(SCORES, COUNTS, mass)

@@ -43,9 +43,13 @@ def test_agreement_is_told_apart_by_how_sure_the_model_is():
     assert float(metric.compute()) == pytest.approx(float(each.mean()), abs=1e-12)
     with pytest.raises(ValueError, match=r"`edges=\(0.6, 0.9\)` tell examples apart by `confidence`"):
         metric.update(FIRST, SECOND, COUNTS)
+    for wrong in (SURE[1:], SURE[:, None]):
+        with pytest.raises(ValueError, match=r"`confidence` must be \(8,\), but is"):
+            metric.update(FIRST, SECOND, COUNTS, wrong)
     metric = MethodAgreement("spearman", edges=(0.2,))
-    metric.update(FIRST, SECOND, COUNTS, SURE)
+    metric.update(FIRST, SECOND, COUNTS, torch.cat([torch.tensor([torch.nan]), SURE[1:]]))
     assert metric.curve().isnan().tolist() == [True, False]
+    assert metric.numbers.tolist() == [0, 7]
 
 
 def test_randomisation_is_the_rank_correlation_at_each_stage():
@@ -90,10 +94,12 @@ def test_t15_drift_and_error_leave_out_what_is_no_number():
         assert (metric.count, metric.left_out, metric.reason) == (1, 2, None)
         metric.reset()
     drift.update(now[1:], before[1:])
-    assert drift.compute().isnan()
+    with pytest.warns(UserWarning, match="ExplanationDrift is NaN: a score is not finite, in all 2 examples"):
+        assert drift.compute().isnan()
     assert drift.reason == "a score is not finite, in all 2 examples"
 
 
+@pytest.mark.filterwarnings("ignore:.* is NaN")
 @pytest.mark.parametrize("make", [MethodAgreement, Randomisation, Complexity])
 def test_bad_rows_are_left_out_with_a_reason(make):
     bad = torch.tensor([[torch.nan, 1, 2], [0, 0, 0], [1, 2, 3]]).double()
@@ -127,6 +133,12 @@ def test_options_are_refused_by_name():
         "`kind='tau'` does not exist": lambda: Randomisation("tau"),
         "`stages=0`": lambda: Randomisation(stages=0),
         "`kind='sparse'` does not exist": lambda: Complexity("sparse"),
+    }
+    rows = torch.rand(3, 5)
+    refused |= {
+        r"`target` must be \(3,\), as `scores`, but is \(3, 1\)": lambda: AttributionError().update(rows, rows[:, :1]),
+        r"`baseline_target` must be": lambda: AttributionError().update(rows, rows[:, 0], rows[:1, 0]),
+        r"`before` \(5,\) must both be": lambda: ExplanationDrift().update(rows, rows[0]),
     }
     for words, call in refused.items():
         with pytest.raises(ValueError, match=words):

@@ -1,6 +1,7 @@
 """Faithfulness as torchmetrics: ERASER's numbers by a slow loop in float64, beside random orders of the same tokens."""
 
 import math
+from functools import cache
 from statistics import fmean
 
 import eraser
@@ -48,6 +49,11 @@ def part_of(rows):
 
 
 def p(i, present):
+    return asked(i, frozenset(present))
+
+
+@cache
+def asked(i, present):
     mask = torch.tensor([t in present or not bool(COUNTS[i, t]) for t in range(T)])
     return float(kept(mask[None], torch.tensor([i])))
 
@@ -210,6 +216,7 @@ def test_t17_infidelity_with_everything_absent_is_the_error_squared_and_its_scal
     assert float(scaled.compute()) == pytest.approx(float(plain.compute()))
 
 
+@pytest.mark.filterwarnings("ignore:.* is NaN")
 @pytest.mark.parametrize("name", FAITHFUL)
 def test_bad_rows_are_left_out_with_a_reason(name):
     make, _ = FAITHFUL[name]
@@ -231,6 +238,7 @@ def test_bad_rows_are_left_out_with_a_reason(name):
     assert bad.control.compute().isnan()
 
 
+@pytest.mark.filterwarnings("ignore:.* is NaN")
 @pytest.mark.parametrize("name", FAITHFUL)
 def test_one_token_and_ties_everywhere_are_numbers_or_left_out(name):
     make, _ = FAITHFUL[name]
@@ -242,6 +250,21 @@ def test_one_token_and_ties_everywhere_are_numbers_or_left_out(name):
         none = not len(scores) or (name == "leave one out") or (name.startswith("naopc") and counts is one)
         assert math.isnan(value) == none
         assert (metric.reason is None) != none
+
+
+def test_answers_that_are_no_numbers_are_left_out_with_a_warning_that_says_why():
+    strange = torch.tensor([torch.nan, torch.inf, 1, 1, 1, 1])
+    answer = lambda masks, rows: kept(masks, rows) * torch.where(masks.all(dim=1), 1, strange[rows])  # noqa: E731
+    metric = Comprehensiveness(bins=BINS)
+    metric.update(SCORES, COUNTS, answer)
+    good = Comprehensiveness(bins=BINS)
+    good.update(SCORES[2:], COUNTS[2:], part_of(ROWS[2:]))
+    assert float(metric.compute()) == pytest.approx(float(good.compute()), abs=1e-12)
+    assert (metric.left_out, metric.control.left_out) == (2, 2)
+    bad = Comprehensiveness(bins=BINS)
+    bad.update(SCORES[:2], COUNTS[:2], answer)
+    with pytest.warns(UserWarning, match="Comprehensiveness is NaN: a score or an answer of the model is not finite"):
+        assert bad.compute().isnan()
 
 
 def test_texts_too_long_for_every_order_are_left_out_or_searched():
@@ -271,6 +294,11 @@ def test_options_are_refused_by_name_and_shapes_that_do_not_fit():
         "`radius=0` must be positive": lambda: MaxSensitivity(radius=0),
         "`seed=-1`": lambda: LogOdds(seed=-1),
         r"must both be \(N, T\)": lambda: LogOdds().update(SCORES, COUNTS[:, 1:], kept),
+        "`bins=None`: classes, or nothing, comes": lambda: Sufficiency().update(SCORES, COUNTS, kept),
+        r"`bins=\(1, .*`kept`.* NoneType is given": lambda: Comprehensiveness(bins=BINS).update(SCORES, COUNTS),
+        "`kept` must return probabilities, but -": lambda: LogOdds().update(
+            SCORES, COUNTS, lambda *of: kept(*of).log()
+        ),
         r"asked of \d+ points, but its answer is \(\)": lambda: LogOdds().update(
             SCORES, COUNTS, lambda *_: SCORES[0, 0]
         ),

@@ -9,35 +9,50 @@ from torch import nn
 from lightning_interpret import metrics
 from lightning_interpret.metrics.mean_of_examples import Mean
 
-EVERY = torch.ones(1, 2).bool()
 ONE, OTHER = torch.tensor([[True, False]]), torch.tensor([[False, True]])
-HALF = torch.tensor([[0.5, 0.5]])
+
+
+def every(i):
+    return torch.ones(len(i), 2).bool()
+
+
+def one(i):
+    return ONE.expand(len(i), 2)
+
+
+def half(i):
+    return torch.full((len(i), 2), 0.5)
+
+
+def odd(i, yes=ONE, no=OTHER):
+    return torch.where(i[:, None] % 2 == 1, yes, no)
 
 
 def answer(i):
-    return lambda masks, rows: masks.sum(dim=1).float() / (2 + i % 3)
+    return lambda masks, rows: masks.sum(dim=1).float() / (2 + i[rows] % 3)
 
 
-# for each metric what it is given of an example, by its number
+# for each metric what it is given of some examples, by their numbers
 METRICS = {
-    "Mean": (Mean, lambda i: (torch.tensor([float(i % 2)]),)),
-    "TokenF1": (metrics.TokenF1, lambda i: (ONE, ONE if i % 2 else OTHER, EVERY)),
-    "IOUF1": (metrics.IOUF1, lambda i: (ONE, ONE if i % 2 else OTHER, EVERY)),
-    "RationaleAUPRC": (metrics.RationaleAUPRC, lambda i: (HALF, ONE, EVERY)),
-    "SelectionRate": (metrics.SelectionRate, lambda i: (ONE if i % 2 else EVERY, EVERY)),
-    "Sufficiency": (metrics.Sufficiency, lambda i: (HALF, torch.tensor([[i % 2, 1 - i % 2]]).float())),
-    "ResidualShare": (lambda: metrics.ResidualShare(2), lambda i: (ONE.float() * (i % 3), OTHER.float() * (i % 5))),
-    "AttributionError": (metrics.AttributionError, lambda i: (torch.tensor([[float(i % 2)]]), torch.tensor([3.0]))),
+    "Mean": (Mean, lambda i: ((i % 2).float(),)),
+    "TokenF1": (metrics.TokenF1, lambda i: (one(i), odd(i), every(i))),
+    "IOUF1": (metrics.IOUF1, lambda i: (one(i), odd(i), every(i))),
+    "RationaleAUPRC": (metrics.RationaleAUPRC, lambda i: (half(i), one(i), every(i))),
+    "SelectionRate": (metrics.SelectionRate, lambda i: (odd(i, no=~ONE | ONE), every(i))),
+    "Sufficiency": (metrics.Sufficiency, lambda i: (half(i), odd(i).float())),
+    "ResidualShare": (
+        lambda: metrics.ResidualShare(2),
+        lambda i: (ONE * (i % 3).float()[:, None], OTHER * (i % 5).float()[:, None]),
+    ),
+    "AttributionError": (metrics.AttributionError, lambda i: ((i % 2).float()[:, None], torch.full((len(i),), 3.0))),
     "Comprehensiveness": (
         lambda: metrics.Comprehensiveness(bins=(50,), control_orders=1),
-        lambda i: (HALF, EVERY, answer(i)),
+        lambda i: (half(i), every(i), answer(i)),
     ),
-    "MethodAgreement": (
-        metrics.MethodAgreement,
-        lambda i: (ONE.float(), ONE.float() if i % 2 else OTHER.float(), EVERY),
-    ),
-    "ExplanationDrift": (metrics.ExplanationDrift, lambda i: (ONE.float(), ONE.float() if i % 2 else OTHER.float())),
+    "MethodAgreement": (metrics.MethodAgreement, lambda i: (one(i).float(), odd(i).float(), every(i))),
+    "ExplanationDrift": (metrics.ExplanationDrift, lambda i: (one(i).float(), odd(i).float())),
 }
+MANY = torch.arange(1200)  # of which a sum in bfloat16 stays what it is when one more is added
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -47,9 +62,9 @@ def test_sums_keep_their_precision(name):
     holder.to(torch.device("cpu"), torch.bfloat16)
     assert holder["layer"].weight.dtype == torch.bfloat16
     converted = copy.deepcopy(holder)["metric"]
-    for i in range(700):
-        plain.update(*example(i))
-        converted.update(*example(i))
+    for some in (MANY, *torch.arange(40).split(1)):
+        plain.update(*example(some))
+        converted.update(*example(some))
     assert float(converted.compute()) == pytest.approx(float(plain.compute()))
     if getattr(plain, "control", None) is not None:
         assert float(converted.control.compute()) == pytest.approx(float(plain.control.compute()))
