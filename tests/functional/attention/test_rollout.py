@@ -20,14 +20,14 @@ def maps(rows, layers, tokens, seed=0):
     return (3 * torch.randn(rows, layers, tokens, tokens, generator=generator, dtype=torch.float64)).softmax(-1)
 
 
-def test_the_golden_case():
+def test_t16_the_golden_case():
     layers = [FIRST[None], SECOND[None]]
     assert_close(rollout(layers, BOTH)[0], torch.tensor([[0.7175, 0.2825], [0.1975, 0.8025]]))
     assert_close(rollout(layers, BOTH, residual=False)[0], torch.tensor([[0.47, 0.53], [0.29, 0.71]]))
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_rows_sum_to_one_and_padding_has_nothing(residual):
+def test_t16_rows_sum_to_one_and_padding_has_nothing(residual):
     there = torch.tensor([[True] * 5, [False, False, True, True, True]])
     layers = list(maps(2, 3, 5).unbind(dim=1))
     layers[1][1, 3] = 0.0  # a query without a key

@@ -38,7 +38,7 @@ def logits(model, batch):
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_weights_of_transformers_are_those_they_return_themselves(name, implementation):
+def test_t22_the_weights_of_transformers_are_those_they_return_themselves(name, implementation):
     model, batch = model_of(name, implementation), batch_of(tokenizer_for(name))
     before = state_of(model)
     with explaining(model):
