@@ -23,11 +23,11 @@ class AttentionMonitor(Monitor):
     ``scaled_dot_product_attention`` goes on doing so. For each probe a picture (a map of each layer, and of each head
     of one layer), a text and an Interpret record are logged under ``interpret/<name>/probe_<k>``.
 
-    Scalars, under ``interpret/<name>/``, means over probes, NaN where nothing is known: ``entropy`` (mean over layers
-    and heads, as a share of that of uniform attention), ``entropy_layer_<i>``, ``head_agreement`` (1 less the mean
-    Jensen-Shannon divergence, in bits, between heads of a layer; of models with several heads), ``drift`` (total
+    Scalars, under ``interpret/<name>/``, means over probes, left out where nothing is known: ``entropy`` (mean over
+    layers and heads, as a share of that of uniform attention), ``entropy_layer_<i>``, ``head_agreement`` (1 less the
+    mean Jensen-Shannon divergence, in bits, between heads of a layer; of models with several heads), ``drift`` (total
     variation, 0 to 1, between what the position that is read weighs in the last layer and what it weighed in the last
-    validation; NaN the first time), ``seconds`` and ``failures``.
+    validation; not the first time), ``seconds`` and ``failures``.
 
     A model that has no attention is known by its first forward alone: its probes are counted as failures, and a warning
     says why.
@@ -112,7 +112,8 @@ class AttentionMonitor(Monitor):
             if value is not None:
                 metrics[what].update(value)
         if row.head_agreement is None:
-            self._say(f"`head_agreement` is NaN: {row.reasons.get('head_agreement')}.", once="heads", rank_zero=False)
+            why = row.reasons.get("head_agreement")
+            self._say(f"`head_agreement` is left out: {why}.", once="heads", rank_zero=False)
         weights, before = torch.tensor(row.token_weights, dtype=torch.float64), self._before.get(probe)
         if before is not None and before.shape == weights.shape:
             metrics["drift"].update(total_variation(weights, before))

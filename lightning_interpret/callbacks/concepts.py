@@ -47,8 +47,8 @@ class ConceptMonitor(Monitor):
     Scalars, under ``interpret/<name>/``, for each concept and class, with a layer's name before them where there are
     several: ``<concept>/<class>`` (the TCAV score), ``<concept>/<class>/p``, ``/corrected_p``, ``/derivative`` and
     ``/effect``; for each concept ``<concept>/accuracy`` and ``<concept>/stability`` of its vectors; ``told_apart`` (how
-    many tests were told apart from random concepts), ``seconds`` and ``failures``. All of them are logged each time,
-    whatever was found; NaN has its reason in the table. Characters of names that tags do not hold become ``_``.
+    many tests were told apart from random concepts), ``seconds`` and ``failures``. They are logged each time,
+    whatever was found; why one has no number stands in the table. Characters that tags do not hold become ``_``.
 
     For each probe a card is logged under ``interpret/<name>/probe_<k>``, the derivatives of its prediction; the number
     after the last probe's is the table of all tests.

@@ -23,8 +23,8 @@ class HierarchyMonitor(Monitor):
     Scalars, under ``interpret/<name>/``, means over probes: ``depth`` (levels below the whole text), ``interaction``
     (|interaction| between the parts of the whole text), ``erased`` (by how much the score falls without the foremost
     span of at most half the text) and ``erased_control`` (without random spans as long), ``drift`` (share of the spans
-    of several words that the tree of the last validation did not have: 0 unchanged; NaN the first time), ``seconds``
-    and ``failures``. What no probe has is NaN, which is said once with its reason.
+    of several words that the tree of the last validation did not have: 0 unchanged; not the first time), ``seconds``
+    and ``failures``. What no probe has is left out, which is said once with its reason.
 
     Args:
         method: ``hedge`` (from the top), ``acd`` or ``soc`` (from below), or one with its options.

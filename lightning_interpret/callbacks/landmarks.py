@@ -25,10 +25,10 @@ class LandmarkMonitor(Monitor):
     where ``method`` says so.
 
     Scalars, under ``interpret/<name>/``, means over probes: ``same_label`` (share whose foremost landmark has the
-    predicted label; 0 where no landmark speaks for it, NaN without labels), ``positive`` (landmarks that speak for it),
+    predicted label; 0 where no landmark speaks for it; not without labels), ``positive`` (landmarks that speak for it),
     ``bias_share`` (|what biases took| as a share of it and of Σ |score|: how much is told of no landmark),
     ``cancelled`` (1 − |Σ score| / Σ |score|: near 1, large evidence for and against stands behind a small score),
-    ``drift`` (share of the landmarks shown that were none of the same probe's in the last validation; NaN the first
+    ``drift`` (share of the landmarks shown that were none of the same probe's in the last validation; not the first
     time); and ``relative_error`` (the largest |error| / |F(x)|: rounding alone), ``seconds`` and ``failures``.
 
     Args:

@@ -39,7 +39,8 @@ class Monitor(Callback):
     draws from a random generator of its own, or opens a file at its first example), as the probes are read from it.
 
     Logged for every Monitor under ``interpret/<name>/``: ``seconds`` (of the slowest process) and ``failures``
-    (examples that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``.
+    (examples that could not be explained). ``validate``, ``test`` and ``predict`` log under ``<name>_<stage>``. What
+    has no number in a validation run is not logged, and NaN to callbacks that monitor it.
 
     Args:
         name: Part of every tag; by default the class name without "Monitor", in snake case.
@@ -290,12 +291,15 @@ class Monitor(Callback):
         name = self._logged_as(trainer)
         rows = self._gathered(trainer)
         scalars = {f"interpret/{name}/{what}": value for what, value in self._computed(module).items()}
+        known = {tag: value for tag, value in scalars.items() if not bool(value.isnan())}
         if name == f"{self.name}_predict":  # which `self.log` does not serve
             for logger in trainer.loggers:
-                logger.log_metrics({tag: value.item() for tag, value in scalars.items()}, step=logging_step(trainer))
+                logger.log_metrics({tag: value.item() for tag, value in known.items()}, step=logging_step(trainer))
         else:
-            for tag, value in scalars.items():
+            for tag, value in known.items():
                 module.log(tag, value, sync_dist=trainer.world_size > 1)  # the same on every process already
+            # no logger has what is not known; a callback that goes by it finds NaN, as if it had been logged
+            trainer.callback_metrics.update({tag: scalars[tag] for tag in scalars.keys() - known.keys()})
         self._rows, self._metrics = [], {}
         if trainer.is_global_zero and not fast_dev_run(trainer):
             try:

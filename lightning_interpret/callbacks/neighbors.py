@@ -41,7 +41,7 @@ class NeighborMonitor(EvidenceMonitor):
     Scalars, under ``interpret/<name>/``: ``accuracy_model``, ``accuracy_knn`` and ``accuracy_mixture`` (the model where
     it is sure, else the neighbours), the same with ``_unsure`` (over the share ``unsure`` of the examples that the
     model is least sure of), ``threshold`` (the confidence), ``credibility`` and ``conformity`` (means), ``drift``
-    (share of the neighbours shown that were none of the same query's in its last validation; NaN the first time),
+    (share of the neighbours shown that were none of the same query's in its last validation; not the first time),
     ``seconds`` and ``failures``.
 
     Features and labels of training examples go to TensorBoard's projector at the end of ``fit``.

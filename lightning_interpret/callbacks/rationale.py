@@ -33,7 +33,7 @@ class RationaleMonitor(Monitor):
     returns rows of :mod:`lightning_interpret.rationales`: it is asked as it is deployed, its gate on. For each probe a
     card is logged under ``interpret/<name>/probe_<k>``.
 
-    Scalars, under ``interpret/<name>/``, means over probes, NaN where nothing is known; with ``seconds`` and
+    Scalars, under ``interpret/<name>/``, means over probes, left out where nothing is known; with ``seconds`` and
     ``failures``:
 
     - ``rationale``: ``rate`` (share of the tokens selected), ``sufficiency`` (p(whole text) − p(selection)),

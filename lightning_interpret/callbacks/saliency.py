@@ -31,9 +31,9 @@ class SaliencyMonitor(Monitor):
     text or the image the evidence stands: how far the extraction of features has gone at each stage. A sweep takes as
     many times as long as there are layers, within the same ``max_seconds``.
 
-    Scalars, under ``interpret/<name>/``: ``attribution_error`` and ``relative_error`` (means over probes; NaN for a
+    Scalars, under ``interpret/<name>/``: ``attribution_error`` and ``relative_error`` (means over probes; not of a
     method that has no target), ``steps`` (mean number of path nodes), ``drift`` (mean of 1 − cosine with the scores of
-    the last explanation: 0 unchanged, 2 turned round; NaN the first time), ``layer_error`` (of a sweep: the largest
+    the last explanation: 0 unchanged, 2 turned round; not the first time), ``layer_error`` (of a sweep: the largest
     relative error at any layer), ``seconds`` and ``failures``.
 
     Args:

@@ -120,7 +120,7 @@ def test_one_head_has_no_agreement_and_says_so(tmp_path):
             self.attention = nn.TransformerEncoderLayer(12, 1, 12, batch_first=True)
 
     monitor = AttentionMonitor(task=ToyTask(wordpiece()), probes=2, on_error="raise")
-    with pytest.warns(UserWarning, match=r"`head_agreement` is NaN: no layer has several heads"):
+    with pytest.warns(UserWarning, match=r"`head_agreement` is left out: no layer has several heads"):
         _, trainer = fit([monitor], tmp_path, module=OneHead, epochs=1)
     assert math.isnan(trainer.callback_metrics["interpret/attention/head_agreement"])
     assert 0 < trainer.callback_metrics["interpret/attention/entropy"] <= 1

@@ -35,7 +35,8 @@ def test_a_fit_logs_trees_scalars_and_lines(method, tmp_path):
     assert 1 <= last["depth"] <= 6
     assert last["interaction"] >= 0
     assert 0 <= last["drift"] <= 1
-    assert math.isnan(events.Scalars("interpret/hierarchy/drift")[0].value)
+    every = [event.step for event in events.Scalars("interpret/hierarchy/depth")]
+    assert [event.step for event in events.Scalars("interpret/hierarchy/drift")] == every[1:]  # there is none at first
     assert set(events.Tags()["images"]) == {f"interpret/hierarchy/probe_{k}/image" for k in (0, 1)}
     tensors = set(events.Tags()["tensors"])
     assert {f"interpret/hierarchy/probe_{k}{end}" for k in (0, 1) for end in ("", "/text/text_summary")} <= tensors

@@ -56,7 +56,7 @@ def test_other_entry_points_are_logged_under_their_name(stage, tmp_path):
     getattr(trainer, stage)(Toy(), loaders()[1])
     logged = EventAccumulator(str(tmp_path))
     logged.Reload()
-    assert {f"interpret/landmark_{stage}/{name}" for name in SCALARS} <= set(logged.Tags()["scalars"])
+    assert {f"interpret/landmark_{stage}/{name}" for name in SCALARS - {"drift"}} <= set(logged.Tags()["scalars"])
 
 
 def computed(metrics):

@@ -68,9 +68,11 @@ def test_one_layer_logs_no_sweep(tmp_path):
 
 
 def test_a_method_without_a_target_has_no_error_at_any_layer(tmp_path):
-    _, lines, logged = of_texts(tmp_path, layer="all", method="gradient")
+    events, lines, logged = of_texts(tmp_path, layer="all", method="gradient")
     assert len(lines) == 2 * len(LAYERS)
-    assert math.isnan(logged["interpret/saliency_validate/layer_error"])
+    assert all(line["reasons"]["error"] for line in lines)
+    assert "interpret/saliency_validate/layer_error" not in events.Tags()["scalars"]
+    assert math.isnan(logged["interpret/saliency_validate/layer_error"])  # for a callback that monitors it
 
 
 def test_a_layer_that_does_not_exist_stops_before_anything_runs(tmp_path):
