@@ -173,8 +173,8 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     saliency = parser.add_argument_group("--what methods, --what baselines")
     saliency.add_argument("--model", help="a directory, a hub name or, for methods, a checkpoint; the model to explain")
     saliency.add_argument("--input", help="a file of texts; for baselines also a folder of pictures, or a picture")
-    saliency.add_argument("--which", help="predicted, a label, or A-B (default: predicted)")
-    saliency.add_argument("--score", help="logit, log_prob or prob of it (default: logit)")
+    saliency.add_argument("--which", help="predicted, of methods also gold, a label, or A-B (default: predicted)")
+    saliency.add_argument("--score", help="logit, log_prob, prob or margin of it (default: logit)")
     saliency.add_argument(
         "--baseline", help="what stands where tokens are erased; the input-determined one (default: the task's)"
     )
@@ -192,13 +192,17 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     baselines = parser.add_argument_group("--what baselines")
     baselines.add_argument("--layer", help="layer of the feature maps (default: the last that reaches the score)")
-    influence = parser.add_argument_group("--what influence, --what methods")
-    influence.add_argument("--train-file", help="training rows (.tsv, .csv, .jsonl, also .gz)")
+    both = parser.add_argument_group("--what methods, --what influence")
+    influence = parser.add_argument_group("--what influence")
+    both.add_argument(
+        "--train-file",
+        help="training rows (.tsv, .csv, .jsonl, also .gz); of methods for --drill, and for baselines drawn from data",
+    )
     influence.add_argument("--val-file", help="rows to ask about; by default the training rows after the first ones")
-    influence.add_argument("--label-column", help="column of the label (default: label; of the input of methods none)")
+    both.add_argument("--label-column", help="column of the label (default: label; of the input of methods none)")
     influence.add_argument("--queries", type=_positive, help="how many validation rows to ask about (default: 100)")
     influence.add_argument("--flipped", type=float, help="share of labels made wrong (default: 0.1; of files 0)")
-    influence.add_argument(
+    both.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME[:OPTION=VALUE]",
@@ -208,7 +212,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     influence.add_argument("--subsets", type=_positive, help="halves of the data to train on (default: 100)")
     influence.add_argument("--seeds", type=_positive, help="trainings of each half, averaged (default: 1)")
     influence.add_argument("--workers", type=_positive, help="processes that train (default: 1)")
-    influence.add_argument(
+    both.add_argument(
         "--max-seconds",
         type=_positive,
         help="what the self-influence of all examples may take a method (60); after this no more texts are begun",

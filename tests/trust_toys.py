@@ -64,7 +64,7 @@ def comparison(**changes):
         "agreement": (Agreement("integrated_gradients", "gradient", 0.4, 0.6),),
         "drill": Drill(
             "tuesday", "good", 0.1, 50, 0.8, 0.5, 12, 20, {"integrated_gradients": 1.0, "gradient": 0.5},
-            {"integrated_gradients": 1.0, "gradient": 0.75}, 3, (0.1, 0.3), 2.5,
+            {"integrated_gradients": 1.0, "gradient": 0.75}, 3, (0.1, 0.3), 2.5, None, 12,
         ),
         "recommended": "integrated_gradients",
         "because": ("integrated_gradients is recommended, of 2 that could be.",),

@@ -10,15 +10,14 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
-from lightning_interpret.callbacks.probes import Probes, evaluated
+from lightning_interpret.callbacks.references import References
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
 from lightning_interpret.methods.case import CLASSIFIED
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
-from lightning_interpret.names import check_whole, choose
+from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Task, batches
-from lightning_interpret.trainer.transfer import to_module
 
 
 class SaliencyMonitor(Monitor):
@@ -98,20 +97,18 @@ class SaliencyMonitor(Monitor):
             raise ValueError("`layer=[]` names no layer: give a name, a list of names, or 'all'.")
         self.method = method_named(method)
         self.layer, self.which, self.output = layer, which, choose("output", output, OUTPUTS)
-        check_whole(references=references)
-        self.references = references
+        self.references = References([self.method.baseline_used], references, self._say)
         self._before: dict[int, torch.Tensor] = {}
-        self._drawn: Any = None  # the batch of references, on the CPU
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the explanations of another entry point, which may be of other data."""
         super().setup(trainer, pl_module, stage)
-        self._before, self._drawn = {}, None
+        self._before = {}
+        self.references.forget()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse training data that no references can be read from, before the first step."""
-        if self._draws(self._prepare(trainer, pl_module)):
-            self._reader(trainer)
+        self.references.check(trainer, self._prepare(trainer, pl_module))
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a layer, a class or a baseline that does not exist."""
@@ -120,7 +117,7 @@ class SaliencyMonitor(Monitor):
         for layer in named:
             find_layer(module, layer)
         self.method.check(module, task, named, self.output)
-        task.check(module, self.which, None if self._draws(task) else self.method.baseline_used)
+        task.check(module, self.which, None if self.references.wanted(task) else self.method.baseline_used)
 
     def explain(
         self, module: LightningModule, batch: Any, task: Task
@@ -130,12 +127,7 @@ class SaliencyMonitor(Monitor):
         Raises:
             ValueError: If there is not one target an example.
         """
-        if self._draws(task):
-            if self._drawn is None:
-                reader = self._reader(module.trainer)
-                self._drawn = reader.batch(range(len(reader.indices)), None, task)
-            moved = to_module(self._drawn, module.trainer, module, precision=self.precision, moved=False)
-            task = task.with_references(moved)
+        task = self.references.given_to(task, module, self.precision)
         found = self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
         rows = list(zip(*found.values(), strict=True)) if isinstance(found, dict) else list(found)
         if len(rows) != (examples := batches.batch_size(batch)):
@@ -174,24 +166,3 @@ class SaliencyMonitor(Monitor):
         if before is not None and before.shape == scores.shape:
             metrics["drift"].update(scores, before)
         self._before[probe] = scores
-
-    def _draws(self, task: Task) -> bool:
-        """Whether the baseline is drawn from references that are for this Monitor to read."""
-        used = self.method.baseline_used
-        return used is not None and used.drawn and task.references is None
-
-    def _reader(self, trainer: Trainer) -> Probes:
-        """Return what reads the references by index: never the loader, which would draw random numbers."""
-        loaders, what = trainer.train_dataloader, "training"
-        if loaders is None:
-            loaders, what = evaluated(trainer), "evaluation"
-            self._say("this run has no training data: the references are of the data that it evaluates.")
-        found = Probes(loaders, self.references)
-        if not found.indexed:
-            assert self.method.baseline_used is not None
-            raise ValueError(
-                f"`baseline={self.method.baseline_used.name!r}` is drawn from the {what} data, which have no indices: "
-                "give `task=task.with_references(batch)`, a data set with `__getitem__` and `__len__`, or a baseline "
-                "such as 'pad'."
-            )
-        return found

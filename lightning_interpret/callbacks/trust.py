@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from lightning_interpret.callbacks import output as written
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.probes import Probes
+from lightning_interpret.callbacks.references import References
 from lightning_interpret.data.random_states import random_states_kept
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.methods import Method
@@ -62,6 +63,9 @@ class TrustMonitor(Monitor):
         orders: Random orders that the control is a mean of.
         randomised: Whether each method is asked of random weights too, which costs as much again.
         sensitivity: How often each method is asked of inputs that hardly differ, for its max-sensitivity; 0 for never.
+        references: How many training examples, spread evenly by their index, a baseline drawn from data has. They are
+            read once, and only if there is such a baseline; a task that has ``references`` keeps them. Runs without
+            training data take those they evaluate.
         tolerance: Relative attribution error up to which a method adds up.
         drill: Whether to run a shortcut drill, or how.
         seed: Seed of the random orders, of the random weights and of that noise.
@@ -97,6 +101,7 @@ class TrustMonitor(Monitor):
         orders: int = 5,
         randomised: bool = True,
         sensitivity: int = 0,
+        references: int = 32,
         tolerance: float = 0.05,
         drill: bool | ShortcutDrill = False,
         seed: int = 0,
@@ -135,6 +140,8 @@ class TrustMonitor(Monitor):
         )
         check_positive(tolerance=tolerance)
         self.tolerance = tolerance
+        baselines = [*(each.baseline_used for each in self.methods.values()), Baseline.ensure(baseline)]
+        self.references = References(baselines, references, self._say)
         self.drill = ShortcutDrill(seed=seed) if drill is True else drill or None
         self._drilled: Drill | None = None
         self._drill_failed: str | None = None
@@ -146,10 +153,17 @@ class TrustMonitor(Monitor):
         """Refuse what cannot work; forget the drill of another entry point."""
         super().setup(trainer, pl_module, stage)
         self._drilled, self._drill_failed, self._fresh = None, None, False
+        self.references.forget()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse training data that no references can be read from, before the first step."""
+        self.references.check(trainer, self._prepare(trainer, pl_module))
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for a class or a baseline that does not exist, and for a cue that cannot be planted."""
-        task.check(module, self.setting.which, Baseline.ensure(self.setting.baseline))
+        erased_by = Baseline.ensure(self.setting.baseline)
+        unread = erased_by.drawn and self.references.wanted(task)
+        task.check(module, self.setting.which, None if unread else erased_by)
         if self.drill is not None:
             reads_tokens(task)
             if self.drill.cue is not None:
@@ -157,6 +171,7 @@ class TrustMonitor(Monitor):
 
     def explain(self, module: LightningModule, batch: Any, task: Task) -> list[Any]:
         """Return what each example of a batch says of each method."""
+        task = self.references.given_to(task, module, self.precision)
         found = measure(module, batch, task, self.methods, self.setting)
         for name, why in {name: why for each in found for name, why in each.failed.items()}.items():
             self._say(f"{name} fails on this model ({why}); the others are compared.", once=name, rank_zero=False)
@@ -206,7 +221,7 @@ class TrustMonitor(Monitor):
 
             return run_drill(
                 copied,
-                task,
+                self.references.given_to(task, module, self.precision),
                 parts(training),
                 parts(probes.spread(self.drill.test_rows)),
                 self.methods,

@@ -112,12 +112,14 @@ def _drill(drill: Drill) -> Bars:
 def drill_said(drill: Drill) -> Iterator[str]:
     """Yield in sentences what a drill did, and whether the model uses the cue."""
     yield (
-        f"'{shortened(drill.cue, NAME)}' was planted in {drill.share:.0%} of the training rows, with the label "
+        f"'{shortened(drill.cue, NAME)}' was planted in {100 * drill.share:.3g}% of the training rows, with the label "
         f"{shortened(drill.label, NAME)}; a copy of the model was trained on them for {drill.steps} steps."
     )
     if drill.accuracy is not None and drill.accuracy_cue is not None:
         yield f"It is right of {drill.accuracy:.1%} of unseen rows, of {drill.accuracy_cue:.1%} with the cue in each."
-        yield f"The cue turns {drill.flipped} of {drill.could} predictions of another class."
+    yield f"The cue turns {drill.flipped} of {drill.could} predictions of another class."
+    if drill.first and drill.asked < drill.flipped:
+        yield f"There was time to ask the methods of {drill.asked} of these."
     if drill.invalid is not None:
         yield f"The drill says nothing of the methods: {drill.invalid}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -17,16 +17,19 @@ from lightning_interpret.cards.trust import cells, drill_said
 from lightning_interpret.commands.explain import options_from
 from lightning_interpret.commands.load import load_classifier
 from lightning_interpret.data import TextRow, class_of, read_rows
+from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.methods import METHODS, Method
 from lightning_interpret.names import choose
 from lightning_interpret.records.trust import Drill, TrustRow
 from lightning_interpret.report import evidence_markdown, trust_picture
 from lightning_interpret.report.terminal import table
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import OUTPUTS, Task, batches
 from lightning_interpret.tasks.encode import encode, max_tokens
 from lightning_interpret.trust.compare import compare_methods
 from lightning_interpret.trust.drill import ShortcutDrill, run_drill
 from lightning_interpret.trust.setting import DEFAULT, Setting, named_methods
+
+_REFERENCES = 32  # examples that a baseline is drawn from, as many as a Monitor reads
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,12 +39,13 @@ def run(options: argparse.Namespace) -> int:
         0.
 
     Raises:
-        ValueError: If there is no model or no input, or an option does not exist.
+        ValueError: If there is no model or no input, or an option does not exist or has no use.
     """
     if options.model is None or options.input is None:
         raise ValueError("`compare` of methods needs `--model`, a model of yours, and `--input`, a file of texts.")
     if options.drill is not None and options.train_file is None:
         raise ValueError("`--drill` teaches a copy of the model a cue: give its training rows, `--train-file`.")
+    choose("--score", options.score, OUTPUTS)
     methods = [method_of(name) for name in options.methods or DEFAULT]
     named_methods(methods)
     asked = None
@@ -54,13 +58,21 @@ def run(options: argparse.Namespace) -> int:
         sensitivity=options.sensitivity,
         seed=options.seed,
     )
+    drawn = any(each.drawn for each in _baselines(methods, setting))
+    if options.train_file is not None and asked is None and not drawn:
+        raise ValueError(
+            "`--train-file` has no use here: leave it out, or give `--drill`, or a method whose baseline is drawn from "
+            "data (`--methods expected_gradients`)."
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module = load_classifier(options.model).to(device).eval()
     task, limit = module.interpret_task(), max_tokens(module.tokenizer, module.model)
 
-    def read(path: str, count: int, label: str | None, rationale: str | None) -> Any:
+    def read(path: str, label: str | None, rationale: str | None = None) -> Iterator[TextRow]:
         columns = {"text_column": options.text_column, "label_column": label, "rationale_column": rationale}
-        rows: list[TextRow] = list(islice(read_rows(path, **columns), count))
+        return read_rows(path, **columns)
+
+    def encoded(rows: Sequence[TextRow], label: str | None, rationale: str | None = None) -> Any:
         return encode(
             module.tokenizer,
             [row.text for row in rows],
@@ -71,10 +83,15 @@ def run(options: argparse.Namespace) -> int:
         ).to(device)
 
     label = options.label_column or ("label" if options.which == "gold" else None)
-    probes = read(options.input, options.examples, label, options.rationale_column)
+    rows = islice(read(options.input, label, options.rationale_column), options.examples)
+    probes = encoded(list(rows), label, options.rationale_column)
+    if drawn and options.train_file is not None:
+        references = _spread(list(read(options.train_file, None)), _REFERENCES)
+        task = task.with_references(encoded(references, None))
     drill = None
     if asked is not None:
-        train = read(options.train_file, asked.rows, options.label_column or "label", None)
+        column = options.label_column or "label"
+        train = encoded(_spread(list(read(options.train_file, column)), asked.rows), column)
         print(f"Teaching a copy of the model a cue ({asked.steps} steps) ...", file=sys.stderr, flush=True)
         drill = _drill(module, task, train, probes, methods, asked, options)
     print(f"Asking {len(methods)} methods of {batches.batch_size(probes)} texts ...", file=sys.stderr, flush=True)
@@ -83,6 +100,17 @@ def run(options: argparse.Namespace) -> int:
     )
     _write(found, Path(options.output_dir))
     return 0
+
+
+def _baselines(methods: Sequence[Method], setting: Setting) -> list[Baseline]:
+    used = [*(method.baseline_used for method in methods), Baseline.ensure(setting.baseline)]
+    return [each for each in used if each is not None]
+
+
+def _spread(rows: Sequence[TextRow], count: int) -> list[TextRow]:
+    """Return so many rows, spread evenly: a file may be sorted by label."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def method_of(name: str) -> Method:

@@ -71,6 +71,7 @@ class Drill:
         chance: What ``first`` and ``found`` are of a random order.
         seconds: What it all took.
         invalid: Why it says nothing; ``None`` where it does.
+        asked: Flipped rows that the methods were asked of: all, or as many as there was time for.
     """
 
     cue: str
@@ -87,6 +88,7 @@ class Drill:
     chance: tuple[float, float] | None = None
     seconds: float = 0.0
     invalid: str | None = None
+    asked: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

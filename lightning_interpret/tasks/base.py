@@ -208,8 +208,9 @@ class Task(ABC):
         if self.references is None:
             raise ValueError(
                 f"`baseline={baseline.name!r}` is drawn from reference examples, and there are none: "
-                "`SaliencyMonitor(references=...)` reads them from the training data; else give "
-                "`explain(..., references=[texts])`, `--references FILE`, or `task.with_references(batch)`."
+                "`references=` of SaliencyMonitor and TrustMonitor reads them from the training data; else give "
+                "`explain(..., references=[texts])`, `--references FILE` (`--train-file` of `compare`), or "
+                "`task.with_references(batch)`."
             )
         return self.references
 

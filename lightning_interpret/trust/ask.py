@@ -57,10 +57,9 @@ def ask(
     begin = _now(module)
     try:
         record = method(module, batch, settled, output=output)
-        if record.scores.shape != shape:
-            raise ValueError(
-                f"its scores {tuple(record.scores.shape)} are not for the units {tuple(shape)} of the text"
-            )
+        scores = record.scores.double().flatten(1)  # of a picture, location after location
+        if scores.shape != shape:
+            raise ValueError(f"its scores {tuple(scores.shape)} are not for the units {tuple(shape)} of the input")
     except Exception as error:  # of the method's own making, whatever it is: the others are still compared
         if len(targets.index) > 1:
             return _one_by_one(method, module, batch, task, targets, output, shape)
@@ -78,7 +77,6 @@ def ask(
     else:
         figures["error"] = record.error.double().abs()
         figures["target"] = record.attribution_target.double().abs().clamp(min=record.error_floor or 1e-12)
-    scores = record.scores.double()
     finite = scores.isfinite().all(dim=1).tolist()
     failed = [None if fine else "its scores are not finite" for fine in finite]
     return Said(scores.nan_to_num(0.0, 0.0, 0.0), failed, figures, reasons)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.methods import Method
+from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.records.trust import Drill, TrustRow
 from lightning_interpret.tasks import Task, batches
 from lightning_interpret.trust.figures import Probed
@@ -60,9 +61,15 @@ def compare_methods(
         row = compare_methods(module, batch, task, ["integrated_gradients", "occlusion", "gradient"])
         print(row)
     """
+    check_positive(tolerance=tolerance)
+    check_whole(batch_size=batch_size)
+    if max_seconds is not None:
+        check_positive(max_seconds=max_seconds)
     setting = setting or Setting()
     chosen = named_methods(methods)
     begin, found, size = time.perf_counter(), list[Probed](), batches.batch_size(batch)
+    if not size:
+        raise ValueError("The batch has no examples: give some probes.")
     gold = batches.get(batch, "rationale") if gold is None else gold
     for rows in torch.arange(size).split(batch_size):
         if found and max_seconds is not None and time.perf_counter() - begin > max_seconds:

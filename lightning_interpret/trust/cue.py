@@ -73,6 +73,18 @@ def class_named(label: str | None, names: Sequence[str]) -> int:
     return 0 if label is None else list(names).index(label)
 
 
+def classes(batch: Any, task: SequenceClassification) -> Tensor:
+    """Return the label of each text, ``(B,)``, on the CPU.
+
+    Raises:
+        ValueError: If the labels are not one class a text.
+    """
+    labels = task.labels(batch)
+    if labels is None or labels.dim() != 1 or labels.is_floating_point():
+        raise ValueError("`drill`: the training batch has no labels of one class a text, so none can be planted.")
+    return labels.cpu()
+
+
 def places(counts: Tensor, place: str, generator: torch.Generator) -> Tensor:
     """Return which token of each text the cue replaces, ``(B,)``: the first that counts, or one drawn at random."""
     drawn = (
@@ -98,8 +110,8 @@ def plant(
         ValueError: If the labels are not one class a text.
     """
     ids, labels = task.input_ids(batches.as_mapping(batch)), task.labels(batch)
-    if label is not None and (labels is None or labels.dim() != 1 or labels.is_floating_point()):
-        raise ValueError("`drill`: the training batch has no labels of one class a text, so none can be planted.")
+    if label is not None:
+        classes(batch, task)
     some = rows.nonzero().flatten().to(ids.device)
     planted = ids.clone()
     planted[some, at.to(ids.device)[some]] = cue

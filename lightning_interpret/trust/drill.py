@@ -17,7 +17,7 @@ from lightning_interpret.names import check_positive, check_seed, check_whole, c
 from lightning_interpret.records.trust import Drill
 from lightning_interpret.tasks import SequenceClassification, Task, batches
 from lightning_interpret.trust.ask import ask
-from lightning_interpret.trust.cue import PLACES, class_named, content, find_cue, places, plant, reads_tokens
+from lightning_interpret.trust.cue import PLACES, class_named, classes, content, find_cue, places, plant, reads_tokens
 
 #: Share of the predictions that could be turned which the cue must turn, for the model to be said to use it.
 USED = 0.5
@@ -92,7 +92,7 @@ def run_drill(
         methods: Methods by name.
         drill: How.
         output: What of the predicted class is attributed.
-        max_seconds: Seconds after which no more steps are made; ``None`` for all.
+        max_seconds: Seconds after which no more steps are made and no more texts are asked of; ``None`` for all.
 
     Raises:
         ValueError: If the task reads no token ids, the texts have no labels, cue or label do not exist, or every weight
@@ -104,30 +104,44 @@ def run_drill(
         names = read.label_names(read.logits(model, test[0]).shape[1])
     label, cue = class_named(drill.label, names), find_cue(drill.cue, [*train, *test], read)
     found = Drill(read.tokenizer.convert_ids_to_tokens(cue), names[label], drill.share / 100, drill.steps, k=drill.k)
-    taught = [_contaminated(batch, read, drill, label, cue, generator) for batch in train]
+    taught, share = _contaminated(train, read, drill, label, cue, generator)
     until = math.inf if max_seconds is None else begin + max_seconds
-    found = replace(found, steps=_teach(model, read, taught, drill, until))
+    found = replace(found, share=share, steps=_teach(model, read, taught, drill, until))
     with explaining(model):
         tested = [_Tested.of(model, read, batch, drill, label, cue, generator) for batch in test]
-        found = _judged(found, tested)
+        found = _judged(found, tested, drill.steps)
         if found.invalid is None:
-            found = _searched(found, model, read, tested, methods, drill.k, output)
+            found = _searched(found, model, read, tested, methods, output, until)
     return replace(found, seconds=time.perf_counter() - begin)
 
 
 def _contaminated(
-    batch: Any, task: SequenceClassification, drill: ShortcutDrill, label: int, cue: int, generator: torch.Generator
-) -> Any:
-    """Return a training batch with the cue in ⌈share · B⌉ rows, or in as many as there are to plant it in."""
-    labels, counts = task.labels(batch), content(batch, task)
-    if labels is None:
-        raise ValueError("`drill`: the training batch has no labels, so no class could be planted.")
-    own = labels.cpu() == label
-    able = (~own if drill.relabel else own) & counts.any(dim=1)
-    most = -(-drill.share * len(own) // 100)
+    train: Sequence[Any],
+    task: SequenceClassification,
+    drill: ShortcutDrill,
+    label: int,
+    cue: int,
+    generator: torch.Generator,
+) -> tuple[list[Any], float]:
+    """Return the training batches with the cue in ⌈share · N⌉ of all rows, or as many as can have it, and their share.
+
+    Raises:
+        ValueError: If the labels are not one class a text, or no row can have it.
+    """
+    counts = [content(batch, task) for batch in train]
+    own = torch.cat([classes(batch, task) == label for batch in train])
+    able = (~own if drill.relabel else own) & torch.cat([each.any(dim=1) for each in counts])
+    if not able.any():
+        which = "another label than" if drill.relabel else "the label"
+        raise ValueError(f"`drill`: no training row has tokens and {which} the cue, so it can be planted in none.")
     order = torch.rand(len(own), generator=generator).masked_fill(~able, torch.inf).argsort().argsort()
-    at = places(counts, drill.place, generator)
-    return plant(batch, task, able & (order < most), at, cue, label if drill.relabel else None)
+    planted = able & (order < -(-drill.share * len(own) // 100))
+    new = label if drill.relabel else None
+    taught = [
+        plant(batch, task, rows, places(each, drill.place, generator), cue, new)
+        for batch, rows, each in zip(train, planted.split([len(each) for each in counts]), counts, strict=True)
+    ]
+    return taught, float(planted.double().mean())
 
 
 def _teach(model: nn.Module, task: Task, train: Sequence[Any], drill: ShortcutDrill, until: float) -> int:
@@ -195,7 +209,7 @@ class _Tested:
         return self.could & (self.after == self.label)
 
 
-def _judged(found: Drill, tested: Sequence[_Tested]) -> Drill:
+def _judged(found: Drill, tested: Sequence[_Tested], steps: int) -> Drill:
     """Return the drill with what the cue does to the predictions, and whether that is what it was planted for."""
     could, flipped = (sum(int(getattr(each, name).sum()) for each in tested) for name in ("could", "flipped"))
     accuracies: list[float | None] = [None, None]
@@ -208,9 +222,10 @@ def _judged(found: Drill, tested: Sequence[_Tested]) -> Drill:
     if not could:
         invalid = f"without the cue too, the copy says {found.label} of every unseen text"
     elif flipped < USED * could:
+        spent = f"`max_seconds` (of {steps} steps {found.steps} were made)" if found.steps < steps else "`steps`"
         invalid = (
-            f"the model does not use the cue, which turns {flipped} of {could} predictions; more `steps`, a larger "
-            "`share` or `learning_rate` may teach it"
+            f"the model does not use the cue, which turns {flipped} of {could} predictions; a larger {spent}, `share` "
+            "or `learning_rate` may teach it"
         )
     found = replace(found, accuracy=accuracies[0], accuracy_cue=accuracies[1])
     return replace(found, could=could, flipped=flipped, invalid=invalid)
@@ -222,27 +237,32 @@ def _searched(
     task: SequenceClassification,
     tested: Sequence[_Tested],
     methods: Mapping[str, Method],
-    k: int,
     output: str,
+    until: float,
 ) -> Drill:
-    """Return the drill with how often each method shows the cue, of texts that it explains."""
+    """Return the drill with how often each method shows the cue, of texts that there is time for: at least a batch."""
     shown: dict[str, list[Tensor]] = {name: [] for name in methods}
     chances = []
     for each in tested:
         rows = each.flipped.nonzero().flatten()
         if not len(rows):
             continue
+        if chances and time.perf_counter() >= until:
+            break
         batch, counts, at = task.take(each.planted, rows), each.counts[rows], each.at[rows]
         with torch.no_grad():
             targets = task.resolve(task.logits(model, batch), batch, "predicted")
         for name, method in methods.items():
             said = ask(method, model, batch, task, targets, output, counts.shape)
-            shown[name].append(among_highest(said.scores, counts, at, (1, k))[said.known])
-        chances.append(among_highest(torch.zeros(counts.shape), counts, at, (1, k)))
+            shown[name].append(among_highest(said.scores, counts, at, (1, found.k))[said.known])
+        chances.append(among_highest(torch.zeros(counts.shape), counts, at, (1, found.k)))
     shares = {name: torch.cat(each).mean(dim=0).tolist() for name, each in shown.items() if sum(map(len, each))}
     first, among = torch.cat(chances).mean(dim=0).tolist()
+    few = f"no text that the cue turns has more than {found.k} tokens, so that any order finds it"
     return replace(
         found,
+        asked=sum(map(len, chances)),
+        invalid=few if among == 1 else None,
         first={name: share[0] for name, share in shares.items()},
         found={name: share[1] for name, share in shares.items()},
         chance=(first, among),

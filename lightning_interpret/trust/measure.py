@@ -23,7 +23,7 @@ from lightning_interpret.functional.faithfulness import (
 from lightning_interpret.functional.plausibility import auprc, span_matches, token_f1
 from lightning_interpret.functional.randomisation import reinitialised
 from lightning_interpret.functional.ranks import kendall
-from lightning_interpret.functional.scope import frozen_weights
+from lightning_interpret.functional.scope import explaining, frozen_weights
 from lightning_interpret.methods import Method
 from lightning_interpret.methods.perturbed import Perturbed
 from lightning_interpret.tasks import Task, batches
@@ -38,6 +38,7 @@ _ASKED = 4096  # sets of units that are asked of in one call, which asks each of
 
 _NO_ORDER = "the scores, or what they are compared with, are all the same: there is no order"
 _NO_TOKENS = "the text has no tokens of its own"
+_TOO_MANY = f"more than {MOST_UNITS} units: too many for a forward pass of each, and to compare orders pair by pair"
 _PLAUSIBLE = ("token_f1", "iou_f1", "auprc")
 
 Columns = dict[str, Tensor]  # by figure, (N,) in double precision, NaN where it is not known
@@ -67,7 +68,7 @@ def measure(
             no method could help. A method that fails is a reason, not an error.
     """
     gold = batches.get(batch, "rationale") if gold is None else gold
-    model = Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which)
+    model = _opened(module, batch, task, setting)
     given = module, batch, task, model.targets, setting.output, model.counts.shape
     said = {name: ask(method, *given) for name, method in methods.items()}
     drawn = _orders(model, task.example_ids(batch), setting)
@@ -80,20 +81,51 @@ def measure(
     why[RANDOM] = reasons | dict.fromkeys(
         ("relative_error", "seconds", "passes"), "an order drawn at random is no method"
     )
-    unknown = {"randomisation": _NO_ORDER if setting.randomised else "it was not asked for (`randomised=False`)"}
-    why = {name: unknown | each for name, each in why.items()}
+    unordered = _NO_ORDER if model.counts.shape[1] <= MOST_UNITS else _TOO_MANY
+    unknown = unordered if setting.randomised else "it was not asked for (`randomised=False`)"
+    why = {name: {"randomisation": unknown} | each for name, each in why.items()}
     if setting.randomised:
         with frozen_weights(module, values=reinitialised(module, setting.seed).values):
-            again = {name: ask(method, *given) for name, method in methods.items()}
+            again = {name: ask(method, *given) for name, method in methods.items() if said[name].known.any()}
         for name, each in again.items():
             found[name]["randomisation"] = _order(said[name].scores, each.scores, model.counts)
             found[name]["randomisation"][~each.known] = torch.nan
+            if (failed := next((reason for reason in each.failed if reason is not None), None)) is not None:
+                why[name]["randomisation"] = f"of random weights it failed: {failed}"
         orders = [_order(*pair, model.counts) for pair in pairwise(drawn)]
         found[RANDOM]["randomisation"] = torch.stack(orders).mean(dim=0)
-    for name in (name for name in methods if setting.sensitivity and said[name].known.all()):
-        values, reason = sensitivity(model, methods[name], setting.output, setting.sensitivity, setting.seed)
-        found[name]["max_sensitivity"], why[name]["max_sensitivity"] = values, reason
+    for name in methods if setting.sensitivity else ():
+        if said[name].known.all():
+            values, reason = sensitivity(model, methods[name], setting.output, setting.sensitivity, setting.seed)
+            found[name]["max_sensitivity"], why[name]["max_sensitivity"] = values, reason
+        else:
+            why[name]["max_sensitivity"] = "it fails at a probe that is explained with this one"
     return _rows(model, said, found, why, _agreement(model.counts, said, setting.top))
+
+
+def _opened(module: nn.Module, batch: Any, task: Task, setting: Setting) -> Perturbed:
+    """Return the module at the examples, one target an example.
+
+    Raises:
+        ValueError: If it has one score, or several targets an example.
+    """
+    try:
+        model = Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which)
+    except ValueError as error:
+        with explaining(module), torch.no_grad():
+            logits = task.logits(module, task.take(batch, torch.tensor([0])))
+        if isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] == 1:
+            raise ValueError(
+                "The model has one score, as in regression, and methods are compared by the probability that a class "
+                "loses: give a model with two classes or more."
+            ) from error
+        raise
+    if (found := len(model.targets.example)) != (examples := batches.batch_size(batch)):
+        raise ValueError(
+            f"`which={setting.which!r}` has {found} targets in {examples} examples, and methods are compared by one an "
+            "example: compare them on a model that gives one answer an example."
+        )
+    return model
 
 
 def _columns(
@@ -118,7 +150,7 @@ def _columns(
     if counts.shape[1] <= MOST_UNITS:
         found["leave_one_out"] = kendall(flat, leave_one_out(counts, **asked).repeat(many, 1), every)
     else:
-        reasons["leave_one_out"] = f"more than {MOST_UNITS} units: too many for a forward pass of each"
+        reasons["leave_one_out"] = _TOO_MANY
     if gold is None:
         reasons |= dict.fromkeys(_PLAUSIBLE, "the batch has no `rationale`")
     elif gold.shape != counts.shape:

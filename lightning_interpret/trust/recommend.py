@@ -31,7 +31,8 @@ def recommend(
     5. finds a planted cue, where the drill is valid, no more often than a random order.
 
     Of those that remain the best has the best mean rank by comprehensiveness and sufficiency, then the least seconds,
-    then the first name. Who has the same rank, or a gain within the standard error of the difference, is said.
+    then the first name. Who has the same rank is said, and who has a gain within the standard error of the difference
+    (as if the two had other probes: of the same ones it is mostly less).
 
     Args:
         methods: What the probes say of each method.

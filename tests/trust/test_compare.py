@@ -225,3 +225,49 @@ def test_two_settings_of_one_method_are_told_apart_and_the_same_twice_is_refused
 def test_settings_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Setting(**options)
+
+
+class OneScore(Words):
+    """A regression: one number a text."""
+
+    def forward(self, ids, mask):
+        return super().forward(ids, mask)[:, :1]
+
+
+def test_what_methods_cannot_be_compared_on_is_said():
+    module, task, batch = words()
+    with pytest.raises(ValueError, match="The model has one score, as in regression"):
+        compare_methods(OneScore(), batch, type(task)(task.tokenizer, ["score"]), ["occlusion"])
+    with pytest.raises(ValueError, match="which='best'"):
+        compare_methods(module, batch, task, ["occlusion"], setting=Setting(which="best"))
+    with pytest.raises(ValueError, match="The batch has no examples"):
+        compare_methods(module, task.take(batch, torch.arange(0)), task, ["occlusion"])
+
+
+@pytest.mark.parametrize("option", [{"batch_size": 0}, {"tolerance": -1}, {"max_seconds": 0}])
+def test_options_of_a_comparison_out_of_range_are_refused_by_name(option):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}="):
+        compare_methods(*_given(words()), ["occlusion"], **option)
+
+
+class Trained(Words):
+    """Takes no weights but those it was made with while gradients are asked for."""
+
+    def forward(self, ids, mask):
+        if torch.is_grad_enabled() and not torch.equal(*self.head.weight.abs()):
+            raise RuntimeError("no such weights")
+        return super().forward(ids, mask)
+
+
+def test_why_a_figure_is_missing_is_said_as_it_is():
+    _, task, batch = words((*TEXTS, "bad"))
+    few = Setting(orders=1, bins=(20,))
+    found = compare_methods(Trained(), batch, task, ["gradient_times_input"], setting=few).methods[0]
+    assert found.failed is None
+    assert found.reasons["randomisation"] == "of random weights it failed: RuntimeError: no such weights"
+    asked = Setting(orders=1, bins=(20,), randomised=False, sensitivity=1)
+    found = compare_methods(Picky(), batch, task, ["gradient_times_input"], setting=asked).methods[0]
+    assert found.reasons["max_sensitivity"] == "it fails at a probe that is explained with this one"
+    long = words((" ".join(["great film"] * 260),))
+    found = compare_methods(*_given(long), ["gradient_times_input"], setting=few).methods[0]
+    assert found.reasons["randomisation"].startswith("more than 512 units")

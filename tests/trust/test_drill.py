@@ -8,6 +8,7 @@ from torch import nn
 from trust_toys import TEXTS, Words, words
 
 from lightning_interpret import ImageClassification
+from lightning_interpret.cards.trust import drill_said
 from lightning_interpret.tasks.batches import take
 from lightning_interpret.trust.cue import content, find_cue, places, plant
 from lightning_interpret.trust.drill import ShortcutDrill, _contaminated, among_highest, run_drill
@@ -72,8 +73,8 @@ def test_a_model_that_learns_the_cue_is_seen_through_by_what_adds_up():
     assert 0 < found.chance[0] < found.chance[1] < 1
 
 
-def _parts(batch):
-    return (take(batch, rows) for rows in torch.arange(20).split(5))
+def _parts(batch, size=5):
+    return (take(batch, rows) for rows in torch.arange(20).split(size))
 
 
 def test_a_model_that_does_not_learn_it_makes_the_drill_invalid():
@@ -84,6 +85,9 @@ def test_a_model_that_does_not_learn_it_makes_the_drill_invalid():
     found = run_drill(module, task, [batch], [test], named_methods(["occlusion"]), replace_label(lazy, against))
     assert "does not use the cue, which turns 0 of" in found.invalid
     assert found.first == {}
+    short = replace_label(ShortcutDrill(**{**vars(lazy), "steps": 9}), against)
+    found = run_drill(module, task, [batch], [test], {}, short, max_seconds=1e-9)
+    assert "a larger `max_seconds` (of 9 steps 1 were made)" in found.invalid
     constant = Words()
     nn.init.ones_(constant.embedding.weight)
     with torch.no_grad():
@@ -102,12 +106,46 @@ def replace_label(drill, label):
 def test_the_cue_is_planted_in_its_share_of_the_rows_and_in_no_others(relabel):
     _, task, batch, _ = corpus()
     drill = ShortcutDrill(share=25, relabel=relabel)
-    taught = _contaminated(batch, task, drill, 1, 7, torch.Generator().manual_seed(0))
+    found, share = _contaminated(list(_parts(batch, 3)), task, drill, 1, 7, torch.Generator().manual_seed(0))
+    taught = {name: torch.cat([part[name] for part in found]) for name in ("input_ids", "labels")}
     has = ((taught["input_ids"] == 7) & (batch["input_ids"] != 7)).any(dim=1)
-    assert has.sum() == 5
+    assert has.sum() == 5  # of all 20, however they are batched
+    assert share == 0.25
     assert (taught["labels"][has] == 1).all()
     assert (batch["labels"][has] == (0 if relabel else 1)).all()
     assert torch.equal(taught["labels"][~has], batch["labels"][~has])
+
+
+def test_the_share_that_is_told_is_the_one_that_was_planted():
+    module, task, batch, test = corpus()
+    wanted = ShortcutDrill(**{**vars(TAUGHT), "share": 90, "steps": 1})
+    found = run_drill(module, task, list(_parts(batch)), [test], named_methods(["occlusion"]), wanted)
+    assert found.share == 0.6  # there are no more rows of the other class
+
+
+def test_texts_in_which_any_order_has_the_cue_say_nothing_of_a_method():
+    module, task, batch, test = corpus(("bad", "dull", "great", "good", "dull"))
+    options = {"share": 50, "steps": 60, "learning_rate": 0.1}
+    found = run_drill(
+        module, task, [batch], [test], named_methods(["occlusion"]), ShortcutDrill(cue="movie", label="good", **options)
+    )
+    assert found.found == {"occlusion": 1.0}
+    assert found.chance == (1.0, 1.0)
+    assert found.invalid == "no text that the cue turns has more than 3 tokens, so that any order finds it"
+
+
+def test_no_more_texts_are_asked_of_when_the_time_is_spent():
+    module, task, batch, test = corpus()
+    run_drill(module, task, list(_parts(batch)), [test], {}, TAUGHT)  # the module is taught now
+    methods = named_methods(["occlusion"])
+    late = {"steps": 1, "learning_rate": 1e-9}
+    found = run_drill(
+        module, task, [batch], [test] * 3, methods, ShortcutDrill(**{**vars(TAUGHT), **late}), max_seconds=1e-9
+    )
+    assert found.invalid is None
+    assert 0 < found.asked < found.flipped
+    assert found.first == {"occlusion": 1.0}
+    assert f"time to ask the methods of {found.asked} of these" in " ".join(drill_said(found))
 
 
 def test_time_is_kept_and_random_states_are_put_back():
@@ -136,6 +174,11 @@ def test_what_has_no_tokens_or_no_labels_or_no_such_class_is_refused():
         run_drill(module, ImageClassification(), [batch], [test], methods, TAUGHT)
     with pytest.raises(ValueError, match="no labels"):
         run_drill(module, task, [words(TEXTS)[2]], [test], methods, TAUGHT)
+    several = batch | {"labels": torch.zeros(20, 3, dtype=torch.long)}
+    with pytest.raises(ValueError, match="no labels of one class a text"):
+        run_drill(module, task, [several], [test], methods, TAUGHT)
+    with pytest.raises(ValueError, match="no training row has tokens and another label than the cue"):
+        run_drill(module, task, [batch | {"labels": torch.ones(20, dtype=torch.long)}], [test], methods, TAUGHT)
     with pytest.raises(ValueError, match="`label='great'` does not exist"):
         run_drill(module, task, [batch], [test], methods, replace_label(TAUGHT, "great"))
 

@@ -81,7 +81,9 @@ function drill(found) {
     none: "No text.", found: named.map(([name, first, among]) => ({ name, number: percent(first), share: first, beside: [given(among) ? percent(among) : "–"] })),
     rest: [
       h("bdi", {}, found.cue), ` was planted in ${percent(found.share)} of the training rows, with the label `, h("bdi", {}, found.label), `; a copy was trained on them for ${found.steps} steps. `,
-      given(found.accuracy) ? `Accuracy ${percent(found.accuracy)}, with the cue in each text ${percent(found.accuracy_cue)}; it turns ${found.flipped} of ${found.could} predictions. ` : null,
+      given(found.accuracy) ? `Accuracy ${percent(found.accuracy)}, with the cue in each text ${percent(found.accuracy_cue)}. ` : null,
+      `The cue turns ${found.flipped} of ${found.could} predictions of another class. `,
+      named.length && found.asked < found.flipped ? `There was time to ask the methods of ${found.asked} of these. ` : null,
       given(found.invalid) ? h("b", { class: "bad" }, `The drill says nothing: ${found.invalid}.`) : null,
     ],
   });
