@@ -55,9 +55,12 @@ def tables(path: Path) -> Iterator[tuple[int, ConceptTestRow]]:
 
 def told(test: ConceptTest) -> str:
     """Return a test on a line."""
+    about = f"{test.concept:>10} {test.target_name:<8}"
+    if test.score is None or test.p is None:
+        return f"{about}  {test.reason}"
     numbers = f"TCAV {test.score:.2f} [{test.low:.2f}, {test.high:.2f}]  effect {test.effect:+.3f}"
     rest = f"accuracy {test.accuracy:.2f}  stability {test.stability:.2f}  {test.verdict}"
-    return f"{test.concept:>10} {test.target_name:<8}  {numbers}  p {test.p:.4f} -> {test.corrected_p:.4f}  {rest}"
+    return f"{about}  {numbers}  p {test.p:.4f} -> {test.corrected_p:.4f}  {rest}"
 
 
 def controls(args: Any, module: Any, method: ConceptActivationVectors) -> None:
@@ -70,6 +73,9 @@ def controls(args: Any, module: Any, method: ConceptActivationVectors) -> None:
         name: [text for text in texts if source.said_in(text)][: method.examples]
         for name, source in concept_sources(CONCEPTS).items()
     }
+    needed = method.pool + args.controls * method.examples
+    if len(texts) < needed:
+        raise SystemExit(f"{needed} training sentences are needed, and there are {len(texts)}: lower --controls.")
     drawn = iter(texts)
     pool = [next(drawn) for _ in range(method.pool)]
     having |= {f"random {k}": [next(drawn) for _ in range(method.examples)] for k in range(args.controls)}

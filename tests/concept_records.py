@@ -72,7 +72,7 @@ def arbitrary(seed):
         return ConceptTest(**names, **numbers, verdict=verdict, reason=rng.choice((None, arbitrary_text(rng))))
 
     return ConceptTestRow(
-        tests=tuple(test() for _ in range(rng.randrange(40))),
+        tests=tuple(test() for _ in range(rng.randrange(12))),
         target_name=rng.choice((None, arbitrary_text(rng))),
         target=number(),
         text=rng.choice((None, arbitrary_text(rng))),

@@ -53,7 +53,9 @@ class ConceptMonitor(Monitor):
     For each probe a card is logged under ``interpret/<name>/probe_<k>``, the derivatives of its prediction; the number
     after the last probe's is the table of all tests.
 
-    Under DDP each process does the same work on the same examples, and explains its share of the probes.
+    Under DDP each process does the same work on the same examples, and explains its share of the probes; what the first
+    has found is logged. The examples of concepts, and ``examples`` × ``random_concepts`` random ones, are held on the
+    CPU as batches while the run lasts: of images ask for fewer.
 
     Args:
         concepts: For each concept what tells it: ``words`` (a list; whole words, ``case`` to tell cases apart; with
@@ -210,7 +212,7 @@ class ConceptMonitor(Monitor):
             self._say(f"concepts could not be tested ({why}); training goes on.", once=why, rank_zero=False)
             return len(probes.owned(trainer.global_rank, trainer.world_size))
         self._table = tested
-        self._told(tested)
+        self._told(tested, logged=trainer.is_global_zero)
         failures = super()._explain_all(trainer, module, task, probes, current, begin)
         self._fitted = None
         return failures
@@ -230,9 +232,14 @@ class ConceptMonitor(Monitor):
                 return
             yield found.batch(range(start, min(size, start + _AT_ONCE)), current, task)
 
-    def _told(self, tested: ConceptTestRow) -> None:
-        """Add the tests to the metrics, and say once why one could not be made."""
-        self._metrics["told_apart"].update(sum(test.significant for test in tested.tests))
+    def _told(self, tested: ConceptTestRow, logged: bool) -> None:
+        """Add the tests to the metrics, and say once why one could not be made.
+
+        They are logged by the first process, whose table is shown: others may have had time for fewer examples, or have
+        met others where the data have no indices, and a mean of p-values is none.
+        """
+        if logged:
+            self._metrics["told_apart"].update(sum(test.significant for test in tested.tests))
         tags, left_out = tags_of(tested.tests), () if self._sets is None else self._sets.missing
         for test in tested.tests:
             tag = tags[test.layer, test.concept, test.target_name]
@@ -241,10 +248,10 @@ class ConceptMonitor(Monitor):
             for name, field in named.items():
                 value = getattr(test, field)
                 metric = self._metrics.setdefault(name, MeanMetric(nan_strategy="ignore"))
-                metric.update(nan if value is None else value)
+                metric.update(nan if value is None or not logged else value)
             if test.reason is not None and test.concept not in left_out:
                 where = f"{test.concept!r} for {test.target_name!r} at {test.layer!r}"
-                self._say(f"concept {where} is not tested: {test.reason}.", once=test.reason, rank_zero=False)
+                self._say(f"concept {where}: {test.reason}.", once=test.reason, rank_zero=False)
 
     def _gathered(self, trainer: Trainer) -> output.Rows:
         """Return the records of all processes; each then has the tags of all, which one that failed does not know."""

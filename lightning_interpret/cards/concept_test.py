@@ -121,7 +121,7 @@ def _stated(row: ConceptTestRow) -> Iterator[str]:
     yield (
         f"Each concept: {row.vectors} vectors against random examples; tested by its mean {row.statistic} beside "
         f"{beside} of {row.random_concepts} random concepts. p is corrected ({row.correction.replace('_', ' ')}); told "
-        f"apart below {row.level:g}. Features of a text: {row.pooling} of its tokens."
+        f"apart below {row.level:g}. Features of many places (tokens, of an image its grid): their {row.pooling}."
     )
     if row.test == "paper":
         yield "This test takes a concept's vectors for independent, and finds too much: 'random_concepts' does not."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -47,17 +48,17 @@ class ConceptSource:
 
     @property
     def written(self) -> list[str] | None:
-        """The texts that are written down, or None of a concept whose examples are found in the training data.
+        """The texts that are written down, each once, or None of a concept that is found in the training data.
 
         Raises:
             OSError: If there is no such file.
             ValueError: If it cannot be read.
         """
         if self.file is not None:
-            return [row.text for row in read_rows(self.file, text_column=self.text_column, label_column=None)]
+            return _once(row.text for row in read_rows(self.file, text_column=self.text_column, label_column=None))
         if self.templates:
-            return [template.replace("{}", word) for template in self.templates for word in self.words]
-        return list(self.texts) or None
+            return _once(template.replace("{}", word) for template in self.templates for word in self.words)
+        return _once(self.texts) or None
 
     def said_in(self, text: str) -> bool:
         """Return whether a text holds one of the words."""
@@ -67,9 +68,15 @@ class ConceptSource:
         """Return whether what the column holds says that the concept is there; None where it says nothing.
 
         Raises:
-            ValueError: If it holds what is neither 0 nor 1, and no ``value`` is asked for.
+            ValueError: If it holds several numbers, or what is neither 0 nor 1 and no ``value`` is asked for.
         """
-        value = value.item() if hasattr(value, "item") else value
+        if hasattr(value, "item"):
+            if math.prod(value.shape) != 1:
+                raise ValueError(
+                    f"{where}: column {self.column!r} holds {tuple(value.shape)} numbers, not one that says whether "
+                    "the concept is there: name another column."
+                )
+            value = value.item()
         if self.value is not None:
             return None if value is None else value == self.value or str(value) == str(self.value)
         number = share(value, str(self.column), where)
@@ -126,6 +133,10 @@ def value_in(example: Any, column: str, concepts: Iterable[str] = ()) -> Any:
     """
     named = dict(zip(concepts, next(iter(_fields(example, "concepts")), ()), strict=False))
     return named[column] if column in named else next(iter(_fields(example, column)), None)
+
+
+def _once(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))  # the same text in what is fitted and in what is held out would tell nothing
 
 
 def _source(name: str, spec: Any) -> ConceptSource:

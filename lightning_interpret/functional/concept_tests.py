@@ -11,6 +11,7 @@ from lightning_interpret.functional.concept_vectors import extra
 from lightning_interpret.names import choose
 
 CORRECTIONS = ("holm", "benjamini_hochberg", "none")
+_EXACT = 1e-12  # of the largest value: less is what rounding makes of none
 
 
 def against_random(value: float, random: Tensor) -> float:
@@ -28,8 +29,9 @@ def against_random(value: float, random: Tensor) -> float:
     if count < 2 or not math.isfinite(value) or not bool(random.isfinite().all()):
         return math.nan
     spread, distance = float(random.std()), value - float(random.mean())
-    if spread <= 1e-12 * max(1.0, abs(value)):
-        return 1.0 if abs(distance) <= 1e-12 * max(1.0, abs(value)) else math.nan
+    least = _EXACT * max(abs(value), float(random.abs().max()))
+    if spread <= least:
+        return 1.0 if abs(distance) <= least else math.nan
     return _two_sided(distance / (spread * math.sqrt(1 + 1 / count)), count - 1)
 
 
@@ -46,8 +48,9 @@ def welch(first: Tensor, second: Tensor) -> float:
         return math.nan
     parts = [float(each.var()) / len(each) for each in (first, second)]
     distance, variance = float(first.mean() - second.mean()), sum(parts)
-    if variance <= 1e-24:
-        return 1.0 if abs(distance) <= 1e-12 else math.nan
+    least = _EXACT * float(torch.cat([first, second]).abs().max())
+    if math.sqrt(variance) <= least:
+        return 1.0 if abs(distance) <= least else math.nan
     freedom = variance**2 / sum(part**2 / (len(each) - 1) for part, each in zip(parts, (first, second), strict=True))
     return _two_sided(distance / math.sqrt(variance), freedom)
 

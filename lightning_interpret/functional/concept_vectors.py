@@ -14,6 +14,7 @@ from lightning_interpret.names import choose
 
 SOLVERS = ("logistic", "svm")
 _HELD_OUT = 1 / 3  # of each set, as in the authors' code
+_LEAST = 3
 
 
 def extra(module: str) -> Any:
@@ -54,10 +55,15 @@ def concept_vector(
         how much further along the vector the examples that it was fitted to lie in the first set than in the second.
 
     Raises:
-        ValueError: If the solver does not exist.
+        ValueError: If the solver does not exist, a set has fewer than 3 examples, or a feature is not finite.
         ImportError: If scikit-learn is not installed.
     """
     choose("solver", solver, SOLVERS)
+    for name, each in (("positive", positive), ("negative", negative)):
+        if len(each) < _LEAST or not bool(each.isfinite().all()):
+            raise ValueError(
+                f"`{name}` {tuple(each.shape)} must have at least {_LEAST} examples, and numbers that are finite."
+            )
     generator = torch.Generator().manual_seed(seed)
     kept, left = zip(*(_split(each.double(), generator) for each in (positive, negative)), strict=True)
     features, labels = torch.cat(kept), torch.tensor([1] * len(kept[0]) + [0] * len(kept[1]))

@@ -45,7 +45,7 @@ def test_templates_are_filled_and_files_read(tmp_path):
     assert source(file=str(tmp_path / "a.txt")).written == ["one", "two"]
     assert source(file=str(tmp_path / "a.tsv"), text_column="sentence").written == ["three"]
     assert source(file=str(tmp_path / "a.jsonl")).written == ["four"]
-    assert source(texts=["five"]).written == ["five"]
+    assert source(texts=["five", "six", "five"]).written == ["five", "six"]
     assert source(words=["a"]).written is source(column="a").written is None
     with pytest.raises(FileNotFoundError, match=r"b\.txt'. does not exist"):
         _ = source(file=str(tmp_path / "b.txt")).written
@@ -67,6 +67,9 @@ def test_a_column_can_be_asked_for_a_value_and_else_holds_a_truth():
     thai = source(column="cuisine", value="thai")
     assert [thai.told_by(value, "") for value in ("thai", "greek", None)] == [True, False, None]
     assert source(column="stars", value=5).told_by("5", "")
+    for asked in ({}, {"value": 1}):
+        with pytest.raises(ValueError, match=r"example 3: column 'ids' holds \(8,\) numbers, not one that says"):
+            source(column="ids", **asked).told_by(torch.ones(8), "example 3")
     with pytest.raises(ValueError, match=r"example 3: column 'cuisine' holds 'thai' \(str\), not a concept"):
         source(column="cuisine").told_by("thai", "example 3")
 

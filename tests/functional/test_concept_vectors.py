@@ -76,6 +76,17 @@ def test_features_that_are_all_the_same_have_no_direction():
     assert (accuracy, gap) == (0.5, 0.0)
 
 
+def test_too_few_examples_and_features_that_are_not_finite_are_refused_by_name():
+    lost = draw(9, 3)
+    lost[2, 1] = math.nan
+    with pytest.raises(
+        ValueError, match=r"`negative` \(9, 3\) must have at least 3 examples, and numbers that are fin"
+    ):
+        concept_vector(draw(9, 3), lost)
+    with pytest.raises(ValueError, match=r"`positive` \(2, 3\) must have at least 3 examples"):
+        concept_vector(draw(2, 3), draw(9, 3))
+
+
 def test_a_solver_that_does_not_exist_and_a_missing_extra_are_said(monkeypatch):
     with pytest.raises(ValueError, match=r"`solver='logistc'` does not exist.*logistic"):
         concept_vector(draw(6, 2), draw(6, 2), solver="logistc")
@@ -120,8 +131,8 @@ def test_the_pooled_gradient_is_the_rate_as_the_pooled_vector_moves(pooling):
 
 
 def test_one_value_beside_a_sample_is_tested_at_its_level():
-    sample = draw(20000, 11)
-    p = torch.tensor([against_random(float(row[0]), row[1:]) for row in sample[:4000]])
+    sample = draw(1000, 11)
+    p = torch.tensor([against_random(float(row[0]), row[1:]) for row in sample])
     assert stats.kstest(p.numpy(), "uniform").pvalue > 0.01
     one, random = 2.5, sample[0, 1:]
     t = (one - float(random.mean())) / float(random.std()) / math.sqrt(1 + 1 / 10)
@@ -140,6 +151,16 @@ def test_values_without_a_spread_have_no_p_but_where_they_are_the_same():
         welch(alike[:1], draw(4)),
     ):
         assert math.isnan(p)
+
+
+@pytest.mark.parametrize("scale", [1, 1e-16, 1e9])
+def test_a_test_is_the_same_in_any_unit(scale):
+    first, second = scale * draw(9), scale * (draw(14, seed=1) + 2)
+    assert welch(first, second) == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    assert against_random(float(second[0]), first) == pytest.approx(against_random(float(second[0]) / scale, draw(9)))
+    rounded = torch.full((5,), 0.1 * scale, dtype=torch.float64) * torch.tensor([1, 1, 1, 1, 1 + 2e-16]).double()
+    assert against_random(0.1 * scale, rounded) == welch(rounded, rounded) == 1.0
+    assert math.isnan(against_random(0.2 * scale, rounded))
 
 
 def test_welch_and_the_interval_are_scipys():

@@ -19,6 +19,7 @@ from lightning_interpret.methods.concepts.features import LayerReader
 from lightning_interpret.records.concept_test import AGAINST, ALIKE, FOR, UNTESTED
 
 SMALL = ConceptActivationVectors("embedding", examples=40, vectors=5)
+FEW = replace(SMALL, random_concepts=4)  # the vectors of a concept are the same
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_several_layers_of_a_transformer_are_read_at_once_and_each_is_as_if_alon
 def test_the_module_is_left_as_it_was(module, fitted):
     module.train()
     before = state_of(module)
-    again = SMALL.fit(module, sets({"used": texts(40, USED, seed=1)}), PlantedTask())
+    again = FEW.fit(module, sets({"used": texts(40, USED, seed=1)}), PlantedTask())
     again.scores([labelled(module, texts(20, seed=4))])
     again.find({"input_ids": texts(2, seed=5)})
     assert_same(before, state_of(module), objects=True)
@@ -145,9 +146,9 @@ def test_the_module_is_left_as_it_was(module, fitted):
 
 def test_a_concept_can_be_set_against_another(module):
     concepts = {"used": texts(40, USED, seed=1), "unused": texts(40, UNUSED, seed=2)}
-    found = SMALL.fit(module, sets(concepts, against={"used": "unused"}), PlantedTask()).layers["embedding"]
+    found = FEW.fit(module, sets(concepts, against={"used": "unused"}), PlantedTask()).layers["embedding"]
     along = found.concepts["used"].direction.float() @ module.directions[:2].T
-    alone = SMALL.fit(module, sets(concepts), PlantedTask()).layers["embedding"].concepts["used"].direction.float()
+    alone = FEW.fit(module, sets(concepts), PlantedTask()).layers["embedding"].concepts["used"].direction.float()
     assert along[0] > 0.3
     assert along[1] < -0.3 < float(alone @ module.directions[1])
     with pytest.raises(ValueError, match=r"`against='unusd'` does not exist. Did you mean 'unused'"):
@@ -156,7 +157,7 @@ def test_a_concept_can_be_set_against_another(module):
 
 def test_what_cannot_be_tested_has_its_reason(module):
     concepts = {"used": texts(40, USED, seed=1), "few": texts(5, UNUSED, seed=2)}
-    fitted = SMALL.fit(module, sets(concepts), PlantedTask())
+    fitted = FEW.fit(module, sets(concepts), PlantedTask())
     assert fitted.concepts == ("used", "few")
     ids = texts(30, seed=4)
     record = fitted.scores([{"input_ids": ids, "labels": torch.ones(30, dtype=torch.long)}])
@@ -171,15 +172,39 @@ def test_what_cannot_be_tested_has_its_reason(module):
     still = copy.deepcopy(module)
     still.directions.zero_()
     batch = {"input_ids": ids, "labels": torch.ones(30).long()}
-    constant = SMALL.fit(still, sets(concepts), PlantedTask()).scores([batch])
+    constant = FEW.fit(still, sets(concepts), PlantedTask()).scores([batch])
     assert "every derivative is 0" in of(constant, "used", "yes").reason
+    lost = replace(fitted, module=still, reader=LayerReader(still, PlantedTask(), ["embedding"], "mean", "logit"))
+    still.directions.fill_(math.inf)
+    assert "no finite gradient" in of(lost.scores([batch]), "used", "yes").reason
+    still.embedding.weight.data[7] = math.nan
+    with pytest.raises(LayerError, match=r"`layer='embedding'` gives NaN or infinite features of [1-9]\d+ of 845 "):
+        FEW.fit(still, sets(concepts), PlantedTask())
     still.embedding.weight.data.zero_()
-    same = SMALL.fit(still, sets(concepts), PlantedTask()).scores([batch])
+    same = FEW.fit(still, sets(concepts), PlantedTask()).scores([batch])
     assert of(same, "used", "yes").verdict == UNTESTED
 
 
+def test_fits_that_see_no_difference_count_for_no_score_and_the_others_do(module):
+    class Seldom(Planted):
+        """Hears of one word, which few texts have."""
+
+        def forward(self, ids):
+            heard = self.after(self.embedding(ids).relu() * (ids == 5).unsqueeze(-1)).sum(dim=(1, 2))
+            return torch.stack([heard, -heard], dim=1)
+
+    batch = {"input_ids": texts(40, seed=5), "labels": torch.zeros(40).long()}
+    method = ConceptActivationVectors("after", examples=20, vectors=3, random_concepts=12, statistic="score")
+    told = {"used": texts(20, USED, seed=1), "heard": texts(20, 5, seed=2)}
+    fitted = method.fit(Seldom(), sets(told, random=240), PlantedTask())
+    assert not all(vectors.any() for vectors in fitted.layers["after"].random[20].vectors.flatten(0, 1))
+    for test in fitted.scores([batch]).tests:
+        assert (test.reason is None) == (test.target_name == "no")
+        assert test.target_name == "yes" or None not in (test.score, test.p, test.random_score)
+
+
 def test_layers_that_there_is_no_time_for_have_their_reason(module):
-    many = replace(SMALL, layer=["embedding", "after"])
+    many = replace(FEW, layer=["embedding", "after"])
     fitted = many.fit(module, sets({"used": texts(40, USED, seed=1)}), PlantedTask(), seconds=0)
     assert fitted.late == ("after",)
     record = fitted.scores([labelled(module, texts(20, seed=4))])
@@ -194,8 +219,11 @@ def test_too_few_examples_are_an_error_that_names_them(module):
         SMALL.fit(module, sets({"used": texts(9, USED)}), PlantedTask())
     with pytest.raises(ValueError, match=r"There are 100 random examples, and 20 random concepts of at least 10"):
         SMALL.fit(module, sets({"used": texts(40, USED)}, random=100), PlantedTask())
-    with pytest.raises(ValueError, match=r"Rows of 'a' reach from 0 to 9 of 4"):
-        ConceptSets((collate(texts(4)),), {"a": torch.arange(10)}, torch.arange(2))
+    for name, more in (("a", {}), ("random", {}), ("a", {"against": {"a": torch.arange(2)}})):
+        with pytest.raises(ValueError, match=rf"Rows of '{name}' reach from 0 to 9 of 4"):
+            ConceptSets((collate(texts(4)),), {name: torch.arange(10)}, torch.arange(2), **more)
+    nameless = ConceptSets.of({"": list(texts(3))}, list(texts(2)), collate)
+    assert (nameless.concepts[""].tolist(), nameless.random.tolist()) == ([0, 1, 2], [3, 4])
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ class FittedConcepts:
         task: How it is read.
         reader: Reads the layers.
         classes: Names of the classes.
+        one_score: Whether the model has one score and no classes: then every example is of it, whatever its label.
         layers: The vectors by layer.
         missing: Concepts without vectors, with the reason.
         late: Layers for which there was no time.
@@ -98,6 +99,7 @@ class FittedConcepts:
     task: Task
     reader: LayerReader
     classes: tuple[str, ...]
+    one_score: bool
     layers: Mapping[str, LayerVectors]
     missing: Mapping[str, str]
     late: tuple[str, ...] = ()
@@ -113,26 +115,28 @@ class FittedConcepts:
 
         Args:
             examples: Batches of examples of the classes, on the module's device; with ``which="gold"`` those without a
-                label are passed over.
+                label are passed over. Of a model of one score all are counted.
 
         Raises:
             ValueError: If there is not one class an example, or ``which="gold"`` and there are no labels.
         """
         found: dict[str, list[Tensor]] = {layer: [] for layer in self.reader.layers}
         names: list[str] = []
+        which = "predicted" if self.one_score else self.method.which
         with explaining(self.module):
             for batch in examples:
-                batch = self._labelled(batches.clone(batch))
+                batch = batches.clone(batch)
+                batch = self._labelled(batch) if which == "gold" else batch
                 if batch is None:
                     continue
-                rates, targets, _ = self.reader.gradients(batch, self.method.which)
+                rates, targets, _ = self.reader.gradients(batch, which)
                 names += targets.name
                 for layer, rate in rates.items():
                     found[layer].append(rate)
         tests = []
         for layer in self.reader.layers:
             every = torch.cat(found[layer]) if found[layer] else torch.zeros(0, 0)
-            for name in self.classes:
+            for name in dict.fromkeys((*self.classes, *names)):  # of a detector those that were met
                 of_class = every[torch.tensor([each == name for each in names], dtype=torch.bool)]
                 tests += self._of_class(layer, name, of_class)
         return ConceptTestRow(tests=self._judged(tests), tested=len(names), **self._options())
@@ -157,16 +161,22 @@ class FittedConcepts:
                 own = directional_derivatives(rates[layer][i : i + 1], directions)[0].tolist()
                 for concept, value in zip(vectors.concepts, own, strict=True):
                     test = known.get((layer, concept, name), ConceptTest(concept, layer, name))
-                    tests.append(replace(test, own=value))
+                    tests.append(replace(test, own=_finite(value)))
             count = 0 if tested is None else tested.tested
             about = {"target_name": name, "target": score, "tested": count, "reasons": dict(self.missing)}
             rows.append(ConceptTestRow(tests=tuple(tests), **facts[i], **about, **self._options()))
         return ConceptTests(tuple(rows))
 
     def _labelled(self, batch: Any) -> Any | None:
-        """Return the examples that have a label, where it is asked for; ``None`` where none has."""
-        if self.method.which == "predicted" or self.task.labels(batch) is None:
+        """Return the examples that have a label; ``None`` where none has."""
+        labels = self.task.labels(batch)
+        if labels is None:
             return batch
+        if labels.is_floating_point() or labels.dim() != 1:
+            raise ValueError(
+                f"`which='gold'` counts the examples of each class, and labels {tuple(labels.shape)} ({labels.dtype}) "
+                "are not of one class an example: use `which='predicted'`."
+            )
         kept = (labels_of(self.task, batch, len(self.classes)) >= 0).nonzero().flatten()
         if len(kept) == batches.batch_size(batch):
             return batch
@@ -180,12 +190,17 @@ class FittedConcepts:
         if layer in self.late:
             return [*(replace(test, reason="`max_seconds` was spent before its layer") for test in known), *tests]
         vectors = self.layers[layer]
-        told = bool(rates.any()) if len(rates) else False
-        beside = {count: each.values(rates) for count, each in vectors.random.items()} if told else {}
-        return [*(self._test(test, vectors, rates, beside) for test in known), *tests]
+        why = _untold(rates)
+        beside = {} if why else {count: each.values(rates) for count, each in vectors.random.items()}
+        return [*(self._test(test, vectors, rates, beside, why) for test in known), *tests]
 
     def _test(
-        self, test: ConceptTest, vectors: LayerVectors, rates: Tensor, beside: Mapping[int, Mapping[str, Tensor]]
+        self,
+        test: ConceptTest,
+        vectors: LayerVectors,
+        rates: Tensor,
+        beside: Mapping[int, Mapping[str, Tensor]],
+        why: str | None,
     ) -> ConceptTest:
         """Return what one concept's vectors say, given the values of random concepts, ``(J, R)`` by name and size."""
         own, count = vectors.concepts[test.concept], vectors.positives[test.concept]
@@ -198,30 +213,27 @@ class FittedConcepts:
             random_accuracy=float(random.accuracy.mean()),
             random_stability=_finite(sum(map(stability, random.vectors)) / len(random.vectors)),
         )
-        if not len(rates):
-            return replace(test, reason="there is no example of the class")
-        if not beside:
-            return replace(test, reason="the score does not change with the layer: every derivative is 0")
+        if why is not None:
+            return replace(test, reason=why)
         if not bool(own.vectors.any()):
             return replace(test, reason="the layer gives all examples the same features")
         values, others = own.values(rates), beside[count]
-        low, high = interval(values["score"], self.method.level)
-        tested, drawn = values[self.method.statistic], others[self.method.statistic]
-        if self.method.test == "paper":
-            p = welch(tested, drawn[:, 0])
-        else:
-            p = against_random(float(tested.mean()), drawn.mean(dim=1))
+        scores, tested = _there(values["score"]), _there(values[self.method.statistic])
+        drawn = others[self.method.statistic]
+        drawn = _there(drawn[:, 0] if self.method.test == "paper" else drawn.nanmean(dim=1))
+        p = welch(tested, drawn) if self.method.test == "paper" else against_random(float(tested.mean()), drawn)
+        low, high = interval(scores, self.method.level)
         return replace(
             test,
-            score=_mean(values["score"]),
+            score=_mean(scores),
             low=None if math.isnan(low) else max(0.0, low),
             high=None if math.isnan(high) else min(1.0, high),
             derivative=_mean(values["derivative"]),
             effect=_mean(values["effect"]),
             p=_finite(p),
             verdict=FOR if float(tested.mean()) > float(drawn.mean()) else AGAINST,  # where it is told apart
-            reason=None if math.isfinite(p) else "the random concepts are all alike, so that no p can be given",
-            random_score=_mean(others["score"]),
+            reason=_unscored(scores, p, len(drawn)),
+            random_score=_mean(_there(others["score"])),
             random_effect=_mean(others["effect"]),
         )
 
@@ -239,6 +251,30 @@ class FittedConcepts:
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self.method, name) for name in _TOLD}
+
+
+def _untold(rates: Tensor) -> str | None:
+    """Return why no concept can be tested, given the gradients of the examples of a class; None where one can."""
+    if not len(rates):
+        return "there is no example of the class"
+    if not bool(rates.isfinite().all()):
+        return "the score has no finite gradient in the layer, for some examples of the class"
+    return None if bool(rates.any()) else "the score does not change with the layer: every derivative is 0"
+
+
+def _unscored(scores: Tensor, p: float, random: int) -> str | None:
+    """Return why there is no score or no p, given how many random concepts there are to test by."""
+    if not len(scores):
+        return "every derivative along the concept is 0"
+    if math.isfinite(p):
+        return None
+    few = "the layer tells too few random examples apart for random concepts"
+    return few if random < 2 else "the random concepts are all alike, so that no p can be given"
+
+
+def _there(values: Tensor) -> Tensor:
+    """Return the values that there are, ``(n,)``: a vector that is none, or along which nothing moves, has no score."""
+    return values[values.isfinite()]
 
 
 def _mean(values: Tensor) -> float | None:

@@ -37,7 +37,7 @@ class ConceptSets:
     def __post_init__(self) -> None:
         """Refuse rows that there are not."""
         size = len(self)
-        for name, rows in {**self.concepts, **self.against, "random": self.random}.items():
+        for name, rows in (*self.concepts.items(), *self.against.items(), ("random", self.random)):
             if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < size:
                 raise ValueError(f"Rows of {name!r} reach from {int(rows.min())} to {int(rows.max())} of {size}.")
 
@@ -78,10 +78,11 @@ class ConceptSets:
         check_whole(batch_size=batch_size)
         examples: list[Any] = []
         rows: dict[str, Tensor] = {}
-        for name, some in {**concepts, "": random}.items():
+        for name, some in concepts.items():
             rows[name] = torch.arange(len(examples), len(examples) + len(some))
             examples += some
-        drawn = rows.pop("")
+        drawn = torch.arange(len(examples), len(examples) + len(random))
+        examples += random
         for one, other in (against or {}).items():
             for name in (one, other):
                 if name not in rows:

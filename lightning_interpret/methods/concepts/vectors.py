@@ -15,7 +15,7 @@ from lightning_interpret.functional.concept_tests import CORRECTIONS
 from lightning_interpret.functional.concept_vectors import SOLVERS, concept_vector, extra
 from lightning_interpret.functional.pooling import POOLINGS
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.concepts.features import LayerReader, check_layer, default_layer
+from lightning_interpret.methods.concepts.features import LayerReader, check_layer, default_layer, sweep
 from lightning_interpret.methods.concepts.fitted import FittedConcepts, LayerVectors, VectorSet
 from lightning_interpret.methods.concepts.sets import ConceptSets
 from lightning_interpret.methods.describe import class_names
@@ -51,7 +51,8 @@ class ConceptActivationVectors:
         vectors: Vectors of each concept, real or random.
         random_concepts: How many sets of random examples are taken for concepts.
         least: Examples that a concept must have.
-        which: Whose score: ``gold``, each example's label, as in the paper, or ``predicted``.
+        which: Whose score: ``gold``, each example's label, as in the paper, or ``predicted``; a model of one score has
+            that one.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         statistic: What is tested: the ``effect``, the mean derivative times how far apart along the vector the means
             of the examples with the concept and without it lie; the mean ``derivative``; or the TCAV ``score``.
@@ -127,16 +128,21 @@ class ConceptActivationVectors:
     def layers_of(self, module: nn.Module, batch: Any, task: Task) -> list[str]:
         """Return the layers that are meant; called inside the explaining scope."""
         if self.layer == "all":
-            return task.layers(module, batch)
+            return sweep(module, batch, task)
         if self.layer is None:
             return [default_layer(module, batch, task)]
         return [self.layer] if isinstance(self.layer, str) else list(self.layer)
 
     @torch.no_grad()
-    def classes_of(self, module: nn.Module, batch: Any, task: Task) -> tuple[str, ...]:
-        """Return the names of the classes, or of what a model of one score explains; called inside that scope."""
+    def classes_of(self, module: nn.Module, batch: Any, task: Task) -> tuple[tuple[str, ...], bool]:
+        """Return the names of the classes, or of what else is explained, and whether that is a model's one score.
+
+        Called inside the explaining scope.
+        """
         logits = task.logits(module, batch)
-        return class_names(task, logits) or tuple(dict.fromkeys(task.resolve(logits, batch, "predicted").name))
+        known = class_names(task, logits)
+        names = known or tuple(dict.fromkeys(task.resolve(logits, batch, "predicted").name))
+        return names, not known and logits.dim() == 2 and logits.shape[1] == 1
 
     def fit(
         self,
@@ -175,11 +181,11 @@ class ConceptActivationVectors:
                 if number and time.perf_counter() - begin > seconds:
                     late.append(layer)
                     continue
-                features = torch.cat([each.pop(layer) for each in read])
+                features = reader.joined(layer, [each.pop(layer) for each in read])
                 with extra("threadpoolctl").threadpool_limits(1):  # hundreds of fits too small to be shared out
                     fitted[layer] = self._fit(features, chosen, sets, size)
-            classes = self.classes_of(module, first, task)
-        return FittedConcepts(self, module, task, reader, classes, fitted, missing, tuple(late))
+            classes, one_score = self.classes_of(module, first, task)
+        return FittedConcepts(self, module, task, reader, classes, one_score, fitted, missing, tuple(late))
 
     def check_sets(self, sets: ConceptSets) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the rows that each concept's vectors are fitted to, and of concepts that have none the reason.
