@@ -7,6 +7,12 @@ from tiny import LONG, SHORT, Bag, BagTask, MeanPooled, MeanPooledTask, batch_of
 from tiny_images import images_of, model_of
 from torch import nn
 from torch.testing import assert_close
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BigBirdConfig,
+    BigBirdForSequenceClassification,
+)
 
 from lightning_interpret import (
     AttentionFlow,
@@ -140,6 +146,32 @@ def test_of_an_encoder_and_a_decoder_a_part_is_named(name):
         inside = {"t5": "transformer.encoder", "bart": "model.encoder"}[name]
         record = type(method)(**{**vars(method), "inside": inside})(model, batch, task)
         assert bool((record.scores[~record.units.padding] != 0).any())
+
+
+@pytest.mark.parametrize("method", [AttentionRollout(), ValueZeroing()], ids=str)
+def test_attention_in_windows_has_no_map_and_another_method_is_named(method):
+    model, batch, task = case("longformer")
+    with pytest.raises(AttentionError, match=r"No attention of Longformer.*is over the 15 tokens.*integrated_grad"):
+        method(model, batch, task)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    sparse = {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1, "sep_token_id": None}
+    bird = BigBirdForSequenceClassification(BigBirdConfig(vocab_size=30, num_labels=3, **sizes, **sparse))
+    batch = batch_of(task.tokenizer, [" ".join([LONG] * 5)])
+    with pytest.raises(AttentionError, match=r"attends to another text, or this one in windows.*integrated_gradients"):
+        method(lively(bird), batch, task)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("xlnet", r"returns shape \(15, 2, 16\)"), ("albert", "no layer of its own")]
+)
+def test_value_zeroing_needs_layers_that_return_the_tokens_of_each_text(name, why):
+    model, batch, task = case("bert" if name == "albert" else name)
+    if name == "albert":
+        sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "num_hidden_layers": 2}
+        model = lively(AlbertForSequenceClassification(AlbertConfig(vocab_size=30, num_labels=3, **sizes)))
+    with pytest.raises(AttentionError, match=f"{why}.*use attention rollout"):
+        ValueZeroing()(model, batch, task)
+    assert_close(AttentionRollout()(model, batch, task).scores.sum(dim=1).double(), torch.ones(2).double())
 
 
 class Additive(Bag):

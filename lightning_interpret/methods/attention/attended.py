@@ -137,8 +137,9 @@ def attended(
     if crossing:
         encoder = next((name for site in met.weights if (name := _encoder(site.name))), "encoder")
         raise AttentionError(
-            f"`{crossing[0].name}` attends to another text: there is no one map from its positions to the tokens. "
-            f"Name the module whose attention is meant, such as `inside={encoder!r}`."
+            f"`{crossing[0].name}` attends to another text, or this one in windows: there is no one map from its "
+            f"positions to the tokens. Name the module whose attention is meant, such as `inside={encoder!r}`, or use "
+            "a method that needs none, such as 'integrated_gradients'."
         )
     size = there.shape
     fitting = [site for site in met.weights if (site.weights.shape[0], site.weights.shape[-1]) == size]
