@@ -180,8 +180,8 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
         if not bool(answered.isfinite().all()):
             strange = (~answered.isfinite()).any(dim=1).nonzero().flatten().tolist()
             raise ValueError(
-                f"{type(module).__name__} answers with no numbers (NaN) to texts {strange[:5]} of a batch of {size}: has "
-                "training diverged? Look at the loss, or leave those texts out of `data`."
+                f"{type(module).__name__} answers with no numbers (NaN) to texts {strange[:5]} of a batch of {size}: "
+                "has training diverged? Look at the loss, or leave those texts out of `data`."
             )
         weights = site.weights.detach()
         weights = weights if weights.dtype == torch.float64 else weights.float()  # an adversary moves in small steps

@@ -145,9 +145,8 @@ def test_answers_that_are_no_numbers_are_refused_by_the_texts():
 def test_a_model_in_half_precision_has_an_adversary_as_in_single():
     task, found = SequenceClassification(tokenizer_for("bert")), []
     for kind in (torch.float16, torch.float32):
-        with read_attention(
-            classifier("bert", dtype=torch.float16).to(kind), batch_of(task.tokenizer), task
-        ) as reading:
+        model = classifier("bert", dtype=torch.float16).to(kind)
+        with read_attention(model, batch_of(task.tokenizer), task) as reading:
             drawn = torch.Generator().manual_seed(0)
             found.append(adversarial(reading.weights, reading.respond, steps=20, generator=drawn).divergence)
     assert torch.allclose(*found, atol=0.005)

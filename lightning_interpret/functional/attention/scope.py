@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lightning_interpret.functional.attention.weighing import Weighing, axis_after, of_einsum, of_matmul, of_product
 from lightning_interpret.functional.features import find_layer
@@ -77,9 +78,9 @@ class Attentions(Meeting):
         self._edit, self._inside, self._keep, self._batch = edit, inside, keep, 0
         self._names = {id(part): plain_name(name) for name, part in module.named_modules()}
         self._parts = dict(module.named_modules())
-        # tensors are kept beside what is known of them, so that an id stays theirs
-        self._softmaxed: dict[int, tuple[Tensor, int, torch.Size]] = {}
-        self._products: dict[int, tuple[Tensor, int, Callable[[Callable], Tensor]]] = {}
+        # what is known of tensors, by identity, for as long as the model holds them
+        self._softmaxed: MutableMapping[Any, tuple[int, torch.Size]] = WeakIdKeyDictionary()
+        self._products: MutableMapping[Any, tuple[int, Callable[[Callable], Tensor]]] = WeakIdKeyDictionary()
 
     def of_kind(self, *kinds: str) -> list[Site]:
         """Return the sites of some kinds."""
@@ -97,13 +98,13 @@ class Attentions(Meeting):
             return self._matmul(func, args, kwargs)
         if name == "einsum":
             return self._einsum(func, args, kwargs)
-        if name == "sum" and args and id(args[0]) in self._products:
+        if name == "sum" and args and isinstance(args[0], Tensor) and args[0] in self._products:
             return self._sum(func, args, kwargs)
         output = func(*args, **kwargs)
         if name == "softmax":
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
             if isinstance(dim, int) and output.dim():
-                self._softmaxed[id(output)] = (output, dim % output.dim(), output.shape)
+                self._softmaxed[output] = (dim % output.dim(), output.shape)
         elif name == "embedding":
             ids = [each for each in args if isinstance(each, Tensor) and not each.is_floating_point()]
             self._batch = max([self._batch, *(len(of) for of in ids if of.dim() > 1)])
@@ -113,16 +114,16 @@ class Attentions(Meeting):
 
     def _follow(self, name: str, func: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         """Remember of a result that it is weights, or values times weights."""
-        known = next((self._softmaxed[id(each)] for each in args if id(each) in self._softmaxed), None)
-        if known is None or not isinstance(output, Tensor):
+        weights = next((each for each in args if isinstance(each, Tensor) and each in self._softmaxed), None)
+        if weights is None or not isinstance(output, Tensor):
             return
-        weights, axis, source = known
+        axis, source = self._softmaxed[weights]
         if name in _SHAPES:
             after = axis_after(func, args, kwargs, axis) if args[0] is weights else None
             if after is not None:
-                self._softmaxed[id(output)] = (output, after, source)
+                self._softmaxed[output] = (after, source)
         elif output.shape == weights.shape:
-            self._softmaxed[id(output)] = (output, axis, source)
+            self._softmaxed[output] = (axis, source)
         elif name == "mul" and len(args) == 2:
             values = args[1] if args[0] is weights else args[0]
             axis += output.dim() - weights.dim()
@@ -136,11 +137,11 @@ class Attentions(Meeting):
                 found = self._weigh(form[0], narrow, values, lambda w, v: run(w.reshape(weights.shape) * v), source)
                 return run(weights * values) if found is None else found
 
-            self._products[id(output)] = (output, axis, again)
+            self._products[output] = (axis, again)
 
     def _sum(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         """Sum values times weights: over the weights' axis and no other, it is attention."""
-        product, axis, again = self._products[id(args[0])]
+        product, (axis, again) = args[0], self._products[args[0]]
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         dims = [d % product.dim() for d in (dim if isinstance(dim, (tuple, list)) else [dim]) if isinstance(d, int)]
         if dims != [axis]:
@@ -149,13 +150,13 @@ class Attentions(Meeting):
 
     def _matmul(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         for weights, values, left in ((*args, True), (*args[::-1], False)):
-            known = self._softmaxed.get(id(weights)) if _of_the_input(values) else None
-            form = None if known is None else of_matmul(known[1], weights, values, left=left)
+            known = self._softmaxed.get(weights) if _of_the_input(values) else None
+            form = None if known is None else of_matmul(known[0], weights, values, left=left)
             if known is None or form is None:
                 continue
             lead = torch.broadcast_shapes(weights.shape[:-2], values.shape[:-2])  # values of fewer heads
             weights, values = (t.expand(*lead, *t.shape[-2:]) for t in (weights, values))
-            found = self._weigh(form, weights, values, func if left else lambda w, v: func(v, w), known[2])
+            found = self._weigh(form, weights, values, func if left else lambda w, v: func(v, w), known[1])
             if found is not None:
                 return found
         return func(*args, **kwargs)
@@ -165,12 +166,12 @@ class Attentions(Meeting):
         operands = list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
         for place in range(2 if isinstance(equation, str) and len(operands) == 2 else 0):
             weights, values = operands[place], operands[1 - place]
-            known = self._softmaxed.get(id(weights)) if _of_the_input(values) else None
-            form = None if known is None else of_einsum(equation, place, known[1], (operands[0], operands[1]))
+            known = self._softmaxed.get(weights) if _of_the_input(values) else None
+            form = None if known is None else of_einsum(equation, place, known[0], (operands[0], operands[1]))
             if known is None or form is None:
                 continue
             step = 1 if place == 0 else -1
-            found = self._weigh(form, weights, values, lambda *both, step=step: func(equation, both[::step]), known[2])
+            found = self._weigh(form, weights, values, lambda *both, step=step: func(equation, both[::step]), known[1])
             if found is not None:
                 return found
         return func(*args, **kwargs)
@@ -201,9 +202,10 @@ class Attentions(Meeting):
         self, form: Weighing, weights: Tensor, values: Tensor, run: Callable, source: torch.Size | None
     ) -> Tensor | None:
         """Meet one site and return what it gives; None where it is no attention that is asked for."""
-        name, caller = self._caller()
-        if not self.begun:
+        called = self._caller()
+        if not self.begun or called is None:
             return None
+        name, caller = called
         if self._inside is not None and name != self._inside and not name.startswith(f"{self._inside}."):
             return None
         shapes = (weights.shape, values.shape)
@@ -237,14 +239,17 @@ class Attentions(Meeting):
         crosses = queries != keys or decodes or any(word in name.lower() for word in _CROSS)
         return "cross" if crosses else "self"
 
-    def _caller(self) -> tuple[str, nn.Module | None]:
-        frame = sys._getframe(1)
+    def _caller(self) -> tuple[str, nn.Module | None] | None:
+        """Return the innermost part of the module that runs, and its name; None where only other models do."""
+        frame, others = sys._getframe(1), False
         while frame is not None:
             part = frame.f_locals.get("self")
-            if id(part) in self._names and isinstance(part, nn.Module):
-                return self._names[id(part)], part
+            if isinstance(part, nn.Module):
+                if id(part) in self._names:
+                    return self._names[id(part)], part
+                others = True
             frame = frame.f_back  # type: ignore[assignment]
-        return "", None
+        return None if others else ("", None)
 
 
 @contextmanager
@@ -302,17 +307,18 @@ def attention(
 @contextmanager
 def _eager(module: nn.Module) -> Iterator[None]:
     """Let models of `transformers` that run attention in a kernel of its own compute it by functions of torch."""
-    configs = [config for config in (getattr(part, "config", None) for part in module.modules()) if config is not None]
-    used = [getattr(config, "_attn_implementation", None) for config in configs]
-    kernels = [name if isinstance(name, str) and name.startswith(_KERNELS) else None for name in used]
+    configs = {id(config): config for part in module.modules() if (config := getattr(part, "config", None)) is not None}
+    used = [(config, getattr(config, "_attn_implementation", None)) for config in configs.values()]
     try:
-        for config, kernel in zip(configs, kernels, strict=True):
-            if kernel is not None:
+        for config, name in used:
+            if isinstance(name, str) and name.startswith(_KERNELS):
                 config._attn_implementation = "eager"
         yield
     finally:
-        for config, name in zip(configs, used, strict=True) if any(kernels) else ():
-            config._attn_implementation = name  # one that holds others has set theirs too
+        for _ in range(2):  # one that holds others sets theirs too, and need not be the first
+            for config, name in used:
+                if getattr(config, "_attn_implementation", None) != name:
+                    config._attn_implementation = name
 
 
 @contextmanager

@@ -1,14 +1,25 @@
 """The attention of models: what is met, that it is theirs, and that nothing else changes."""
 
 import threading
+from contextlib import nullcontext
+from copy import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from purity import assert_same, state_of
 from tiny import LONG, SHORT, batch_of, classifier, tokenizer_for
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig, LlamaForSequenceClassification
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    BertConfig,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PretrainedConfig,
+)
 from transformers.masking_utils import sdpa_mask
 
 from lightning_interpret.functional.attention import AttentionError, attention
@@ -291,6 +302,72 @@ def test_a_kernel_that_shows_nothing_is_eager_in_the_scope_and_back_after():
     assert model.config._attn_implementation == "flex_hidden"
     assert len(met.weights) == 2
     assert (got - want).abs().max() <= 1e-6
+
+
+def kernel_of(model):
+    """The model with an implementation that is eager in the scope, which need not run."""
+    model.config._attn_implementation = "flex_attention"
+    return model
+
+
+@pytest.mark.parametrize("config", [{"size": 1}, "a path", SimpleNamespace(size=1)])
+def test_what_a_module_of_ones_own_calls_its_config_is_left_alone(config):
+    module, batch = nn.ModuleDict({"model": kernel_of(model_of("bert"))}), batch_of(tokenizer_for("bert"))
+    module.config, before = config, copy(config)
+    for fails in (False, True):
+        with pytest.raises(RuntimeError) if fails else nullcontext(), attention(module):
+            logits(module["model"], batch)
+            if fails:
+                raise RuntimeError
+        assert module.config is config
+        assert config == before
+        assert module["model"].config._attn_implementation == "flex_attention"
+
+
+def test_a_config_inside_another_has_its_own_implementation_again():
+    class Whole(PretrainedConfig):
+        sub_configs = {"text_config": BertConfig}  # noqa: RUF012
+
+        def __init__(self, text_config=None, **options):
+            self.text_config = text_config
+            super().__init__(**options)
+
+    inner, batch = model_of("bert"), batch_of(tokenizer_for("bert"))
+    for whole_first in (True, False):
+        parts = {"text": inner, "connector": nn.Identity()}
+        module = nn.ModuleDict(parts if whole_first else dict(reversed(parts.items())))
+        module["connector"].config = Whole(inner.config)
+        module["connector"].config._attn_implementation = "sdpa"
+        kernel_of(inner)
+        with attention(module):
+            logits(inner, batch)
+        assert module["connector"].config._attn_implementation == "sdpa"
+        assert inner.config._attn_implementation == "flex_attention"
+
+
+def test_scopes_in_one_another_meet_each_its_own_model():
+    models, batch = [model_of("bert"), model_of("gpt2")], batch_of(tokenizer_for("bert"))
+    want = [logits(model, batch) for model in models]
+    with attention(models[0]) as first, attention(models[1]) as second, attention(models[1]) as again:
+        got = [logits(model, batch) for model in models]
+    for mine, theirs in zip(got, want, strict=True):
+        assert (mine - theirs).abs().max() <= 1e-6
+    assert [site.name for site in first.weights] == [f"bert.encoder.layer.{i}.attention.self" for i in (0, 1)]
+    assert [site.name for site in second.weights] == [f"transformer.h.{i}.attn" for i in (0, 1)]
+    assert [site.name for site in again.weights] == [site.name for site in second.weights]
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_weights_that_are_not_kept_are_gone_with_their_layer(implementation):
+    model, batch, seen = model_of("bert", implementation), batch_of(tokenizer_for("bert")), []
+
+    def edit(site, weights, value):
+        assert all(storage.expired() for storage in seen)
+        seen.append(StorageWeakRef(weights.untyped_storage()))
+
+    with attention(model, edit, keep=False):
+        logits(model, batch)
+    assert len(seen) == 2
 
 
 def test_another_thread_runs_the_model_as_it_is():
