@@ -10,11 +10,11 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_interpret.functional.attention.debate import adversary_loss
 from lightning_interpret.functional.attention.distances import jensen_shannon, total_variation
-from lightning_interpret.functional.attention.scope import attention
+from lightning_interpret.functional.attention.scope import Site, attention
 from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.report import markdown, terminal
 from lightning_interpret.tasks import Task, batches, find_task
@@ -189,12 +189,20 @@ def train_adversary(
 
     Raises:
         AttentionError: If the base has no attention over the tokens that reaches its logits.
-        ValueError: If an option is out of range, the two are one, or there is no batch.
+        ValueError: If an option is out of range, the two are one or share weights that would be trained, there is no
+            batch, or the adversary is of another architecture.
     """
     check_whole(1, epochs=epochs)
     check_positive(strength=strength, learning_rate=learning_rate)
     if adversary is base:
         raise ValueError("`adversary` is the base itself: give a model of its own, of the same architecture.")
+    theirs = {id(weight) for weight in base.parameters()}
+    shared = [name for name, weight in adversary.named_parameters() if weight.requires_grad and id(weight) in theirs]
+    if shared:
+        raise ValueError(
+            f"`adversary` shares {len(shared)} weights with the base, such as `{shared[0]}`, which would be trained "
+            "with it: give it weights of its own, or freeze those (`requires_grad_(False)`)."
+        )
     task = find_task(base, task=task, tokenizer=tokenizer)
     device = next((weight.device for weight in base.parameters()), torch.device("cpu"))
     optimizer = torch.optim.Adam([weight for weight in adversary.parameters() if weight.requires_grad], learning_rate)
@@ -209,8 +217,9 @@ def train_adversary(
                     pass
                 with torch.enable_grad(), attention(adversary, inside=inside) as met:
                     answered = probabilities(task, task.logits(adversary, batch))
-                own = reading.picked(met.weights[reading.site.number].weights)
-                loss = adversary_loss(answered, own, reading.answer, reading.weights, strength=strength).mean()
+                own = _same_site(met.weights, reading.site)
+                found = answered, reading.picked(own), reading.answer, reading.weights
+                loss = adversary_loss(*found, strength=strength, share=reading.share).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -222,3 +231,14 @@ def train_adversary(
         for part, flag in flags:
             part.training = flag
     return means
+
+
+def _same_site(met: Sequence[Site], base: Site) -> Tensor:
+    """Return the adversary's weights at a site of the base."""
+    if base.number >= len(met) or met[base.number].weights.shape != base.weights.shape:
+        seen = [tuple(site.weights.shape) for site in met]
+        raise ValueError(
+            f"`adversary` attends with shapes {seen}, and the base with {tuple(base.weights.shape)} at place "
+            f"{base.number} (`{base.name}`): give a model of the same architecture."
+        )
+    return met[base.number].weights

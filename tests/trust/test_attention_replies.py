@@ -1,13 +1,14 @@
 """The replies: attention of several seeds, and an adversary that is one model."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
 from attention_toys import Attentive, attentive_task
 from purity import assert_same, state_of
 from scipy.spatial.distance import jensenshannon
-from tiny import TEXTS, batch_of, classifier, tokenizer_for
+from tiny import LONG, SHORT, TEXTS, MeanPooled, MeanPooledTask, batch_of, classifier, lively, tokenizer_for
 
 from lightning_interpret import SequenceClassification, compare_attention, train_adversary
 from lightning_interpret.trust.attention_reading import read_attention
@@ -68,6 +69,19 @@ def test_what_an_adversary_is_worth_moves_its_attention():
     assert found[1]["change"] > found[0]["change"]
 
 
+def test_what_padding_attends_to_is_worth_nothing_to_an_adversary():
+    task, losses = MeanPooledTask(tokenizer_for("bert")), []
+    base, adversary = MeanPooled("bert"), MeanPooled("bert")
+    lively(adversary, seed=1)
+    for part in adversary.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    for texts in ([SHORT], [LONG, SHORT], [LONG]):
+        one = deepcopy(adversary)
+        losses += train_adversary(one, base, batch_of(task.tokenizer, texts), task, strength=1.0, epochs=1)
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, abs=1e-5)
+
+
 def test_transformers_are_compared_by_the_mean_of_their_heads():
     task = SequenceClassification(tokenizer_for("bert"))
     models = [classifier("bert", seed=seed) for seed in (0, 1)]
@@ -86,4 +100,13 @@ def test_what_cannot_be_compared_is_refused_in_words():
     spent = iter([batch])
     with pytest.raises(ValueError, match="an iterator spent"):
         train_adversary(Attentive(seed=1), model, spent, task, epochs=2)
+    half = Attentive(seed=1)
+    half.mix = model.mix
+    with pytest.raises(ValueError, match=r"shares 2 weights with the base, such as `mix.weight`"):
+        train_adversary(half, model, batch, task)
+    task = SequenceClassification(tokenizer_for("bert"))
+    two, one = classifier("bert"), classifier("bert", seed=1)
+    del one.bert.encoder.layer[1]
+    with pytest.raises(ValueError, match=r"`adversary` attends with shapes .* at place 1 \(`bert.encoder.layer.1"):
+        train_adversary(one, two, batch_of(task.tokenizer), task)
     assert torch.is_grad_enabled()

@@ -173,7 +173,13 @@ def uniform(weights: Tensor) -> Tensor:
 
 
 def adversary_loss(
-    answer: Tensor, weights: Tensor, base_answer: Tensor, base_weights: Tensor, *, strength: float
+    answer: Tensor,
+    weights: Tensor,
+    base_answer: Tensor,
+    base_weights: Tensor,
+    *,
+    strength: float,
+    share: Tensor | None = None,
 ) -> Tensor:
     """Return TVD(ŷ, ŷ_base) − λ KL(α ‖ α_base) of each row, ``(N,)``: what an adversary is trained on.
 
@@ -182,10 +188,12 @@ def adversary_loss(
 
     Args:
         answer: Probabilities of the adversary, ``(N, C)``.
-        weights: Its attention, ``(N, D, T)``; the divergence is the mean of the D.
+        weights: Its attention, ``(N, D, T)``.
         base_answer: Probabilities of the base model.
         base_weights: Its attention.
         strength: λ, how much another attention is worth.
+        share: What each distribution counts for in the divergence, ``(N, D)``, sums of 1; equally by default.
     """
-    apart = kullback_leibler(weights, base_weights).mean(dim=-1)
+    apart = kullback_leibler(weights, base_weights)
+    apart = apart.mean(dim=-1) if share is None else (apart * share).sum(dim=-1)
     return total_variation(answer, base_answer) - strength * apart

@@ -74,8 +74,8 @@ class Attended:
         if cut:
             raise AttentionError(
                 f"No gradient of the score reaches the attention of `{cut[0].name}`: the model runs it under "
-                "`no_grad`, or detaches what comes of it. Say which position is read (`read='first'`, 'last' or 'mean') to "
-                "a method that asks for no gradient, such as 'attention_weights'."
+                "`no_grad`, or detaches what comes of it. Say which position is read (`read='first'`, 'last' or "
+                "'mean') to a method that asks for no gradient, such as 'attention_weights'."
             )
         return torch.autograd.grad(
             self.score.sum(), weights, retain_graph=True, allow_unused=True, materialize_grads=True

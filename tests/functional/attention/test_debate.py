@@ -122,3 +122,8 @@ def test_the_loss_of_an_adversary_is_zero_for_the_base_and_falls_with_other_atte
     other = uniform(weights)
     expected = total_variation(respond(other, rows), base) - 0.5 * kullback_leibler(other, weights)[:, 0]
     assert torch.allclose(adversary_loss(respond(other, rows), other, base, weights, strength=0.5), expected)
+    twice = [each.repeat_interleave(2, dim=1) for each in (other, weights)]
+    twice[0][:, 1] = weights[:, 0]  # which counts for nothing
+    share = torch.tensor([[1.0, 0.0]]).double()
+    counted = adversary_loss(respond(other, rows), twice[0], base, twice[1], strength=0.5, share=share)
+    assert torch.allclose(counted, expected)
