@@ -23,7 +23,9 @@ def finite(row):
     return all(map(math.isfinite, numbers))
 
 
-@pytest.mark.parametrize("row", [attention(), long(40), AttentionMapRow(text="a b"), *map(arbitrary, range(16))])
+@pytest.mark.parametrize(
+    "row", [attention(), long(40, layers=3, heads=2), AttentionMapRow(text="a b"), *map(arbitrary, range(16))]
+)
 def test_json_both_ways_and_every_report_of_it(row):
     again = AttentionMapRow.from_dict(json.loads(json.dumps(row.to_dict())))
     assert not finite(row) or again == row

@@ -38,7 +38,7 @@ EVERY = [
     GradientAttention(rule="product"),
     ValueZeroing(),
 ]
-MODELS = ("bert", "gpt2", "llama")
+MODELS = ("bert", "gpt2", pytest.param("llama", marks=pytest.mark.slow))
 
 
 def case(name, texts=(LONG, SHORT), **options):
@@ -137,7 +137,7 @@ def test_a_layer_is_attributed_to_by_the_attention_after_it():
     assert list(sweep) == ["bert.embeddings.word_embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1"]
 
 
-@pytest.mark.parametrize("name", ["t5", "bart"])
+@pytest.mark.parametrize("name", ["t5", pytest.param("bart", marks=pytest.mark.slow)])
 def test_of_an_encoder_and_a_decoder_a_part_is_named(name):
     model, batch, task = case(name)
     for method in EVERY:
