@@ -67,11 +67,14 @@ class GruTask(SequenceClassification):
 if __name__ == "__main__":
     seed_everything(0)
     module, task = Gru(), GruTask(tokenizer, labels=LABELS)
+    hedge = Hedge(baseline="delete")  # words that are absent are taken out: the model has seen short texts, but no gaps
+    negated = sorted((i for i in range(len(val)) if "not" in val[i].words), key=lambda i: len(val[i].words))
     trainer = Trainer(
-        max_epochs=3,
+        max_epochs=6,
+        check_val_every_n_epoch=2,
         accelerator="cpu",
         logger=TensorBoardLogger("hierarchy", name="runs"),
-        callbacks=[HierarchyMonitor("acd", task=task, probes=2)],
+        callbacks=[HierarchyMonitor(hedge, task=task, probes=negated[:3])],
     )
     trainer.fit(
         module,
@@ -81,7 +84,7 @@ if __name__ == "__main__":
     print({name: round(float(value), 4) for name, value in trainer.callback_metrics.items()})
 
     review = "the food was not very good but the staff was friendly ."
-    for method in (Hedge(baseline="zero"), AgglomerativeContextualDecomposition()):
+    for method in (hedge, AgglomerativeContextualDecomposition()):
         print(f"\n{method(module, batch_of([review]), task)[0]}")
 
     # the same phrase with a negation before it: what its words say alone, and what the span says

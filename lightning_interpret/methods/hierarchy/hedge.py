@@ -67,5 +67,6 @@ class Hedge(HierarchicalMethod):
     @property
     def joins(self) -> str:
         """What an interaction is, in words."""
-        near = "in no context" if not self.window else f"with up to {self.window} parts on either side"
+        near = f"with up to {self.window} parts on either side"
+        near = {0: "in no context", 1: "with the part on either side"}.get(self.window, near)
         return f"what the parts of a span do together beyond what each does, {near} (Shapley)"
