@@ -215,7 +215,8 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     both.add_argument(
         "--max-seconds",
         type=_positive,
-        help="what the self-influence of all examples may take a method (60); after this no more texts are begun",
+        help="of methods, after this no more texts are begun (default: no bound); of influence, what the "
+        "self-influence of all examples may take a method (default: 60)",
     )
 
 

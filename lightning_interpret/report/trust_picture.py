@@ -53,7 +53,9 @@ def render(row: TrustRow, *, width: int = 860) -> Image.Image:
 def _bar(
     canvas: Canvas, pen: Pen, each: TrustedMethod, recommended: str | None, zero: float, scale: float, top: float
 ) -> None:
-    canvas.text(MARGIN, top + 16, pen.clipped(printable(each.name), BODY, _NAME - 8), BODY, INK)
+    name, _, options = printable(each.name).partition(":")  # of two settings of one method, what tells them apart
+    canvas.text(MARGIN, top + (12 if options else 16), pen.clipped(name, BODY, _NAME - 8), BODY, INK)
+    canvas.text(MARGIN, top + 24, pen.clipped(options, TINY, _NAME - 8), TINY, GREY)
     if each.gain is not None:
         start, size = min(zero, zero + each.gain * scale), max(1.0, abs(each.gain) * scale)
         canvas.box(start, top + 2, size, 18, _colour(each, recommended))

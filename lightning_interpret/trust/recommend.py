@@ -60,7 +60,7 @@ def recommend(
 def _fault(each: TrustedMethod, drill: Drill | None, tolerance: float) -> str | None:
     figures = each.figures
     if each.failed is not None or not each.probes:
-        return f"it failed ({each.failed or 'no probe was explained'})"
+        return f"it failed ({(each.failed or 'no probe was explained').rstrip('.')})"
     error = figures.get("relative_error")
     if error is not None and error > tolerance:
         return f"its scores miss what they attribute by {error:.1%}, and {tolerance:.1%} is tolerated"

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import quiet_trainer, wordpiece
 from torch.utils.data import DataLoader
 
-from lightning_interpret import IntegratedGradients, ShortcutDrill, TrustMonitor
+from lightning_interpret import ExpectedGradients, IntegratedGradients, ShortcutDrill, TrustMonitor
+from lightning_interpret.methods import Occlusion
 from lightning_interpret.report.presenters import row_of
 from lightning_interpret.tasks import Task
 from lightning_interpret.trust.measure import measure
@@ -22,6 +23,13 @@ from lightning_interpret.trust.table import table
 
 TWO = ["gradient_times_input", "gradient"]
 QUICK = ShortcutDrill(cue="film", label="1", share=25, steps=4, learning_rate=0.05, rows=16, test_rows=12, batch_size=8)
+
+
+class Broken(Occlusion):
+    """A method that no model serves."""
+
+    def attribute(self, *args):
+        raise ValueError("not on this model")
 
 
 def monitor(methods=TWO, **options):
@@ -36,7 +44,7 @@ def rows_of(folder, name="trust"):
 
 def test_a_fit_logs_one_record_a_validation_and_every_figure_beside_the_random_order(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    fit([monitor([*TWO, "expected_gradients"], save_jsonl=True)], tmp_path, logger=logger, epochs=1)
+    fit([monitor([*TWO, Broken()], save_jsonl=True)], tmp_path, logger=logger, epochs=1)
     logged = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     logged.Reload()
     tags = logged.Tags()
@@ -46,7 +54,7 @@ def test_a_fit_logs_one_record_a_validation_and_every_figure_beside_the_random_o
         assert {f"{name}/{figure}" for figure in of_erasure} <= found
     assert {"gradient/gain", "gradient_times_input/relative_error", "agreement", "seconds", "failures"} <= found
     assert not {tag for tag in found if "relative_error" in tag} - {"gradient_times_input/relative_error"}
-    assert not {tag for tag in found if tag.startswith(("expected_gradients/", "drill"))}
+    assert not {tag for tag in found if tag.startswith(("occlusion/", "drill"))}
     assert all(torch.tensor(event.value).isfinite() for tag in tags["scalars"] for event in logged.Scalars(tag))
     assert "interpret/trust/probe_0/image" in tags["images"]
     assert {"interpret/trust/probe_0", "interpret/trust/probe_0/text/text_summary"} <= set(tags["tensors"])
@@ -117,10 +125,32 @@ def test_probes_of_several_processes_are_one_table():
 
 
 def test_a_method_that_fails_is_warned_of_once_and_is_no_failure_of_the_probe(tmp_path):
-    with pytest.warns(UserWarning, match="expected_gradients fails on this model") as said:
-        _, trainer = fit([monitor([*TWO, "expected_gradients"])], tmp_path, epochs=1)
-    assert sum("expected_gradients fails" in str(each.message) for each in said) == 1
+    with pytest.warns(UserWarning, match="occlusion fails on this model") as said:
+        _, trainer = fit([monitor([*TWO, Broken()])], tmp_path, epochs=1)
+    assert sum("occlusion fails" in str(each.message) for each in said) == 1
     assert trainer.callback_metrics["interpret/trust/failures"] == 0
+
+
+def test_what_is_drawn_from_data_is_drawn_from_the_training_data(tmp_path):
+    drawn = [ExpectedGradients(samples=2), IntegratedGradients(steps=2, baseline="training_mean")]
+    found = monitor(drawn, baseline="training_mean", references=4, randomised=False, save_jsonl=True, drill=QUICK)
+    fit([found], tmp_path, epochs=1)
+    row = row_of(rows_of(tmp_path)[-1])
+    assert [each.failed for each in row.methods] == [None, None]
+    assert row.baseline == "training_mean"
+    assert row.drill.invalid is not None or row.drill.first.keys() == {"expected_gradients", "integrated_gradients"}
+    assert not row.notes
+
+
+def test_training_data_that_no_references_can_be_read_from_are_refused_before_the_first_step(tmp_path):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([Texts()[i] for i in range(8)])
+
+    trainer = quiet_trainer(tmp_path, callbacks=[monitor(["expected_gradients"])], max_steps=2, val_check_interval=1)
+    with pytest.raises(ValueError, match="drawn from the training data, which have no indices"):
+        trainer.fit(Toy(), DataLoader(Stream(), batch_size=4), loaders()[1])
+    assert trainer.global_step == 0
 
 
 def test_a_config_file_can_write_it_down():
@@ -145,6 +175,7 @@ def test_a_config_file_can_write_it_down():
         ({"methods": []}, "`methods` is empty"),
         ({"baseline": "distribution"}, "an erased token is replaced by one thing"),
         ({"share": 0}, "share"),
+        ({"references": 0}, "`references=0` must be"),
         ({"tolerance": 0}, "tolerance"),
         ({"output": "odds"}, "`output='odds'` does not exist"),
     ],

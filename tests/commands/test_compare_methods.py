@@ -1,6 +1,7 @@
 """`compare --what methods`: table, page, numbers and picture of a saved model, and what cannot be compared."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -61,11 +62,39 @@ def test_rationales_of_people_are_a_column_of_the_table(command, saved, tmp_path
 def test_options_of_methods_and_of_the_drill_are_given_with_their_names(command, saved, tmp_path):
     two = ("integrated_gradients:steps=8", "gradient")
     words = ("--model", saved.model, "--input", saved.val, "--methods", *two, "--train-file", saved.train)
-    quick = ("--drill", "steps=3", "rows=32", "test_rows=8", "cue=was")
+    quick = ("--drill", "steps=3", "rows=40", "test_rows=8", "cue=was")
     done, row = compared(command, tmp_path / "out", "--what", "methods", *words, "--label-column", "label", *quick)
     assert [each.name for each in row.methods] == ["integrated_gradients", "gradient"]
     assert row.drill.steps == 3
     assert "was planted in 10% of the training rows" in done.out
+
+
+def test_what_is_drawn_from_data_is_drawn_from_the_training_file(command, saved, tmp_path):
+    words = ("--model", saved.model, "--input", saved.val, "--examples", 2, "--train-file", saved.train)
+    _, row = compared(command, tmp_path / "out", *words, "--methods", "expected_gradients:samples=2")
+    assert row.methods[0].failed is None
+    assert row.drill is None
+
+
+def test_a_file_that_is_sorted_by_label_has_rows_of_every_label_in_a_drill(command, saved, tmp_path):
+    head, *lines = Path(saved.train).read_text().splitlines()
+    file = tmp_path / "sorted.tsv"
+    file.write_text("\n".join([head, *sorted(lines)]) + "\n")
+    words = (
+        "--model",
+        saved.model,
+        "--input",
+        saved.val,
+        "--examples",
+        4,
+        "--methods",
+        "gradient",
+        "--train-file",
+        file,
+    )
+    quick = ("--drill", "steps=1", "rows=20", "test_rows=4", "share=20", "label=negative")
+    _, row = compared(command, tmp_path / "out", *words, *quick)
+    assert row.drill.share == 0.2
 
 
 @pytest.mark.parametrize(
@@ -80,7 +109,8 @@ def test_options_of_methods_and_of_the_drill_are_given_with_their_names(command,
         (["--model", "x", "--input", "y", "--methods", "integrated"], "`--methods='integrated'` does not exist"),
         (["--model", "x", "--input", "y", "--methods", "gradient:norm=l3"], "norm"),
         (["--model", "x", "--input", "y", "--methods", "gradient", "gradient"], "names 'gradient' twice"),
-        (["--model", "x", "--input", "y", "--score", "odds"], "`output='odds'` does not exist"),
+        (["--model", "x", "--input", "y", "--score", "odds"], "`--score='odds'` does not exist"),
+        (["--model", "x", "--input", "y", "--train-file", "z"], "`--train-file` has no use here"),
         (["--model", "x", "--input", "y", "--layer", "z"], "`--layer` is an option of `--what baselines`"),
         (["--what", "influence", "--drill"], "`--drill` is an option of `--what methods`"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import torch
 from purity import assert_same, state_of
 from tiny import LONG, SHORT, batch_of, classifier, wordpiece
+from tiny_images import images_of, model_of
 from torch import nn
 from trust_toys import TEXTS, Words, words
 
@@ -14,6 +15,7 @@ from lightning_interpret import SequenceClassification
 from lightning_interpret.functional.faithfulness import BINS
 from lightning_interpret.methods import Gradient, IntegratedGradients, Occlusion
 from lightning_interpret.records.trust import TrustRow
+from lightning_interpret.tasks import find_task
 from lightning_interpret.trust.compare import compare_methods
 from lightning_interpret.trust.measure import measure
 from lightning_interpret.trust.setting import Setting, named_methods
@@ -271,3 +273,20 @@ def test_why_a_figure_is_missing_is_said_as_it_is():
     long = words((" ".join(["great film"] * 260),))
     found = compare_methods(*_given(long), ["gradient_times_input"], setting=few).methods[0]
     assert found.reasons["randomisation"].startswith("more than 512 units")
+
+
+def test_pictures_are_compared_location_by_location():
+    module = model_of("resnet")
+    few = Setting(orders=1, bins=(20,), randomised=False)
+    row = compare_methods(module, images_of(2), find_task(module), ["gradient_times_input"], setting=few)
+    assert row.methods[0].failed is None
+    assert {"comprehensiveness", "sufficiency", "relative_error", "gini"} <= row.methods[0].figures.keys()
+    assert row.methods[0].reasons["leave_one_out"].startswith("more than 512 units")
+
+
+def test_several_targets_an_example_are_refused_by_name():
+    module, batch = model_of("yolos"), images_of(2)
+    task = find_task(module)
+    task.threshold = 0.0
+    with pytest.raises(ValueError, match=r"`which='all'` has \d+ targets in 2 examples"):
+        compare_methods(module, batch, task, ["gradient"], setting=Setting(which="all"))
