@@ -3,15 +3,15 @@
 import gzip
 import re
 import sys
+from pathlib import Path
 
 import pytest
-from test_benchmarks import ROOT, run
 
 from lightning_interpret.modules.from_scratch import small_encoder
 from lightning_interpret.records.concept_test import ConceptTest
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from concepts import CONCEPTS, told
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from concepts import CONCEPTS, main, told
 
 FRAMES = ("the film was {} .", "so {} at last", "it has {} in it", "{} again", "one more {} , alas", "we saw {}")
 
@@ -35,13 +35,17 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_concepts_are_followed_over_the_steps_and_random_sentences_counted(folder):
-    words = "--batches 4 --set-size 10 --random-concepts 4 --controls 2 --examples 16"
-    printed = run("concepts.py", folder, "--encoder-folder", str(folder / "model"), *words.split())
-    assert [int(step) for step in re.findall(r"^Step (\d+), at ", printed, re.MULTILINE)] == [0, 1, 2, 3]
+def test_concepts_are_followed_over_the_steps_and_random_sentences_counted(folder, monkeypatch, capsys):
+    words = "--batches 2 --set-size 10 --random-concepts 4 --controls 2 --examples 16"
+    where = ("--data-folder", str(folder), "--encoder-folder", str(folder / "model"))
+    monkeypatch.setattr(sys, "argv", ["concepts.py", *where, *words.split()])
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # which it sets
+    main()
+    printed = capsys.readouterr().out
+    assert [int(step) for step in re.findall(r"^Step (\d+), at ", printed, re.MULTILINE)] == [0, 1]
     for name in CONCEPTS:
         for label in ("negative", "positive"):
-            assert len(re.findall(rf"^ *{name} {label} .* p \d", printed, re.MULTILINE)) == 4
+            assert len(re.findall(rf"^ *{name} {label} .* p \d", printed, re.MULTILINE)) == 2
     counted = re.findall(
         r"(random_concepts|paper) +(\w+) +p < \.05: random +\d+ of 4  words +\d+ of 12$", printed, re.M
     )

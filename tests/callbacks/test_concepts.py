@@ -5,6 +5,7 @@ import math
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from lightning_interpret.callbacks.concepts import tags_of
 from lightning_interpret.records.concept_test import ConceptTest
 
 SMALL = ConceptActivationVectors("planted.embedding", examples=40, vectors=3, random_concepts=24)
+QUICK = replace(SMALL, vectors=2, random_concepts=8)
 TOLD = {"used": {"words": [str(USED)]}, "unused": {"words": [str(UNUSED)]}, "even": {"column": "even"}}
 
 
@@ -124,7 +126,7 @@ def test_probes_and_the_table_are_shown_and_written(run):
 def test_a_concept_with_too_few_examples_is_left_out_and_said_once(tmp_path):
     told = {"used": {"words": [str(USED)]}, "rare": {"words": ["no such word"]}}
     with pytest.warns(UserWarning, match=r"concept 'rare' is left out: 0 of the 1500 training examples") as said:
-        found = fit(tmp_path, monitor(told, save_jsonl=str(tmp_path / "r.jsonl")), epochs=2)
+        found = fit(tmp_path, monitor(told, QUICK, save_jsonl=str(tmp_path / "r.jsonl")), epochs=2)
     assert sum("'rare'" in str(each.message) for each in said) == 1
     assert math.isnan(found["rare/yes"])
     assert math.isnan(found["rare/accuracy"])
@@ -171,11 +173,11 @@ def test_layers_data_without_indices_and_a_missing_extra_are_refused_before_trai
 
 def test_several_layers_have_their_names_in_the_tags_and_time_that_is_spent_is_said(tmp_path):
     layers = ["planted.embedding", "planted.after"]
-    found = fit(tmp_path, monitor(layer=layers))
+    found = fit(tmp_path, monitor(method=QUICK, layer=layers))
     assert {f"{layer}/used/yes/p" for layer in layers} <= found.keys()
     assert found["planted.embedding/used/yes"] == found["planted.after/used/yes"]
     with pytest.warns(UserWarning, match=r"`max_seconds` was spent before its layer"):
-        late = fit(tmp_path, monitor(layer=layers, max_seconds=1e-6))
+        late = fit(tmp_path, monitor(method=QUICK, layer=layers, max_seconds=1e-6))
     assert found.keys() == late.keys()
     assert math.isnan(late["planted.after/used/yes"])
     assert not math.isnan(late["planted.embedding/used/accuracy"])
@@ -192,7 +194,7 @@ def test_a_failure_is_counted_and_tags_that_were_there_stay(tmp_path):
             return super().resolve(logits, batch, which)
 
     with pytest.warns(UserWarning, match=r"concepts could not be tested \(RuntimeError: tired\)"):
-        found = fit(tmp_path, monitor(task=Tires(), on_error="warn", probes=2), epochs=2)
+        found = fit(tmp_path, monitor(method=QUICK, task=Tires(), on_error="warn", probes=2), epochs=2)
     assert found["failures"] == 2
     assert math.isnan(found["used/yes"])
 
