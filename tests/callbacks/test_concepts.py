@@ -15,9 +15,10 @@ from planted_concepts import UNUSED, USED, Planted, PlantedTask, texts
 from purity import Texts, Toy, ToyTask
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import quiet_trainer, wordpiece
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lightning_interpret import ConceptActivationVectors, ConceptMonitor, ConceptTestRow
+from lightning_interpret import ConceptActivationVectors, ConceptMonitor, ConceptTestRow, ImageClassification
 from lightning_interpret.callbacks.concepts import tags_of
 from lightning_interpret.records.concept_test import ConceptTest
 
@@ -176,7 +177,7 @@ def test_several_layers_have_their_names_in_the_tags_and_time_that_is_spent_is_s
     found = fit(tmp_path, monitor(method=QUICK, layer=layers))
     assert {f"{layer}/used/yes/p" for layer in layers} <= found.keys()
     assert found["planted.embedding/used/yes"] == found["planted.after/used/yes"]
-    with pytest.warns(UserWarning, match=r"`max_seconds` was spent before its layer"):
+    with pytest.warns(UserWarning, match=r"at 'planted.after': `max_seconds` was spent before its layer"):
         late = fit(tmp_path, monitor(method=QUICK, layer=layers, max_seconds=1e-6))
     assert found.keys() == late.keys()
     assert math.isnan(late["planted.after/used/yes"])
@@ -211,6 +212,60 @@ def test_texts_that_are_written_down_are_read_by_the_tokenizer(tmp_path):
     trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[watcher])
     trainer.fit(Toy(), DataLoader(Texts(), batch_size=4), DataLoader(Texts(seed=1), batch_size=4))
     assert trainer.callback_metrics["interpret/concepts/praise/accuracy"] >= 0
+
+
+class Pictures(Dataset):
+    """Images of which the first third is red, and labelled so."""
+
+    def __init__(self, size=120):
+        self.red = torch.arange(size) < size // 3
+        self.images = torch.randn(size, 3, 6, 6, generator=torch.Generator().manual_seed(size))
+        self.images[self.red, 0] += 1
+
+    def __len__(self):
+        return len(self.red)
+
+    def __getitem__(self, i):
+        return {"pixel_values": self.images[i], "labels": int(self.red[i]), "red": bool(self.red[i])}
+
+
+class Seeing(Trained):
+    """Two convolutions, and a head on the mean of what they see."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 6, 3))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, images):
+        return self.head(self.body(images).mean(dim=(2, 3)))
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self(batch["pixel_values"]), batch["labels"])
+
+
+class SeeingTask(ImageClassification):
+    def logits(self, module, batch):
+        return module(batch["pixel_values"])
+
+
+def test_concepts_of_images_are_told_by_a_column_and_tested_at_every_layer_and_words_are_refused(tmp_path):
+    def run(told):
+        watcher = monitor(told, QUICK, layer="all", task=SeeingTask(["other", "red"]), probes=1)
+        trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[watcher])
+        trainer.fit(
+            Seeing(), DataLoader(Pictures(), batch_size=20, shuffle=True), DataLoader(Pictures(60), batch_size=20)
+        )
+        return {tag.removeprefix("interpret/concepts/"): float(v) for tag, v in trainer.callback_metrics.items()}
+
+    found = run({"red": {"column": "red"}})
+    for number in range(3):
+        assert found[f"body.{number}/red/accuracy"] > 0.6
+        assert 0 <= found[f"body.{number}/red/red/p"] <= 1
+    assert found["failures"] == 0
+    with pytest.raises(ValueError, match=r"'red' are told by words, and SeeingTask reads no texts .* by a column"):
+        run({"red": ["red"]})
 
 
 def test_no_two_tags_are_the_same_whatever_the_names():
