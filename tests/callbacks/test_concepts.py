@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
+import subprocess
 import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -284,3 +287,48 @@ def test_no_two_tags_are_the_same_whatever_the_names():
         f"{tag.rpartition('/')[0]}/{what}" for tag in found.values() for what in ("accuracy", "stability")
     }
     assert not any(tag.startswith("probe_") for tag in found.values())
+
+
+_TWO_PROCESSES = """
+import json, sys
+import test_concepts as here
+
+class Stream(here.IterableDataset):
+    def __iter__(self):
+        rows = here.Rows(128, seed=50)
+        return (rows[i] for i in range(here.torch.distributed.get_rank(), len(rows), 2))
+
+def main(folder):
+    watcher = here.monitor(method=here.QUICK, save_jsonl=f"{folder}/r.jsonl")
+    options = {"devices": 2, "strategy": "ddp_fork_find_unused_parameters_true", "limit_train_batches": 2}
+    trainer = here.quiet_trainer(folder, max_epochs=1, callbacks=[watcher], **options)
+    train, val = here.DataLoader(here.Rows(), batch_size=16), here.DataLoader(Stream(), batch_size=32)
+    trainer.fit(here.Trained(), train, val)
+    if trainer.is_global_zero:
+        print("LOGGED", json.dumps({name: float(value) for name, value in trainer.callback_metrics.items()}))
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_what_two_processes_log_is_the_table_that_is_shown_and_no_mean_of_their_tests(tmp_path):
+    (tmp_path / "run.py").write_text(_TWO_PROCESSES)
+    here = Path(__file__).parents[1]
+    paths = os.pathsep.join(map(str, (here.parent, here, here / "callbacks")))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    logged = json.loads(done.stdout.partition("LOGGED ")[2].splitlines()[0])
+    table = json.loads((tmp_path / "r.jsonl").read_text().splitlines()[-1])
+    assert table["tested"] == 32
+    for test in table["tests"]:
+        tag = f"interpret/concepts/{test['concept']}/{test['target_name']}"
+        assert logged[f"{tag}/p"] == pytest.approx(test["p"], rel=1e-5)
+        assert logged[tag] == pytest.approx(test["score"], rel=1e-5)
