@@ -140,7 +140,7 @@ def measure(args: Namespace) -> dict[str, Any]:
     print(f"{len(run.train)} training, {len(run.dev)} dev and {len(run.test)} test sentences.\n", flush=True)
     base = run.trained("lstm")
     whole = run.report(base, ("agreement", "permutation", "adversarial", "erasure") if args.whole else ("agreement",))
-    print(f"\n{whole.to_markdown()}\n", flush=True)
+    print(f"\n{whole}\n", flush=True)
     reports = {"lstm": whole}
     if "averaging" in args.arms:
         reports["averaging"] = run.report(run.trained("averaging", encoder="averaging", hidden=64), ("agreement",))
@@ -156,7 +156,7 @@ def measure(args: Namespace) -> dict[str, Any]:
     if len(seeds) > 1:
         compared = compare_attention(seeds, data, run.task)
         found["seeds"] = compared.summary()["all"]
-        print(f"Seeds. {compared.to_markdown()}\n", flush=True)
+        print(f"Seeds. {compared}\n", flush=True)
     if "uniform" in args.arms:
         run.trained("uniform", uniform=True)
     if "adversary" in args.arms:
@@ -167,7 +167,7 @@ def measure(args: Namespace) -> dict[str, Any]:
         run.score("adversary", adversary)
         compared = compare_attention([base, adversary], data, run.task)
         found["adversary"] = compared.summary()["all"]
-        print(f"The base and its adversary, λ = {args.strength:g}. {compared.to_markdown()}\n", flush=True)
+        print(f"The base and its adversary, λ = {args.strength:g}. {compared}\n", flush=True)
     found["scores"] = {name: {"auc": auc, "accuracy": right} for name, (auc, right) in run.scores.items()}
     lines = [[name, f"{auc:.3f}", f"{right:.3f}"] for name, (auc, right) in run.scores.items()]
     print(table(["model", "AUC (theirs, lstm: 0.902)", "accuracy (0.808)"], lines))
