@@ -157,11 +157,17 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
 
     Raises:
         AttentionError: If no attention runs over the tokens and reaches the logits.
-        ValueError: If the model gives no probabilities of several classes, or none that are numbers.
+        ValueError: If the batch is of no texts, or the model gives no probabilities of several classes, or none that
+            are numbers.
     """
     with explaining(module):
         batch = task.prepared(module, batches.clone(batch))
         units = task.units(batch)
+        if units.kind != "token":
+            raise ValueError(
+                f"Attention is read over the tokens of a text, and this batch has units of kind {units.kind!r}: "
+                "use a method of gradients or occlusion."
+            )
         replay, marks = Replay(module), []
         with replay.recording(), attention(module, lambda *_: marks.append(replay.now()), inside=inside) as met:
             logits = task.logits(module, batch)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from attention_toys import Attentive, attentive_task
 from tiny import TEXTS, Bag, MeanPooled, MeanPooledTask, bag_task, batch_of, classifier, tokenizer_for
+from tiny_images import images_of, model_of
 
-from lightning_interpret import SequenceClassification
+from lightning_interpret import ImageClassification, SequenceClassification
 from lightning_interpret.functional.attention.debate import adversarial
 from lightning_interpret.functional.attention.scope import AttentionError
 from lightning_interpret.trust.attention_reading import each_batch, read_attention
@@ -150,6 +151,12 @@ def test_a_model_in_half_precision_has_an_adversary_as_in_single():
             drawn = torch.Generator().manual_seed(0)
             found.append(adversarial(reading.weights, reading.respond, steps=20, generator=drawn).divergence)
     assert torch.allclose(*found, atol=0.005)
+
+
+def test_an_image_is_refused_in_words():
+    refused = pytest.raises(ValueError, match=r"over the tokens of a text.*units of kind 'location'")
+    with refused, read_attention(model_of("vit"), images_of(), ImageClassification()):
+        pass
 
 
 def test_one_batch_and_a_list_of_them_are_told_apart():
