@@ -54,7 +54,8 @@ def test_attention_on_sst_agrees_with_gradients_and_deletions_as_jain_and_wallac
     if data is None or encoder is None:
         pytest.skip("--data-folder (with sst2/) and --encoder-folder (a transformers directory) are not given")
     words = ("--data-folder", str(Path(data).resolve()), "--encoder-folder", str(Path(encoder).resolve()))
-    found = benchmark(*words, "--agreement-only", "--epochs", "3", "--arms", "averaging")
+    # all of their 8 epochs: the fewer, the more attention agrees with both (tau .455 and .382 after 3)
+    found = benchmark(*words, "--agreement-only", "--arms", "averaging")
     assert found["scores"]["lstm"]["auc"] >= 0.88
     gradient, deletion, beside = found["lstm"].values()
     assert gradient == pytest.approx(0.351, abs=0.06)
