@@ -41,6 +41,13 @@ def check_whole(least: int = 1, /, **options: Any) -> None:
             raise ValueError(f"`{name}={value!r}` must be a whole number of at least {least}.")
 
 
+def check_index(**options: Any) -> None:
+    """Raise a ``ValueError`` for options that are neither whole numbers, from the end if negative, nor None."""
+    for name, value in options.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError(f"`{name}={value!r}` must be a whole number: 0 is the first, -1 the last.")
+
+
 def check_positive(**options: float) -> None:
     """Raise a ``ValueError`` for options that are no finite numbers above 0."""
     for name, value in options.items():

@@ -82,7 +82,8 @@ class AttentionMonitor(Monitor):
             on_error=on_error,
             save_jsonl=save_jsonl,
         )
-        self._method, self.attention_layer = AttentionWeights(read=read, inside=inside), attention_layer
+        self._method = AttentionWeights(read=read, inside=inside, attention_layer=attention_layer)
+        self.attention_layer = attention_layer
         self._before: dict[int, torch.Tensor] = {}
         self._layers: dict[str, torch.Tensor] = {}
 

@@ -238,19 +238,19 @@ def same_layer(module: nn.Module, layer: str, other: str) -> bool:
     return find_layer(module, layer) in shared_embeddings(module, find_layer(module, other))
 
 
-def find_layer(module: nn.Module, layer: str) -> nn.Module:
+def find_layer(module: nn.Module, layer: str, *, argument: str = "layer") -> nn.Module:
     """Return the sub-module of this name; the names of compiled modules are those of what was compiled.
 
     The pixels are what the module itself is given: ``pixel_values`` is its name.
 
     Raises:
-        LayerError: If there is none; the near ones are named.
+        LayerError: If there is none; the near ones are named, and the ``argument`` that the name was given as.
     """
     if layer == PIXELS:
         return module
     parts = {name.replace("_orig_mod.", ""): part for name, part in module.named_modules(remove_duplicate=False)}
     if layer not in parts or layer == "":
-        raise LayerError(unknown("layer", layer, [name for name in parts if name]))
+        raise LayerError(unknown(argument, layer, [name for name in parts if name]))
     return parts[layer]
 
 

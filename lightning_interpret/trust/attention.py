@@ -77,6 +77,7 @@ def attention_report(
         report = attention_report(model, loader, tokenizer=tokenizer)
         print(report)
     """
+    parts = (parts,) if isinstance(parts, str) else tuple(parts)
     for part in parts:
         choose("parts", part, PARTS)
     check_whole(1, permutations=permutations, candidates=candidates)

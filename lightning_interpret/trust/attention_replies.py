@@ -215,13 +215,14 @@ def train_adversary(
                 batch = batches.to(batch, device)
                 with read_attention(base, batch, task, inside=inside) as reading:
                     pass
-                with torch.enable_grad(), attention(adversary, inside=inside) as met:
-                    answered = probabilities(task, task.logits(adversary, batch))
-                own = _same_site(met.weights, reading.site)
-                found = answered, reading.picked(own), reading.answer, reading.weights
-                loss = adversary_loss(*found, strength=strength, share=reading.share).mean()
-                optimizer.zero_grad()
-                loss.backward()
+                with torch.inference_mode(False), torch.enable_grad():
+                    with attention(adversary, inside=inside) as met:
+                        answered = probabilities(task, task.logits(adversary, batches.clone(batch)))
+                    own = _same_site(met.weights, reading.site)
+                    found = answered, reading.picked(own), reading.answer, reading.weights
+                    loss = adversary_loss(*found, strength=strength, share=reading.share).mean()
+                    optimizer.zero_grad()
+                    loss.backward()
                 optimizer.step()
                 losses.append(float(loss.detach()))
             if not losses:

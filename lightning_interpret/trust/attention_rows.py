@@ -129,7 +129,7 @@ def adversarial(rows: Sequence[AttentionRow]) -> dict[str, Any]:
     return {
         "mean": mean(values),
         "median": statistics.median(values) if values else None,
-        "p95": values[int(0.95 * (len(values) - 1))] if values else None,
+        "p95": _quantile(values, 0.95),
         "change": mean([row.change for row in there]),
         "texts": len(there),
     }
@@ -175,6 +175,15 @@ def left_out(rows: Sequence[AttentionRow]) -> dict[str, dict[str, int]]:
         for what, why in row.reasons.items():
             counted.setdefault(what, Counter())[why] += 1
     return {what: dict(reasons) for what, reasons in counted.items()}
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the value below which a share of the others lies, between two of them if need be; None of none."""
+    if not ordered:
+        return None
+    below, part = divmod(share * (len(ordered) - 1), 1)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return low + part * (high - low)
 
 
 def mean(values: Iterable[float | None]) -> float | None:

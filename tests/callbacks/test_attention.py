@@ -108,6 +108,8 @@ def test_what_cannot_work_is_refused_before_training(tmp_path):
         fit([AttentionMonitor(task=ToyTask(wordpiece()), inside="atention")], tmp_path, module=Dense)
     with pytest.raises(ValueError, match=r"`read='middle'` does not exist"):
         AttentionMonitor(read="middle")
+    with pytest.raises(ValueError, match=r"`attention_layer='last'` must be a whole number"):
+        AttentionMonitor(attention_layer="last")
     monitor = AttentionMonitor(task=ToyTask(wordpiece()), attention_layer=1, probes=1)
     with pytest.warns(UserWarning, match=r"`attention_layer=1`, but 1 layers have attention"):
         fit([monitor], tmp_path, epochs=1)

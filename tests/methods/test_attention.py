@@ -232,6 +232,9 @@ def test_what_cannot_be_read_is_refused_by_name():
     ):
         with pytest.raises(ValueError, match=f"`{option}='meen'` does not exist"):
             method(**{option: "meen"})
+    for option in ({"attention_layer": "last"}, {"head": 1.5}):
+        with pytest.raises(ValueError, match=r"`\w+=.*` must be a whole number: 0 is the first, -1 the last"):
+            AttentionWeights(**option)
     with pytest.raises(LayerError, match=r"`inside='bert.encodr'` does not exist.*Did you mean 'bert.encoder"):
         AttentionRollout(inside="bert.encodr").check(model, task, [], "logit")
     tokenizer = tokenizer_for("bert")

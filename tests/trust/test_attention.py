@@ -11,8 +11,9 @@ from scipy.stats import kendalltau
 from tiny import LONG, SHORT, batch_of, classifier, tokenizer_for
 
 from lightning_interpret import AttentionReport, SequenceClassification, attention_report
+from lightning_interpret.functional.features import LayerError
 from lightning_interpret.trust.attention_reading import read_attention
-from lightning_interpret.trust.attention_rows import PAIRS, pair_name
+from lightning_interpret.trust.attention_rows import PAIRS, AttentionRow, adversarial, pair_name
 
 FEW = {"permutations": 9, "steps": 15}
 REVIEWS = [LONG, SHORT, "a dull and bad movie", "he is a great player and very able", "bad"]
@@ -117,6 +118,17 @@ def test_only_the_parts_asked_for_are_measured_and_shown(reported):
     assert "Permuted" in str(whole)
 
 
+def test_quantiles_are_torchs_and_one_part_may_be_named():
+    for count in (1, 2, 7, 40):
+        values = torch.rand(count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+        rows = [AttentionRow("a", "a", 3, 0.5, divergence=value, change=0.0) for value in values.tolist()]
+        assert adversarial(rows)["p95"] == pytest.approx(float(values.quantile(0.95)))
+    model, task = Attentive(), attentive_task()
+    report = attention_report(model, data(task, REVIEWS[:2]), task, parts="permutation", permutations=2)
+    assert report.settings["parts"] == ["permutation"]
+    assert report.rows[0].permuted is not None
+
+
 def test_a_transformer_is_read_where_its_head_reads():
     model, task = classifier("bert"), SequenceClassification(tokenizer_for("bert"))
     report = attention_report(model, batch_of(task.tokenizer, REVIEWS[:3]), task, **FEW)
@@ -148,6 +160,8 @@ def test_what_cannot_be_measured_is_refused_in_words(reported):
         attention_report(model, [], task)
     with pytest.raises(ValueError, match="`parts='agrement'` does not exist"):
         attention_report(model, data(task), task, parts=["agrement"])
+    with pytest.raises(LayerError, match=r"`inside='scor'` does not exist\. Did you mean 'score'"):
+        attention_report(model, data(task), task, inside="scor")
     with pytest.raises(ValueError, match="`permutations=0`"):
         attention_report(model, data(task), task, permutations=0)
     with pytest.raises(ValueError, match="no probabilities of several classes"):

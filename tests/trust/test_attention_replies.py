@@ -1,6 +1,7 @@
 """The replies: attention of several seeds, and an adversary that is one model."""
 
 import json
+from contextlib import nullcontext
 from copy import deepcopy
 
 import pytest
@@ -61,9 +62,10 @@ def test_what_an_adversary_is_worth_moves_its_attention():
     task = attentive_task()
     base, data = Attentive(seed=0), [batch_of(task.tokenizer)]
     found = []
-    for strength in (1e-6, 1.0):
+    for strength, mode in ((1e-6, nullcontext), (1.0, torch.inference_mode)):  # as validation runs
         adversary = Attentive(seed=1)
-        train_adversary(adversary, base, data, task, strength=strength, epochs=40, learning_rate=0.05)
+        with mode():
+            train_adversary(adversary, base, data, task, strength=strength, epochs=40, learning_rate=0.05)
         found.append(compare_attention([base, adversary], data, task).summary()["all"])
     assert found[1]["divergence"] > found[0]["divergence"] + 0.05
     assert found[1]["change"] > found[0]["change"]

@@ -75,7 +75,9 @@ class Attentions(Meeting):
         self.weights: list[Site] = []
         self.met = 0
         self.begun = True
-        self._edit, self._inside, self._keep, self._batch = edit, inside, keep, 0
+        self._edit, self._keep, self._batch = edit, keep, 0
+        of_interest = None if inside is None else find_layer(module, inside, argument="inside")
+        self._inside = None if of_interest is None else {id(part) for part in of_interest.modules()}
         self._names = {id(part): plain_name(name) for name, part in module.named_modules()}
         self._parts = dict(module.named_modules())
         # what is known of tensors, by identity, for as long as the model holds them
@@ -206,7 +208,7 @@ class Attentions(Meeting):
         if not self.begun or called is None:
             return None
         name, caller = called
-        if self._inside is not None and name != self._inside and not name.startswith(f"{self._inside}."):
+        if self._inside is not None and id(caller) not in self._inside:
             return None
         shapes = (weights.shape, values.shape)
         heads = self._heads(len(weights), source, caller) if len(form.shared) == 1 else None
@@ -289,8 +291,6 @@ def attention(
         AttentionError: If no attention was met, or an edit returns what has another shape.
         LayerError: If there is no module of the name ``inside`` or ``after``.
     """
-    if inside is not None:
-        find_layer(module, inside)
     met = Attentions(module, edit, inside, keep)
     with _eager(module), _after(met, module, after), met:
         yield met
@@ -332,7 +332,7 @@ def _after(met: Attentions, module: nn.Module, layer: str | None) -> Iterator[No
     def begin(*_: object) -> None:
         met.begun |= threading.get_ident() == thread
 
-    handle = find_layer(module, layer).register_forward_hook(begin)
+    handle = find_layer(module, layer, argument="after").register_forward_hook(begin)
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.explanations import Attribution
-from lightning_interpret.functional.features import LayerError, find_layer, same_layer
+from lightning_interpret.functional.features import find_layer, same_layer
 from lightning_interpret.methods.attention.attended import READS, Attended, attended, texts_a_pass
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
@@ -41,10 +41,7 @@ class AttentionMethod(Method):
     def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
         """Refuse a name of a module that does not exist."""
         if self.inside is not None:
-            try:
-                find_layer(module, self.inside)
-            except LayerError as error:
-                raise LayerError(str(error).replace("`layer=", "`inside=", 1)) from error
+            find_layer(module, self.inside, argument="inside")
 
     @property
     def differentiates(self) -> bool:

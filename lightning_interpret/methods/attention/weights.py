@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_interpret.functional.attention import AttentionError, Site
 from lightning_interpret.methods.attention.attended import Attended
 from lightning_interpret.methods.attention.base import AttentionMethod
-from lightning_interpret.names import choose
+from lightning_interpret.names import check_index, choose
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class AttentionWeights(AttentionMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("aggregate", self.aggregate, ("mean", "max"))
+        check_index(attention_layer=self.attention_layer, head=self.head)
 
     def scores(self, found: Attended) -> Tensor:
         """Return the weights of the position that is read."""

@@ -29,6 +29,15 @@ def test_distances_are_scipys_and_have_a_gradient_where_a_weight_is_zero():
     assert torch.autograd.grad(jensen_shannon(p, q).sum(), p)[0].isfinite().all()
 
 
+def test_divergences_stay_in_their_range_in_single_precision():
+    p = torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    near = (p.log() + 1e-4 * torch.randn(4000, 8, generator=torch.Generator().manual_seed(1))).softmax(dim=1)
+    half = torch.cat([p[:, :4] / p[:, :4].sum(1, True), torch.zeros(4000, 4)], dim=1)
+    for found in (jensen_shannon(p, near), jensen_shannon(half, half.flip(1))):
+        assert float(found.min()) >= 0
+        assert float(found.max()) <= float(torch.tensor(math.log(2)))
+
+
 def test_the_median_over_permutations_is_that_over_all_orders():
     weights, _, respond = pooled(rows=2, length=3)
     row = torch.tensor([1])

@@ -271,6 +271,15 @@ def test_an_edit_holds_at_its_site_inside_a_module_alone():
     assert (got - want).abs().max() > 1e-3
 
 
+def test_a_part_of_two_names_is_found_by_either():
+    model, batch = model_of("bert"), batch_of(tokenizer_for("bert"))
+    module = nn.ModuleDict({"whole": model, "encoder": model.bert.encoder})
+    for inside in ("whole.bert.encoder.layer.1", "encoder.layer.1"):
+        with attention(module, inside=inside) as met:
+            logits(model, batch)
+        assert [site.name for site in met.weights] == ["whole.bert.encoder.layer.1.attention.self"]
+
+
 def test_what_does_not_fit_is_refused_by_name():
     model, batch = model_of("bert"), batch_of(tokenizer_for("bert"))
     edited = attention(model, lambda site, w, v: w[..., :1])
