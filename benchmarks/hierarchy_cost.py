@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -88,13 +88,15 @@ class Bench:
         return time.process_time() - begin
 
 
-def costs(bench: Bench, size: int, samples: int) -> list[list[str]]:
+def costs(bench: Bench, size: int, samples: int, only: Sequence[str] = ()) -> list[list[str]]:
     """Return the rows of the table for a text of so many words."""
     batch = encode(bench.module.tokenizer, [" ".join(bench.words[:size])]).to(bench.device)
     bench.once(batch)
     alone = bench.seconds(lambda: [bench.once(batch) for _ in range(size)])
     rows = []
     for name, method in bench.methods(samples).items():
+        if only and not any(word in name for word in only):
+            continue
         tree = method(bench.module, batch, bench.task)[0]
         assert tree.nodes[0].end == size
         assert tree.forwards is not None
@@ -108,19 +110,20 @@ def main() -> None:
     """Print the table."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoder-folder", help="a pretrained encoder (default: an untrained one)")
-    parser.add_argument("--words", type=int, nargs="+", default=[10, 20, 40], help="of a text (default: %(default)s)")
+    parser.add_argument("--words", type=int, nargs="+", default=[10, 20], help="of a text (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=10, help="contexts of SOC (default: %(default)s)")
     parser.add_argument("--width", type=int, default=384, help="of an untrained encoder (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=6, help="of an untrained encoder (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="the least seconds of so many (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="of the processor (default: torch's)")
     parser.add_argument("--seed", type=int, default=0, help="of the generated reviews (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=(), help="words in the names of some methods")
     args = parser.parse_args()
     torch.set_num_threads(args.threads or torch.get_num_threads())
     torch.manual_seed(args.seed)
     bench = Bench(args)
     print(f"{where_run(bench.device)}\n")
-    rows = [row for size in args.words for row in costs(bench, size, args.samples)]
+    rows = [row for size in args.words for row in costs(bench, size, args.samples, args.only)]
     print(table(["T", "method", "forwards", "× T", "seconds", "× T forwards"], rows))
 
 

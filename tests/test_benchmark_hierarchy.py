@@ -70,3 +70,18 @@ def test_scores_of_phrases_agree_with_people_far_more_than_chance(request, tmp_p
     assert phrases["bag of words"] > 0.25
     for name in ("HEDGE", "HEDGE, rest deleted", "ACD, products shared", "occlusion of the span", "SOC"):
         assert phrases[name] > phrases["random"] + 0.15, name
+
+
+@pytest.mark.slow
+def test_a_tree_is_counted_in_forward_passes(tmp_path):
+    words = "--words 4 6 --rounds 1 --samples 2 --width 32 --blocks 1 --threads 1"
+    printed = run("hierarchy_cost.py", tmp_path, *words.split(), data=False)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if re.match(r"\s*[46]\s", line)]
+    assert len(rows) == 2 * 5
+    forwards = {(int(size), name): int(count.replace(",", "")) for size, name, count, *_ in rows}
+    for size in (4, 6):
+        assert forwards[size, "hedge"] <= forwards[size, "hedge, window=2"]
+        assert (
+            4 * (2 * size - 1) < forwards[size, "acd"] <= 4 * 4 * size + 12
+        )  # fewer than 4 spans a word are looked at
+        assert forwards[size, "occlusion"] < forwards[size, "soc, 2 contexts"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +53,8 @@ def divide(
     The interaction between the two parts that a cut would make is the mean, over coalitions S of their neighbours, of
     v(S ∪ {l, r}) − v(S ∪ {l}) − v(S ∪ {r}) + v(S). S are sets of the ``window`` parts on either side; what lies further
     away is absent, as in the paper. A cut is made at the smallest interaction in all parts of a text. After it only
-    those whose neighbours have changed are computed anew: a level costs at most 4^(window + 1) (L − 1) values.
+    those whose neighbours have changed are computed anew, and no coalition is evaluated twice: a level costs at most
+    4^(window + 1) (L − 1) values.
 
     Of cuts that are equal but for rounding the first in the text is made.
 
@@ -75,34 +77,56 @@ def divide(
     cut = torch.zeros(rows, len(places), dtype=torch.bool)
     found = torch.zeros(rows, len(places), dtype=torch.float64)
     seen = torch.full((rows, len(places), 3), -1)
-    largest = torch.zeros(rows, dtype=torch.float64)
+    values = _Values(value, torch.zeros(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.long))
     made = [Division({}, 0) for _ in range(rows)]
-    counts = torch.zeros(rows, dtype=torch.long)
     for _ in range(len(places)):
         now = _neighbourhoods(cut, lengths, window)
         stale = inside & ~cut & (now != seen).any(dim=2)
         seen = torch.where(stale[..., None], now, seen)
         of, at = stale.nonzero().unbind(dim=1)
-        found[of, at] = _interactions(value, cut, lengths, of, at, window, masks, largest, counts)
-        for row, place in _weakest(found.abs() if absolute else found, inside & ~cut, largest):
+        found[of, at] = _interactions(values, cut, lengths, of, at, window, masks)
+        for row, place in _weakest(found.abs() if absolute else found, inside & ~cut, values.largest):
             start, end = _around(cut[row], place, int(lengths[row]))
             made[row].parts[start, end] = [(start, place + 1), (place + 1, end)], float(found[row, place])
             cut[row, place] = True
-    return [Division(each.parts, count) for each, count in zip(made, counts.tolist(), strict=True)]
+    return [Division(each.parts, count) for each, count in zip(made, values.counts.tolist(), strict=True)]
+
+
+@dataclass
+class _Values:
+    """v, each coalition evaluated once: after a cut beside a place, half of those that it needs are known.
+
+    Attributes:
+        value: v.
+        largest: The largest |v| of each text, ``(N,)``.
+        counts: Coalitions of each text that were evaluated, ``(N,)``.
+        known: The values by row and units, eight units a byte.
+    """
+
+    value: Value
+    largest: Tensor
+    counts: Tensor
+    known: dict[tuple[int, bytes], float] = field(default_factory=dict)
+
+    def __call__(self, rows: Tensor, present: Tensor) -> Tensor:
+        """Return the values of coalitions, float64 ``(M,)``."""
+        keys, place = torch.unique(torch.cat([rows[:, None], present.long()], dim=1), dim=0, return_inverse=True)
+        packed = np.packbits(keys[:, 1:].bool().numpy(), axis=1)
+        names = [(row, units.tobytes()) for row, units in zip(keys[:, 0].tolist(), packed, strict=True)]
+        new = [i for i, name in enumerate(names) if name not in self.known]
+        if new:
+            of, units = keys[new, 0], keys[new, 1:].bool()
+            values = self.value(of, units).double().cpu()
+            self.largest.scatter_reduce_(0, of, values.abs().nan_to_num(0.0, 0.0, 0.0), "amax")
+            self.counts += torch.bincount(of, minlength=len(self.counts))
+            self.known.update(zip((names[i] for i in new), values.tolist(), strict=True))
+        return torch.tensor([self.known[name] for name in names], dtype=torch.float64)[place]
 
 
 def _interactions(
-    value: Value,
-    cut: Tensor,
-    lengths: Tensor,
-    of: Tensor,
-    at: Tensor,
-    window: int,
-    masks: int,
-    largest: Tensor,
-    counts: Tensor,
+    value: _Values, cut: Tensor, lengths: Tensor, of: Tensor, at: Tensor, window: int, masks: int
 ) -> Tensor:
-    """Return the interaction at candidate cuts ``at`` of rows ``of``, float64 ``(C,)``; fills the last two."""
+    """Return the interaction at candidate cuts ``at`` of rows ``of``, float64 ``(C,)``."""
     patterns = _patterns(window)
     table, signs = _table(patterns)
     size = patterns.sum(dim=1)
@@ -115,7 +139,7 @@ def _interactions(
         weight = weights[there.sum(dim=1)[each], size[which]]
         index = which[:, None] * 4 + torch.arange(4)  # of the table
         present = table[index[..., None], slots[each][:, None]].flatten(0, 1)
-        values = _distinct(value, of[some][each].repeat_interleave(4), present, largest, counts)
+        values = value(of[some][each].repeat_interleave(4), present)
         result.index_add_(0, some[each], weight * (values.view(-1, 4) * signs).sum(dim=1))
     return result
 
@@ -159,15 +183,6 @@ def _slots(cut: Tensor, lengths: Tensor, of: Tensor, at: Tensor, window: int) ->
     far = torch.arange(window)
     there = torch.cat([window - far <= left, far + 2 <= last], dim=1)
     return slots, there
-
-
-def _distinct(value: Value, rows: Tensor, present: Tensor, largest: Tensor, counts: Tensor) -> Tensor:
-    """Return the values of coalitions, those that are met several times evaluated once, float64."""
-    keys, place = torch.unique(torch.cat([rows[:, None], present.long()], dim=1), dim=0, return_inverse=True)
-    values = value(keys[:, 0], keys[:, 1:].bool()).double().cpu()
-    largest.scatter_reduce_(0, keys[:, 0], values.abs().nan_to_num(0.0, 0.0, 0.0), "amax")
-    counts += torch.bincount(keys[:, 0], minlength=len(counts))
-    return values[place]
 
 
 def _neighbourhoods(cut: Tensor, lengths: Tensor, window: int) -> Tensor:
