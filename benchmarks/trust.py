@@ -148,7 +148,9 @@ def asked(bench: Bench) -> dict[str, Callable[[int], Callable[[], Any]]]:
     alone: dict[str, Callable[[], Any]] = {
         f"an explanation: {METHOD}": lambda: model.scores(METHOD),
         "opening (Perturbed)": lambda: Perturbed(bench.module, bench.batch, bench.task),
-        "max-sensitivity, 10 samples": lambda: metrics.MaxSensitivity().update(model.explainer(METHOD), model.inputs),
+        "max-sensitivity, 10 samples": lambda: metrics.MaxSensitivity().update(
+            model.explainer(METHOD), model.inputs, counts
+        ),
         "randomisation, weights drawn anew": lambda: metrics.Randomisation().update(
             scores, model.scores(METHOD, weights=initial.values), counts
         ),

@@ -78,6 +78,29 @@ def _misfit(expected: Tensor, seen: Tensor, normalized: bool) -> Tensor:
     return (expected - seen).square().mean(dim=0)
 
 
+def uniform_noise(inputs: Tensor, radius: float, samples: int, seed: int = 0, counts: Tensor | None = None) -> Tensor:
+    """Return noise for :func:`max_sensitivity`, uniform within ± ``radius`` times the root mean square of each example.
+
+    Each sample is the same for every example, and for the first units of a text whatever comes after them.
+
+    Args:
+        inputs: x, ``(N, *shape)``.
+        radius: Largest change of an element, as a share of that size.
+        samples: How many, S: the noise is ``(S, N, *shape)``.
+        seed: Seed of the draw.
+        counts: Bool ``(N, T)``, the units of x ``(N, T, ...)`` that the size is of: else padding is among them, and a
+            text that has more of it in its batch is moved by less or more. One without any such unit is not moved.
+    """
+    drawn = torch.rand(inputs.shape[1], samples, *inputs.shape[2:], generator=torch.Generator().manual_seed(seed))
+    squares, ends = inputs.square(), [1] * (inputs.dim() - 1)
+    if counts is None:
+        mean = squares.flatten(1).mean(dim=1)
+    else:
+        of_units = squares.flatten(2).mean(dim=2) * counts.to(inputs)
+        mean = of_units.sum(dim=1) / counts.to(inputs).sum(dim=1).clamp(min=1)
+    return radius * mean.sqrt().view(-1, *ends) * (2 * drawn.movedim(1, 0).to(inputs)[:, None] - 1)
+
+
 def max_sensitivity(
     explain: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, perturbations: Tensor, *, chunk: int = 64
 ) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.erasure import Kept
-from lightning_interpret.functional.infidelity import max_sensitivity, set_infidelity
+from lightning_interpret.functional.infidelity import max_sensitivity, set_infidelity, uniform_noise
 from lightning_interpret.metrics.marginal_effect import MarginalEffect, apart, permuted
 from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart
 from lightning_interpret.names import check_positive, check_seed, check_whole
@@ -67,7 +67,7 @@ class MaxSensitivity(MeanOfExamples):
     """
 
     higher_is_better = False
-    nothing = "an explanation is not finite"
+    nothing = "an explanation is not finite, or no unit counts"
 
     def __init__(self, radius: float = 0.02, samples: int = 10, seed: int = 0, chunk: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,17 +77,24 @@ class MaxSensitivity(MeanOfExamples):
         self.radius, self.samples, self.seed, self.chunk = radius, samples, seed, chunk
         keep_apart(self, radius=radius, samples=samples, seed=seed)
 
-    def update(self, explain: Callable[[Tensor, Tensor], Tensor], inputs: Tensor) -> None:
+    def update(self, explain: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, counts: Tensor | None = None) -> None:
         """Add examples.
 
         Args:
             explain: Φ at points ``(M, *shape)`` of rows ``(M,)``: ``Perturbed.explainer(method)``.
             inputs: x, ``(N, *shape)``: ``Perturbed.inputs``.
+            counts: Of texts, whose inputs are ``(N, T, D)``, the units that count, bool ``(N, T)``:
+                ``Perturbed.counts``. The size is theirs; without, padding is among it.
+
+        Raises:
+            ValueError: If shapes differ.
         """
-        noise = 2 * _draws(self.seed, self.samples, inputs.shape[1:]).to(inputs)[:, None] - 1
-        size = inputs.flatten(1).square().mean(dim=1).sqrt().view(-1, *[1] * (inputs.dim() - 1))
-        found = max_sensitivity(explain, inputs, self.radius * size * noise, chunk=self.chunk)
-        self.add(found.where(found.isfinite(), torch.nan))
+        if counts is not None and counts.shape != inputs.shape[:2]:
+            raise ValueError(f"`counts` {tuple(counts.shape)} is not of `inputs` {tuple(inputs.shape)}: it is (N, T).")
+        noise = uniform_noise(inputs, self.radius, self.samples, self.seed, counts)
+        found = max_sensitivity(explain, inputs, noise, chunk=self.chunk)
+        known = found.isfinite() if counts is None else found.isfinite() & counts.any(dim=1).to(found.device)
+        self.add(found.where(known, torch.nan))
 
 
 def _draws(seed: int, samples: int, shape: torch.Size) -> Tensor:

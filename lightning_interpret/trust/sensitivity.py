@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.infidelity import max_sensitivity
+from lightning_interpret.functional.infidelity import max_sensitivity, uniform_noise
 from lightning_interpret.methods import Method
 from lightning_interpret.methods.perturbed import Perturbed
 
@@ -24,13 +24,10 @@ def sensitivity(model: Perturbed, method: Method, output: str, samples: int, see
         seed: Seed of the noise, which is the same for every example, whatever its padding.
     """
     x = model.inputs
-    draw = torch.Generator().manual_seed(seed)
-    noise = torch.rand(x.shape[1], samples, *x.shape[2:], generator=draw).movedim(1, 0).to(x)
-    size = x.flatten(1).square().mean(dim=1).sqrt().view(-1, *[1] * (x.dim() - 1))
+    counts = model.counts if model.counts.shape == x.shape[:2] else None  # a picture has no padding
+    noise = uniform_noise(x, RADIUS, samples, seed, counts)
     try:
-        found = max_sensitivity(
-            model.explainer(method, output=output), x, RADIUS * size * (2 * noise[:, None] - 1), chunk=len(x)
-        )
+        found = max_sensitivity(model.explainer(method, output=output), x, noise, chunk=len(x))
     except Exception as error:  # of the method's own making, as where it explains
         return torch.full((len(x),), torch.nan, dtype=torch.float64), f"{type(error).__name__}: {error}"
     return found.cpu().double(), "an explanation is not finite"

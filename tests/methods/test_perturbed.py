@@ -162,6 +162,21 @@ def test_sensitivity_of_a_method():
     assert 0 < found[0] < found[1]
 
 
+def test_sensitivity_of_a_text_is_the_same_whatever_padding_it_has():
+    module, task = MeanPooled("bert", torch.float64), MeanPooledTask(TOKENIZER)
+    with torch.no_grad():
+        module.encoder.get_input_embeddings().weight[TOKENIZER.pad_token_id] = 9.0  # far from a token's size
+    found = []
+    for texts in ([SHORT], [SHORT, LONG], [SHORT, ""]):
+        model, metric = Perturbed(module, encode(TOKENIZER, texts), task, baseline="zero"), MaxSensitivity(samples=3)
+        metric.add = lambda values: found.append(values)
+        metric.update(model.explainer("gradient_times_input"), model.inputs, model.counts)
+    assert float(found[0]) == pytest.approx(float(found[1][0]), rel=1e-6)
+    assert found[2].isnan().tolist() == [False, True]  # of no token there is nothing to move
+    with pytest.raises(ValueError, match=r"`counts` \(2, 1\) is not of `inputs`"):
+        metric.update(model.explainer("gradient"), model.inputs, model.counts[:, :1])
+
+
 def test_of_pictures_each_pixel_is_a_unit():
     module, batch, task = model_of("vit"), images_of(), ImageClassification()
     model = Perturbed(module, batch, task)
