@@ -25,8 +25,10 @@ from lightning_interpret.trust.cue import find_cue, reads_tokens
 from lightning_interpret.trust.drill import ShortcutDrill, run_drill
 from lightning_interpret.trust.figures import RANDOM, Probed
 from lightning_interpret.trust.measure import measure
-from lightning_interpret.trust.setting import DEFAULT, Setting, named_methods
+from lightning_interpret.trust.setting import DEFAULT, Setting, named_methods, settings_said
 from lightning_interpret.trust.table import table
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class TrustMonitor(Monitor):
@@ -49,7 +51,7 @@ class TrustMonitor(Monitor):
     of a fit, on training rows in some of which a cue is planted, and asks each method for it: ``<method>/cue_first``
     and ``<method>/cue_found`` (precision at 1 and at k, beside ``random_order/...``), ``drill/accuracy`` and
     ``drill/accuracy_cue`` are logged once. The copy holds the weights twice and its AdamW twice more, and ``steps``
-    batches forward and backward take as long as they would in training, ``max_seconds`` at most.
+    batches forward and backward take as long as they would in training; ``max_seconds`` bounds it too, by itself.
 
     What a joint method costs in accuracy is not measured here: see :class:`PlainTwin`.
 
@@ -211,6 +213,8 @@ class TrustMonitor(Monitor):
             if not (training.indexed and probes.indexed):
                 raise ValueError("`drill` reads training and validation rows by index, and the data set has none")
             copied = copy_of(module)
+            if self.precision == "32" and any(weight.dtype in _HALF for weight in copied.parameters()):
+                copied.float()  # whose small steps would else be rounded away
             copied.trainer = trainer
             mute(copied)
 
@@ -238,7 +242,8 @@ class TrustMonitor(Monitor):
         probed: list[Probed] = [each for _, each in found]
         if not probed:
             return []
-        notes: tuple[str, ...] = () if self._drill_failed is None else (f"the drill failed: {self._drill_failed}",)
+        notes = settings_said(self.methods)
+        notes += () if self._drill_failed is None else (f"the drill failed: {self._drill_failed}",)
         if callable(getattr(trainer.lightning_module, "become_plain", None)):
             notes += ("what the module's joint method costs in accuracy is measured by PlainTwin, a second training",)
         row = table(

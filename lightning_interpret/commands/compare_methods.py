@@ -42,7 +42,10 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If there is no model or no input, or an option does not exist or has no use.
     """
     if options.model is None or options.input is None:
-        raise ValueError("`compare` of methods needs `--model`, a model of yours, and `--input`, a file of texts.")
+        raise ValueError(
+            "`compare` of methods needs `--model`, a model of yours, and `--input`, a file of texts; "
+            "`--what baselines` and `--what influence` need neither."
+        )
     if options.drill is not None and options.train_file is None:
         raise ValueError("`--drill` teaches a copy of the model a cue: give its training rows, `--train-file`.")
     choose("--score", options.score, OUTPUTS)
@@ -68,9 +71,13 @@ def run(options: argparse.Namespace) -> int:
     module = load_classifier(options.model).to(device).eval()
     task, limit = module.interpret_task(), max_tokens(module.tokenizer, module.model)
 
-    def read(path: str, label: str | None, rationale: str | None = None) -> Iterator[TextRow]:
+    def read(file: str, label: str | None, rationale: str | None = None) -> Iterator[TextRow]:
         columns = {"text_column": options.text_column, "label_column": label, "rationale_column": rationale}
-        return read_rows(path, **columns)
+        path = getattr(options, file)
+        try:
+            return read_rows(path, **columns)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"`--{file.replace('_', '-')} {path}`: {error}") from error
 
     def encoded(rows: Sequence[TextRow], label: str | None, rationale: str | None = None) -> Any:
         return encode(
@@ -83,15 +90,15 @@ def run(options: argparse.Namespace) -> int:
         ).to(device)
 
     label = options.label_column or ("label" if options.which == "gold" else None)
-    rows = islice(read(options.input, label, options.rationale_column), options.examples)
+    rows = islice(read("input", label, options.rationale_column), options.examples)
     probes = encoded(list(rows), label, options.rationale_column)
     if drawn and options.train_file is not None:
-        references = _spread(list(read(options.train_file, None)), _REFERENCES)
+        references = _spread(list(read("train_file", None)), _REFERENCES)
         task = task.with_references(encoded(references, None))
     drill = None
     if asked is not None:
         column = options.label_column or "label"
-        train = encoded(_spread(list(read(options.train_file, column)), asked.rows), column)
+        train = encoded(_spread(list(read("train_file", column)), asked.rows), column)
         print(f"Teaching a copy of the model a cue ({asked.steps} steps) ...", file=sys.stderr, flush=True)
         drill = _drill(module, task, train, probes, methods, asked, options)
     print(f"Asking {len(methods)} methods of {batches.batch_size(probes)} texts ...", file=sys.stderr, flush=True)
@@ -165,7 +172,7 @@ def _write(found: TrustRow, folder: Path) -> None:
         if found.drill.chance is not None:
             rows.append(["random order", *(f"{share:.0%}" for share in found.drill.chance)])
             print(f"\n{table(['method', 'cue first', f'among the first {found.drill.k}'], rows)}\n")
-    print("\n".join(found.because))
+    print("\n".join([*found.because, *found.notes]))
     page = [
         "# How far each method can be trusted",
         "![gain, error and seconds](methods.png)",

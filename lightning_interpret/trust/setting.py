@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,8 +65,10 @@ def named_methods(methods: Iterable[str | Method]) -> dict[str, Method]:
     """Return methods by name; of two settings of one method each is named with the options that are not the default.
 
     Raises:
-        ValueError: If there is none, a name does not exist, or two are the same.
+        ValueError: If there is none, they are no list, a name does not exist, or two are the same.
     """
+    if isinstance(methods, str):
+        raise ValueError(f"`methods={methods!r}` must be a list of names: give [{methods!r}].")
     found = [method_named(each) for each in methods]
     if not found:
         raise ValueError("`methods` is empty: name one or more, such as 'integrated_gradients'.")
@@ -76,6 +78,12 @@ def named_methods(methods: Iterable[str | Method]) -> dict[str, Method]:
     if twice:
         raise ValueError(f"`methods` names {twice[0]!r} twice with the same options: leave one of them out.")
     return dict(zip(names, found, strict=True))
+
+
+def settings_said(methods: Mapping[str, Method]) -> tuple[str, ...]:
+    """Return of each method that is not named with its options, and has some of its own, a note that says them."""
+    said = {name: _with_options(method) for name, method in methods.items()}
+    return tuple(f"{name} is asked as {full}" for name, full in said.items() if full != name)
 
 
 def _with_options(method: Method) -> str:

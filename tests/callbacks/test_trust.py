@@ -17,6 +17,7 @@ from lightning_interpret import ExpectedGradients, IntegratedGradients, Shortcut
 from lightning_interpret.methods import Occlusion
 from lightning_interpret.report.presenters import row_of
 from lightning_interpret.tasks import Task
+from lightning_interpret.trust.drill import run_drill
 from lightning_interpret.trust.measure import measure
 from lightning_interpret.trust.setting import Setting, named_methods
 from lightning_interpret.trust.table import table
@@ -83,13 +84,21 @@ def test_other_entry_points_are_logged_under_their_name_and_have_no_drill(stage,
     assert f"interpret/trust_{stage}/gradient/comprehensiveness" in logged.Tags()["scalars"]
 
 
-def test_a_drill_is_run_once_and_training_is_bit_identical_with_it(purity, tmp_path):
+def test_a_drill_is_run_once_and_training_is_bit_identical_with_it(purity, monkeypatch):
+    dtypes = []
+
+    def noted(model, *args, **options):
+        dtypes.append({weight.dtype for weight in model.parameters()})
+        return run_drill(model, *args, **options)
+
+    monkeypatch.setattr("lightning_interpret.callbacks.trust.run_drill", noted)
     for cell in (Cell(precision="bf16-true", options={"val_check_interval": 6}), Cell()):
         monitor = watched("TrustMonitor", drill=QUICK, save_jsonl=str(purity.folder() / "r.jsonl"))
         plain, _ = cell.run([], purity.folder())
         shown, trainer = cell.run([monitor], purity.folder())
         assert_same(plain, shown)
         assert monitor._drilled.steps == 4
+    assert dtypes == [{torch.float32}] * 2  # where steps of the optimizer are not rounded away
     assert "interpret/trust/drill/accuracy" in trainer.callback_metrics
     rows = [json.loads(line) for line in Path(monitor.save_jsonl).read_text().splitlines()]
     assert len(rows) > 1
@@ -136,7 +145,10 @@ def test_what_is_drawn_from_data_is_drawn_from_the_training_data(tmp_path):
     assert [each.failed for each in row.methods] == [None, None]
     assert row.baseline == "training_mean"
     assert row.drill.invalid is not None or row.drill.first.keys() == {"expected_gradients", "integrated_gradients"}
-    assert not row.notes
+    assert row.notes == (
+        "expected_gradients is asked as expected_gradients:samples=2",
+        "integrated_gradients is asked as integrated_gradients:baseline=training_mean:steps=2",
+    )
 
 
 def test_training_data_that_no_references_can_be_read_from_are_refused_before_the_first_step(tmp_path):
@@ -170,6 +182,7 @@ def test_a_config_file_can_write_it_down():
     [
         ({"methods": ["integrated"]}, "`method='integrated'` does not exist"),
         ({"methods": []}, "`methods` is empty"),
+        ({"methods": "gradient"}, "`methods='gradient'` must be a list of names"),
         ({"baseline": "distribution"}, "an erased token is replaced by one thing"),
         ({"share": 0}, "share"),
         ({"references": 0}, "`references=0` must be"),

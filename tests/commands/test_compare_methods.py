@@ -65,6 +65,7 @@ def test_options_of_methods_and_of_the_drill_are_given_with_their_names(command,
     quick = ("--drill", "steps=3", "rows=40", "test_rows=8", "cue=was")
     done, row = compared(command, tmp_path / "out", "--what", "methods", *words, "--label-column", "label", *quick)
     assert [each.name for each in row.methods] == ["integrated_gradients", "gradient"]
+    assert "integrated_gradients is asked as integrated_gradients:steps=8" in done.out
     assert row.drill.steps == 3
     assert "was planted in 10% of the training rows" in done.out
 
@@ -95,6 +96,13 @@ def test_a_file_that_is_sorted_by_label_has_rows_of_every_label_in_a_drill(comma
     quick = ("--drill", "steps=1", "rows=20", "test_rows=4", "share=20", "label=negative")
     _, row = compared(command, tmp_path / "out", *words, *quick)
     assert row.drill.share == 0.2
+
+
+def test_a_file_that_is_missing_is_named_by_its_option(refused, saved, tmp_path):
+    words = ("compare", "--output-dir", tmp_path, "--model", saved.model)
+    assert "`--input /nowhere.tsv`: " in refused(*words, "--input", "/nowhere.tsv")
+    given = ("--input", saved.val, "--train-file", "/nowhere.tsv", "--drill", "steps=1")
+    assert "`--train-file /nowhere.tsv`: " in refused(*words, *given)
 
 
 @pytest.mark.parametrize(
