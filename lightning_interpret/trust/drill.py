@@ -242,7 +242,7 @@ def _searched(
 ) -> Drill:
     """Return the drill with how often each method shows the cue, of texts that there is time for: at least a batch."""
     shown: dict[str, list[Tensor]] = {name: [] for name in methods}
-    chances = []
+    chances: list[Tensor] = []
     for each in tested:
         rows = each.flipped.nonzero().flatten()
         if not len(rows):
