@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 from lightning_interpret.data.files import read_rows
@@ -17,6 +18,7 @@ from lightning_interpret.names import unknown
 
 _WAYS = ("words", "column", "file", "texts")
 _LISTS = ("words", "templates", "texts")
+_KINDS: dict[str, Any] = {"column": str, "text_column": str, "file": (str, PathLike), "case": bool}
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class ConceptSource:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        words = "|".join(re.escape(word) for word in self.words)
+        words = "|".join(re.escape(word.strip()) for word in self.words)
         return re.compile(rf"(?<!\w)(?:{words})(?!\w)", 0 if self.case else re.IGNORECASE)
 
 
@@ -123,7 +125,7 @@ def text_in(example: Any) -> str | None:
     return next((value for value in _fields(example, "text") if isinstance(value, str)), None)
 
 
-def value_in(example: Any, column: str, concepts: Iterable[str] = ()) -> Any:
+def value_in(example: Any, column: str, concepts: Sequence[str] = ()) -> Any:
     """Return what an example holds under a column, or None.
 
     Args:
@@ -131,7 +133,8 @@ def value_in(example: Any, column: str, concepts: Iterable[str] = ()) -> Any:
         column: The column.
         concepts: Names of the concept columns of a :class:`.TextRow`, in their order.
     """
-    named = dict(zip(concepts, next(iter(_fields(example, "concepts")), ()), strict=False))
+    held = next(iter(_fields(example, "concepts")), ()) if concepts else ()  # else it may be anything
+    named = dict(zip(concepts, held, strict=False))
     return named[column] if column in named else next(iter(_fields(example, column)), None)
 
 
@@ -152,8 +155,13 @@ def _source(name: str, spec: Any) -> ConceptSource:
         if key not in known:
             raise ValueError(f"Concept {name!r}: {unknown('key', key, known)}")
         texts = [value] if not isinstance(value, list | tuple) else value
-        if key in _LISTS and (isinstance(value, str) or not value or not all(isinstance(t, str) and t for t in texts)):
+        if key in _LISTS and (
+            isinstance(value, str) or not value or not all(isinstance(t, str) and t.strip() for t in texts)
+        ):
             raise ValueError(f"Concept {name!r}: `{key}={value!r}` must be a list of texts.")
+        if key in _KINDS and value is not None and not isinstance(value, _KINDS[key]):
+            what = "true or false" if key == "case" else "a text"
+            raise ValueError(f"Concept {name!r}: `{key}={value!r}` must be {what}.")
     given = [way for way in _WAYS if spec.get(way)]
     if len(given) != 1:
         raise ValueError(f"Concept {name!r} is told by {given or 'nothing'}: give one of {', '.join(_WAYS)}.")

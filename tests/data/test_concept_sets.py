@@ -25,6 +25,7 @@ def test_words_are_whole_words_and_phrases_in_any_case_unless_it_is_asked_for():
     assert not cased.said_in("tell us")
     assert source(words=["c++", "a.b"]).said_in("in C++ of course")
     assert not source(words=["a.b"]).said_in("aXb")
+    assert source(words=[" fish "]).said_in("we had fish, twice")
 
 
 def test_a_list_stands_for_words_and_aspects_are_those_that_the_reviews_say():
@@ -97,6 +98,7 @@ def test_texts_and_columns_are_found_in_examples_of_any_form():
     assert value_in((row, 1), "cheap", ["cheap", "near"]) == 1.0
     assert math.isnan(value_in((row, 1), "near", ["cheap", "near"]))
     assert value_in((row, 1), "label") == "good"
+    assert value_in({"concepts": torch.tensor(5), "cheap": 1}, "cheap") == 1
     assert value_in({"a": 1}, "b") is value_in((torch.ones(2), 1), "b") is None
 
 
@@ -110,6 +112,9 @@ def test_texts_and_columns_are_found_in_examples_of_any_form():
         ({"it": {"words": ["a"], "column": "b"}}, r"told by \['words', 'column'\]"),
         ({"it": {"word": ["a"]}}, r"`key='word'` does not exist. Did you mean 'words'"),
         ({"it": {"words": "fish"}}, r"`words='fish'` must be a list of texts"),
+        ({"it": ["fish", " "]}, r"`words=\['fish', ' '\]` must be a list of texts"),
+        ({"it": {"column": 3}}, r"Concept 'it': `column=3` must be a text"),
+        ({"it": {"words": ["a"], "case": "no"}}, r"Concept 'it': `case='no'` must be true or false"),
         ({"it": []}, r"`words=\[\]` must be a list of texts"),
         ({"it": {"column": "a", "case": True}}, r"`case=True` goes with `words`"),
         ({"it": {"words": ["a"], "templates": ["x"]}}, r"the template 'x' has no '\{\}'"),

@@ -57,6 +57,25 @@ def test_vectors_whose_length_is_that_of_the_text_are_refused():
         replace(SMALL, layer="active").fit(module, found, PlantedTask())
 
 
+def test_layers_that_give_the_places_before_the_examples_are_refused_by_name_also_where_both_are_as_many():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(WORDS, SIZE), nn.Linear(6, 2)
+            self.memory, self.block = nn.GRU(SIZE, 6), nn.TransformerEncoderLayer(6, 2, 8)
+
+        def forward(self, ids):
+            return self.head(self.block(self.memory(self.embedding(ids).transpose(0, 1))[0]).mean(dim=0))
+
+    module = Recurrent()
+    for layer in ("memory", "block"):
+        with (
+            explaining(module),
+            pytest.raises(LayerError, match=rf"`layer='{layer}'` gives \(8, 8, 6\), the places before the examples"),
+        ):
+            LayerReader(module, PlantedTask(), [layer], "mean", "logit").features({"input_ids": texts(LENGTH)})
+
+
 class Painted(nn.Module):
     """Two convolutions of images, of which the score of class 1 is how far they are red."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted_concepts import UNUSED, USED, Planted, PlantedTask, collate, labelled, sets, texts
+from planted_concepts import PADDING, UNUSED, USED, Planted, PlantedTask, collate, labelled, sets, texts
 from purity import assert_same, state_of
 from tiny import batch_of, classifier, wordpiece
 
@@ -111,6 +111,10 @@ def test_a_record_of_an_example_has_the_tests_of_its_class(module, fitted, teste
     for test in row.tests:
         assert replace(test, own=None) == of(tested, test.concept, "yes")
         assert math.isfinite(test.own)
+    empty = texts(1, seed=9) * PADDING
+    (row,) = fitted.find({"input_ids": empty}, tested)
+    assert [test.own for test in row.tests] == [None] * 3
+    assert row.reasons == dict.fromkeys(("used", "unused", "random"), "its derivative is not a finite number")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])

@@ -101,6 +101,12 @@ class LayerReader:
                 f"`layer={layer!r}` does not run once in the forward pass, or returns no tensor: name one that does."
             )
         values, size = found[layer], batches.batch_size(batch)
+        part = find_layer(self._module, layer)
+        if not all(getattr(each, "batch_first", True) for each in (part, getattr(part, "self_attn", None))):
+            raise LayerError(
+                f"`layer={layer!r}` gives {tuple(values.shape)}, the places before the examples: make it with "
+                "`batch_first=True`, or name another."
+            )
         if not values.is_floating_point() or values.dim() < 2 or len(values) != size:
             raise LayerError(
                 f"`layer={layer!r}` gives {tuple(values.shape)} ({values.dtype}) of {size} examples, which is no "

@@ -163,7 +163,8 @@ class FittedConcepts:
                     test = known.get((layer, concept, name), ConceptTest(concept, layer, name))
                     tests.append(replace(test, own=_finite(value)))
             count = 0 if tested is None else tested.tested
-            about = {"target_name": name, "target": score, "tested": count, "reasons": dict(self.missing)}
+            lost = {test.concept: "its derivative is not a finite number" for test in tests if test.own is None}
+            about = {"target_name": name, "target": score, "tested": count, "reasons": {**self.missing, **lost}}
             rows.append(ConceptTestRow(tests=tuple(tests), **facts[i], **about, **self._options()))
         return ConceptTests(tuple(rows))
 
