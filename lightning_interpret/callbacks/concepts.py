@@ -39,10 +39,10 @@ _AT_ONCE = 32  # examples whose derivatives are computed at once
 class ConceptMonitor(Monitor):
     """Test concepts in the features of a layer at each validation, and follow them in training (Kim et al., 2018).
 
-    A concept is told by examples: training texts that hold one of some words, a column of the training data, a file of
-    texts. They are read once, before training, by index and never through the loader; at each validation vectors are
-    fitted to their features beside random examples, and the class scores' derivatives along them are counted over
-    validation examples, beside those of random concepts: see :class:`ConceptActivationVectors`.
+    A concept is told by examples: training texts that hold one of some words, a column of the training data (of images
+    too), a file of texts. They are read once, before training, by index and never through the loader; at each
+    validation vectors are fitted to their features beside random examples, and the class scores' derivatives along them
+    are counted over validation examples, beside those of random concepts: see :class:`ConceptActivationVectors`.
 
     Scalars, under ``interpret/<name>/``, for each concept and class, with a layer's name before them where there are
     several: ``<concept>/<class>`` (the TCAV score), ``<concept>/<class>/p``, ``/corrected_p``, ``/derivative`` and

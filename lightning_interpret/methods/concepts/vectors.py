@@ -37,12 +37,13 @@ class ConceptActivationVectors:
     for which it would. Each of ``random_concepts`` sets of random examples goes through the same, and says what a
     concept that is none scores.
 
-    The features of a text are the ``pooling`` of its tokens, and the derivative is that for every token which is pooled
-    moving along the vector: then the pooled features move along it.
+    The features of a text are the ``pooling`` of its tokens, those of an image the mean over the grid of a feature map.
+    The derivative is that for every place which is pooled moving along the vector: then the pooled features move along
+    it.
 
     Args:
         layer: Name of the layer, a list of names, or ``"all"`` for the task's sweep; by default its last block but one.
-        pooling: ``mean`` over what is no padding, or the ``first`` or ``last`` token of it.
+        pooling: ``mean`` over what is no padding, or the ``first`` or ``last`` token of it; of feature maps ``mean``.
         solver: ``logistic`` or ``svm``, of scikit-learn; see :func:`.concept_vector`.
         penalty: Weight of the squared norm beside the mean loss, for features of mean squared length 1. A weak one
             (0.01) separates the sets best, by a direction that also cancels what else they differ in (Haufe et al.,
