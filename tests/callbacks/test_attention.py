@@ -84,7 +84,7 @@ def test_training_under_sdpa_is_bit_identical_and_is_followed(tmp_path):
 
 def test_pictures_texts_and_records_are_logged(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    fit([AttentionMonitor(task=ToyTask(wordpiece()), probes=2, on_error="raise")], tmp_path, logger=logger)
+    fit([AttentionMonitor(task=ToyTask(wordpiece()), probes=2, on_error="raise")], tmp_path, logger=logger, epochs=1)
     logged = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     logged.Reload()
     tags = logged.Tags()
