@@ -1,4 +1,8 @@
-"""Contextual decomposition: a forward pass that carries a relevant and an irrelevant part of every value."""
+"""Contextual decomposition as published: a forward pass that carries a relevant and an irrelevant part of every value.
+
+Biases are shared between the parts here (golden case T23). The methods go by `hierarchy/contextual.py`, which keeps
+them apart as constants and so meets transformers, recurrent cells and modules as they call their functions.
+"""
 
 from __future__ import annotations
 
