@@ -110,7 +110,8 @@ def _least_squares(design: Tensor, values: Tensor, weights: Tensor, *, drawn: bo
     drawn. So the errors are those of an estimating equation (Huber's sandwich), each pair one draw of it.
     """
     weighted = design * weights[:, None]
-    inverse = torch.linalg.pinv(design.T @ weighted, hermitian=True)
+    # a design whose rows sum to 0 is singular, and how far rounding lifts that eigenvalue differs between processors
+    inverse = torch.linalg.pinv(design.T @ weighted, hermitian=True, rtol=1e-10)
     coefficients = inverse @ (weighted.T @ values)
     if not drawn:
         return Fit(coefficients, torch.zeros_like(coefficients))

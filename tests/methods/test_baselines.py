@@ -144,7 +144,7 @@ class _Always(Bag):
 def test_without_references_it_says_so_and_what_to_do(kind):
     model, batch = Bag().double(), batch_of(wordpiece())
     task = BagTask(wordpiece())
-    message = rf"`baseline='{kind}'` is drawn from reference examples, and there are none: `SaliencyMonitor\(ref"
+    message = rf"`baseline='{kind}'` is drawn from reference examples, and there are none: `references=` of Sal"
     with pytest.raises(ValueError, match=message):
         task.check(model, "predicted", Baseline(kind))
     with pytest.raises(ValueError, match=message):
