@@ -1,6 +1,7 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read at import: a test that asks a hub fails at once
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: one for each core is there
 
 import pytest
 import torch

@@ -202,11 +202,6 @@ def saliency(method=None, **options):
     return SaliencyMonitor(method, **({"references": 5} if drawn else {}), **options)
 
 
-def hierarchy(**options):
-    """By a decomposition, which meets every operation of the forward."""
-    return HierarchyMonitor("acd", **options)
-
-
 def influence(**options):
     """Given its training data, as not every entry point has a loader of them."""
     return InfluenceMonitor(**{"train_data": Texts(), "queries": "fixed", "track": 2, "suspects": 3} | options)
@@ -241,7 +236,7 @@ def trust(**options):
 
 MONITORS: dict[str, Callable[..., Any]] = {
     "AttentionMonitor": AttentionMonitor,
-    "HierarchyMonitor": hierarchy,
+    "HierarchyMonitor": HierarchyMonitor,
     "ConceptMonitor": concepts,
     "InfluenceMonitor": influence,
     "LandmarkMonitor": landmarks,

@@ -17,6 +17,7 @@ import lightning_interpret
 from lightning_interpret import SaliencyMonitor, callbacks
 from lightning_interpret.callbacks import Monitor
 from lightning_interpret.methods import METHODS, IntegratedGradients
+from lightning_interpret.methods.hierarchy import HIERARCHICAL
 
 ENTRY_POINTS = ("fit", "validate", "test", "predict")
 CHAIN = (*ENTRY_POINTS, "fit")
@@ -108,6 +109,12 @@ QUICK = {"expected_gradients": {"samples": 4}, "kernel_shap": {"samples": 30}, "
 def test_t20_all_is_bit_identical_with_and_without_every_method(purity, method):
     cell = CELLS["bf16-mixed-accumulation-every-method"]
     monitor, _ = purity.check(cell, "SaliencyMonitor", method=METHODS[method](**QUICK.get(method, {})))
+    assert {row.method for _, row in monitor.found} == {method}
+
+
+@pytest.mark.parametrize("method", sorted(HIERARCHICAL))
+def test_t20_all_is_bit_identical_with_and_without_every_tree(purity, method):
+    monitor, _ = purity.check(CELLS["bf16-mixed-accumulation-every-method"], "HierarchyMonitor", method=method)
     assert {row.method for _, row in monitor.found} == {method}
 
 
