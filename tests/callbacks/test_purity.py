@@ -46,22 +46,29 @@ def test_a_monitor_that_is_not_in_the_registry_is_named_with_what_to_do(monkeypa
 # The matrix
 
 
+def compiled(ways):
+    for precision, manual in ways:
+        how = "manual" if manual else "accumulation"
+        yield (
+            f"{precision}-{how}-compiled",
+            Cell(partial(Dense, manual), precision, compiled="aot_eager", stages=CHAIN),
+        )
+
+
 def cells():
     for precision in PRECISIONS:
         for manual in (False, True):
             how = f"{precision}-{'manual' if manual else 'accumulation'}"
             yield f"{how}-eager", Cell(partial(Toy, manual), precision, stages=CHAIN)
-            yield (
-                f"{how}-compiled",
-                Cell(partial(Dense, manual), precision, compiled="aot_eager", stages=CHAIN),
-            )
         for stage in ENTRY_POINTS[1:]:
             yield f"{precision}-{stage}-eager", Cell(precision=precision, stages=(stage,))
+    yield from compiled((("32-true", False), ("32-true", True), ("bf16-mixed", False)))
     yield "64-true-accumulation-eager", Cell(precision="64-true", stages=CHAIN)
     yield "bf16-mixed-accumulation-every-method", Cell(Dense, "bf16-mixed")
 
 
 def slow_cells():
+    yield from compiled((*((precision, True) for precision in PRECISIONS[1:]), ("bf16-true", False)))
     for stage in ENTRY_POINTS[1:]:
         yield f"32-true-{stage}-compiled", Cell(Dense, compiled="aot_eager", stages=(stage,))
     # Dynamo does not trace a GRU, so that the forward is compiled in pieces
