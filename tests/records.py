@@ -13,7 +13,7 @@ NASTY = [
     "a\r\nb", "\x1b[31mred\x1b[0m", "\x00", "😀", "👩‍👩‍👧", "寿司", "مرحبا", "שלום", "\u202eevil", "\ud800", "1.",
     "- x", "-----", ":--", "\\", "\\*", "http://x.y/?a=b&c", "a  b", "![i](j)", "$x$", "", " ", "é", "x" * 5000,
 ]  # fmt: skip
-_CHARACTERS = "ab Z9*_`|<>&#[]()\\\n\t\x1b\x07\u2028\u202e寿é😀ما\u0301\u200d\ud800\uffff\U000e0041"
+_CHARACTERS = "ab Z9*_`|<>&#[]()-+=.:~!\\\n\t\x1b\x07\u2028\u202e寿é😀ما\u0301\u200d\ud800\uffff\U000e0041"
 
 
 def row(words="good bad", scores=None, **changes):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from collections.abc import Iterable
 from textwrap import TextWrapper
 
@@ -17,8 +16,15 @@ _MATTERS = 0.2  # share of the largest score from which a word is marked
 _LISTED = 20  # locations of an image
 _TEXT = 1000  # words of the running text: TensorBoard renders Markdown anew at every request
 # Python-Markdown knows a backslash before 16 characters only and shows it before the others, `<` and `|` among them.
-# A numeric reference is literal everywhere, in a table, at the start of a line and through the sanitiser.
-_REFERENCES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
+# A numeric reference is literal everywhere, in a table, at the start of a line and through the sanitiser. What means
+# nothing where it stands is left, for who reads the source: prose, numbers (-0.5) and names (deep_lift).
+_MARKUP = re.compile(
+    r"[\\`*{}\[\]<>#&|~^$@]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis at the edge of a word
+    r"|[-+=](?![^\W_])"  # an item, a rule, an underline
+    r"|(?<=\d)[.)](?!\S)"  # a number of a list
+    r"|:(?=\S)"  # an address
+)
 _LINES = TextWrapper(32, drop_whitespace=False, replace_whitespace=False, expand_tabs=False, break_on_hyphens=False)
 _COLLAPSING = re.compile(r"^ | $| (?= )")
 
@@ -53,7 +59,7 @@ def cell(text: str, longest: int) -> str:
 
 
 def _literal(text: str) -> str:
-    return _COLLAPSING.sub("&nbsp;", printable(text).translate(_REFERENCES))
+    return _COLLAPSING.sub("&nbsp;", _MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(text)))
 
 
 def _warnings(row: AttributionRow) -> list[str]:

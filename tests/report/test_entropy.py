@@ -12,7 +12,7 @@ def test_it_is_shown_with_its_note():
     assert "baseline pad = -0.125 (entropy 43%)" in shown.summary()
     assert NOTE in str(shown)
     assert "entropy 43%" in terminal.render(shown, colour=False)
-    assert "| baseline entropy | 43&#37; of the largest |" in markdown.render(shown)
+    assert "| baseline entropy | 43% of the largest |" in markdown.render(shown)
     assert ("baseline entropy 43%", frame.GREY) in list(frame._facts(shown))
 
 

@@ -31,7 +31,7 @@ def test_what_was_selected_is_bold_and_what_people_selected_is_slanted():
     page = _page(rationale())
     assert "<strong><em>bad film</em></strong>" in page
     assert "<em>Not a</em> " in page
-    assert "plot is <strong>thin</strong>&#44; but" in page
+    assert "plot is <strong>thin</strong>, but" in page
     assert "Bold: selected; slanted: selected by people." in plain(page)
     assert "People selected: Not a bad film" in plain(page)
     assert "<em>" not in _page(rationale(gold_rationale=None))
