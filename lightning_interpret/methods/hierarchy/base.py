@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -103,13 +104,13 @@ class HierarchicalMethod(ABC):
             output: ``margin``, ``logit``, ``log_prob`` or ``prob``.
 
         Raises:
-            ValueError: If there are not spans of every text, or one of them is empty or outside of its text.
+            ValueError: If there are not spans of every text, or one of them is no pair, empty, or outside of its text.
         """
         with self._reading(module, batch, task, which, output) as opened:
             if len(spans) != len(opened.lengths):
                 raise ValueError(f"`spans` are of {len(spans)} texts, but the batch has {len(opened.lengths)}.")
             for i, (of, length) in enumerate(zip(spans, opened.lengths.tolist(), strict=True)):
-                wrong = [span for span in of if not 0 <= span[0] < span[1] <= length]
+                wrong = [span for span in of if not _is_span(span, length)]
                 if wrong:
                     raise ValueError(
                         f"`spans`: {wrong[0]} is no span of text {i}, which has {length} {self.unit}s: give `(start, "
@@ -247,3 +248,12 @@ def _foremost_and_others(tree: SpanTreeRow) -> list[Span]:
     others = [start for start in range(length - size + 1) if start != foremost.start]
     order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0)).tolist()
     return [(foremost.start, foremost.end), *((others[k], others[k] + size) for k in order[:_RANDOM])]
+
+
+def _is_span(given: Any, length: int) -> bool:
+    """Whether it is two whole numbers, the ends of a span of so many units."""
+    try:
+        start, end = map(index, given)
+    except (TypeError, ValueError):
+        return False
+    return 0 <= start < end <= length

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from lightning_interpret.functional.scope import explaining
@@ -30,7 +30,8 @@ class MaskedLanguageModel:
     one that differs in capitals alone stands for it.
 
     Args:
-        model: A masked language model of `transformers`, or its name or directory.
+        model: A masked language model of `transformers`, read where it lies, or its name or directory; then it goes to
+            the device of the texts.
         tokenizer: Its tokenizer, or name or directory; by default the model's, where that is given by name.
         steps: Forward passes to fill a text in; by default one a blank. Fewer fill several blanks at once, each
             without knowing the others.
@@ -81,6 +82,8 @@ class MaskedLanguageModel:
         if not bool(blanks.any()):
             return ids
         read, written = self._translation(tokenizer)
+        if isinstance(self._model, str):  # nobody else has placed it
+            nn.Module.to(self.model, ids.device)
         device = next(self.model.parameters()).device
         whole, mask, blanks, noise = (each.to(device) for each in (ids, mask, blanks, noise))
         # padding goes to the right, whichever side it is on: positions are counted from the left

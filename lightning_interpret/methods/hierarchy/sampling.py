@@ -34,11 +34,11 @@ class SamplingAndOcclusion(Agglomerative):
         percentile: Pairs of neighbours above it are joined in one step, at least one; 100 for one at a time.
         sampler: The language model, or ``None`` for plain occlusion.
         n_samples: Contexts of each span, K of the paper; by default 20 where there is a sampler. 0 is plain occlusion.
-        radius: Units on either side that are replaced, N of the paper.
-        seed: Seed of the draws, from 0. A span's draws are the same in any batch.
+        radius: Units on either side that are replaced, N of the paper; by default 10.
+        seed: Seed of the draws, from 0, the default. A span's draws are the same in any batch.
 
     Raises:
-        ValueError: If an option is out of its range, or contexts are to be drawn without a sampler.
+        ValueError: If an option is out of its range, or one of contexts is given without a sampler.
     """
 
     name: ClassVar[str] = "soc"
@@ -48,25 +48,32 @@ class SamplingAndOcclusion(Agglomerative):
     percentile: float = 95.0
     sampler: MaskedLanguageModel | None = None
     n_samples: int | None = None
-    radius: int = 10
-    seed: int = 0
+    radius: int | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.n_samples is not None:
             check_whole(0, n_samples=self.n_samples)
-        check_whole(radius=self.radius)
-        check_seed(self.seed)
-        if self.n_samples and self.sampler is None:
-            raise ValueError(
-                f"`n_samples={self.n_samples}` contexts are drawn from a language model: give "
-                "`sampler=MaskedLanguageModel(...)`, or n_samples=0 for plain occlusion."
-            )
+        if self.radius is not None:
+            check_whole(radius=self.radius)
+        if self.seed is not None:
+            check_seed(self.seed)
+        if self.sampler is not None:
+            return
+        for name in ("n_samples", "radius", "seed"):
+            given = getattr(self, name)
+            if given is not None and (name, given) != ("n_samples", 0):
+                raise ValueError(
+                    f"`{name}={given}` is of contexts, which are drawn from a language model: give "
+                    "`sampler=MaskedLanguageModel(...)`, or leave it out for plain occlusion."
+                )
 
     def scores(self, opened: Reading, rows: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
         """Return what is lost without each span, the mean over its contexts."""
         span = opened.spans(starts, ends)
-        around = opened.spans(starts - self.radius, ends + self.radius) & ~span
+        radius = 10 if self.radius is None else self.radius
+        around = opened.spans(starts - radius, ends + radius) & ~span
         around &= torch.arange(around.shape[1]) < opened.lengths[rows, None]
         drawn = around.any(dim=1) if self._samples else torch.zeros(len(rows), dtype=torch.bool)
         found, plain = torch.zeros(len(rows), dtype=torch.float64), (~drawn).nonzero().flatten()
@@ -96,7 +103,7 @@ class SamplingAndOcclusion(Agglomerative):
 
     def _noise(self, opened: Reading, row: Tensor, start: int, end: int) -> Tensor:
         """Return the draws of one span ``(n_samples, T, 2)``: of its own tokens, wherever padding puts them."""
-        seed = ((self.seed * 1_000_003 + start) * 1_000_003 + end) & _MOST
+        seed = (((self.seed or 0) * 1_000_003 + start) * 1_000_003 + end) & _MOST
         generator, content = torch.Generator().manual_seed(seed), opened.owner[row] >= 0
         noise = torch.zeros(self._samples, len(content), 2)
         noise[:, content] = torch.rand(self._samples, int(content.sum()), 2, generator=generator)

@@ -219,12 +219,17 @@ def test_arguments_that_cannot_be_served_are_refused_by_name():
         Hedge(window=7)
     with pytest.raises(ValueError, match="`percentile=200` must be from 0 to 100"):
         SamplingAndOcclusion(percentile=200)
-    with pytest.raises(ValueError, match="`n_samples=3` contexts are drawn from a language model"):
-        SamplingAndOcclusion(n_samples=3)
+    for options in ({"n_samples": 3}, {"radius": 5}, {"seed": 1}):
+        (said,) = options.items()
+        with pytest.raises(ValueError, match=r"`{}={}` is of contexts, which are drawn from a language".format(*said)):
+            SamplingAndOcclusion(**options)
     with pytest.raises(ValueError, match="takes one baseline, and no distribution"):
         Hedge(baseline="distribution")
     with pytest.raises(ValueError, match=r"\(2, 2\) is no span of text 0, which has 5 words"):
         Hedge().score_spans(module, batch_of(task().tokenizer, [SHORT]), task(), [[(2, 2)]])
+    for span in (2, (0,), ("0", "1"), (0.0, 1.0), None):
+        with pytest.raises(ValueError, match=r"`spans`: .* is no span of text 0, which has 5 words: give"):
+            Hedge().score_spans(module, batch_of(task().tokenizer, [SHORT]), task(), [[span]])
     with pytest.raises(ValueError, match=r"`spans` are of 2 texts, but the batch has 1"):
         Hedge().score_spans(module, batch_of(task().tokenizer, [SHORT]), task(), [[], []])
     with pytest.raises(ValueError, match=r"`method='hedgehog'` does not exist\. Did you mean 'hedge'"):
