@@ -20,7 +20,7 @@ class TrustedMethod:
         gain: By how much its order is more faithful than a random one: half of what the comprehensiveness is above
             the control's and the sufficiency below it, in probability of the class.
         gain_error: The standard error of ``gain`` over probes.
-        p: One-sided p-value of the paired sign-flip test that ``gain`` is 0.
+        p: One-sided p-value of the paired sign-flip test that ``gain`` is 0, of this method alone.
         failed: Why it explained no probe, or not all of them.
         reasons: By figure, why it is missing.
     """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
+
+from lightning_interpret.functional.concept_tests import corrected
 from lightning_interpret.records.trust import Drill, TrustedMethod
 
 #: One-sided p-value up to which an order is more faithful than a random one.
@@ -26,7 +29,8 @@ def recommend(
 
     1. fails at a probe,
     2. has a relative attribution error above ``tolerance`` (one without a target only ranks, and is not left out),
-    3. is no more faithful than a random order: p of its gain is above 0.05 (paired sign-flip test over probes),
+    3. is no more faithful than a random order: p of its gain is above 0.05 (paired sign-flip test over probes, Holm's
+       correction for how many methods are asked),
     4. says much the same of a model with random weights: |rank correlation| of at least 0.5,
     5. finds a planted cue, where the drill is valid, no more often than a random order.
 
@@ -40,7 +44,10 @@ def recommend(
         drill: What became of a planted cue.
         tolerance: Relative attribution error up to which a method adds up.
     """
-    faults = {each.name: _fault(each, drill, tolerance) for each in methods}
+    tested = [each for each in methods if each.p is not None]
+    chances = corrected(torch.tensor([each.p for each in tested], dtype=torch.float64)).tolist()
+    p = dict(zip((each.name for each in tested), chances, strict=True))
+    faults = {each.name: _fault(each, p.get(each.name), drill, tolerance) for each in methods}
     left_out = [f"{name} is left out: {fault}." for name, fault in faults.items() if fault is not None]
     if drill is not None and drill.invalid is not None:
         left_out.append(f"The drill says nothing: {drill.invalid}.")
@@ -48,26 +55,30 @@ def recommend(
     if not remaining:
         few = max((each.probes for each in methods), default=0)
         said = "None of these methods can be recommended on this model."
-        if 0 < few < _least_probes():
-            said += f" With {few} probes no order can be told from a random one: ask for {_least_probes()} or more."
+        if 0 < few < (least := _least_probes(len(tested))):
+            said += f" With {few} probes no order can be told from a random one: ask for {least} or more."
         return None, (said, *left_out)
     ranks = _mean_ranks(remaining)
     ordered = sorted(remaining, key=lambda each: (round(ranks[each.name], 9), _seconds(each), each.name))
     best, others = ordered[0], ordered[1:]
-    return best.name, (*_for(best, control, tolerance, len(remaining)), *_beside(best, others, ranks), *left_out)
+    return best.name, (
+        *_for(best, p[best.name], control, tolerance, len(remaining)),
+        *_beside(best, others, ranks),
+        *left_out,
+    )
 
 
-def _fault(each: TrustedMethod, drill: Drill | None, tolerance: float) -> str | None:
+def _fault(each: TrustedMethod, p: float | None, drill: Drill | None, tolerance: float) -> str | None:
     figures = each.figures
     if each.failed is not None or not each.probes:
         return f"it failed ({(each.failed or 'no probe was explained').rstrip('.')})"
     error = figures.get("relative_error")
     if error is not None and error > tolerance:
         return f"its scores miss what they attribute by {error:.1%}, and {tolerance:.1%} is tolerated"
-    if each.p is None or each.gain is None:
+    if p is None or each.gain is None:
         return f"its faithfulness is not known ({each.reasons.get('comprehensiveness', 'no probe says')})"
-    if each.p > LEVEL:
-        return f"it is no more faithful than a random order (gain {each.gain:+.3f}, p = {each.p:.2g})"
+    if p > LEVEL:
+        return f"it is no more faithful than a random order (gain {each.gain:+.3f}, corrected p = {p:.2g})"
     unmoved = figures.get("randomisation")
     if unmoved is not None and abs(unmoved) >= UNMOVED:
         return f"it says much the same of a model with random weights (rank correlation {unmoved:+.2f})"
@@ -93,7 +104,9 @@ def _mean_ranks(methods: Sequence[TrustedMethod]) -> dict[str, float]:
     return {name: (lost[name] + enough[name]) / 2 for name in lost}
 
 
-def _for(best: TrustedMethod, control: TrustedMethod | None, tolerance: float, remaining: int) -> tuple[str, ...]:
+def _for(
+    best: TrustedMethod, p: float, control: TrustedMethod | None, tolerance: float, remaining: int
+) -> tuple[str, ...]:
     known = best.figures
     error = known.get("relative_error")
     adds = (
@@ -107,7 +120,7 @@ def _for(best: TrustedMethod, control: TrustedMethod | None, tolerance: float, r
     said = [
         f"{best.name} is recommended, of {remaining} that could be.",
         adds,
-        f"It is more faithful than a random order by {best.gain:+.3f}{spread} (p = {best.p:.2g}, {best.probes} "
+        f"It is more faithful than a random order by {best.gain:+.3f}{spread} (corrected p = {p:.2g}, {best.probes} "
         f"probes): comprehensiveness {known['comprehensiveness']:+.3f}{beside['comprehensiveness']}, sufficiency "
         f"{known['sufficiency']:+.3f}{beside['sufficiency']}.",
     ]
@@ -142,5 +155,6 @@ def _seconds(each: TrustedMethod) -> float:
     return each.figures.get("seconds", math.inf)
 
 
-def _least_probes() -> int:
-    return math.ceil(math.log2(1 / LEVEL))
+def _least_probes(methods: int) -> int:
+    """Return from how many probes on one of so many methods can be told from a random order, all signs being right."""
+    return math.ceil(math.log2(max(methods, 1) / LEVEL))

@@ -183,6 +183,16 @@ def test_wrong_needs_two_labels(model):
     ] * 4
 
 
+def test_an_entry_has_a_name_and_examples_are_counted(model):
+    entry = {"kind": "attribution", "tag": "interpret/m/x", "probe": 3}
+    assert model("nameOf", entry) == "Probe 3"
+    assert model("nameOf", entry | {"probe": None}) == "interpret/m/x"
+    assert model("nameOf", entry | {"kind": "trust"}) == "All probes"
+    assert [model("counted", *of) for of in ((1, 1), (0, 1), (2, 2), (1, 3), (0, 0))] == [
+        "1 example", "0 of 1 example", "2 examples", "1 of 3 examples", "0 examples",
+    ]  # fmt: skip
+
+
 ENTRIES = [
     {"run": "one", "monitor": "m", "tag": "interpret/m/probe_0",
      "facts": {"text": "A Good film", "gold": "pos", "prediction": "neg", "example_id": 17}},

@@ -28,7 +28,7 @@ def test_the_most_faithful_of_what_remains_is_recommended_and_says_why():
     ("fault", "said"),
     [
         ({"relative_error": 0.06}, "miss what they attribute by 6.0%, and 5.0% is tolerated"),
-        ({"p": 0.051}, r"no more faithful than a random order \(gain \+0.100, p = 0.051\)"),
+        ({"p": 0.051}, r"no more faithful than a random order \(gain \+0.100, corrected p = 0.051\)"),
         ({"gain": None, "p": None}, "its faithfulness is not known"),
         ({"randomisation": -0.5}, r"a model with random weights \(rank correlation -0.50\)"),
         ({"failed": "ValueError: no"}, r"it failed \(ValueError: no\)"),
@@ -57,6 +57,16 @@ def test_none_is_an_outcome_and_few_probes_are_named():
     assert len(because) == 3
     assert "With 3 probes no order can be told from a random one" in recommend([method("a", p=0.125, probes=3)])[1][0]
     assert recommend([]) == (None, ("None of these methods can be recommended on this model.",))
+
+
+def test_p_is_corrected_for_how_many_methods_are_asked():
+    few = [method("a", p=0.02), method("b", p=0.4)]
+    assert recommend(few)[0] == "a"
+    assert "(corrected p = 0.04, " in recommend(few)[1][2]
+    many = [method("a", p=0.02), *(method(name, p=0.4) for name in "bc")]
+    name, because = recommend(many)
+    assert name is None
+    assert "a is left out: it is no more faithful than a random order (gain +0.100, corrected p = 0.06)." in because
 
 
 def test_a_tie_goes_to_the_faster_and_then_to_the_first_name_and_is_said():

@@ -2,7 +2,7 @@
 
 import { askedFor, copy, followReloads, followTheme, link, memory } from "./host.js";
 import { createList } from "./list.js";
-import { filtered, keyOf, placeOf, wrong } from "./model.js";
+import { counted, filtered, keyOf, nameOf, placeOf, wrong } from "./model.js";
 import { chart, check, h, notice, source } from "./parts.js";
 
 const CHUNK = 50; // examples whose facts are asked for in one request
@@ -141,7 +141,7 @@ class Tab {
     const bad = this.entries.filter((entry) => wrong(entry.facts)).length;
     this.redraw(this.marks, check(`Wrong predictions only (${bad})`, this.onlyWrong, (on) => this.filter({ onlyWrong: on }), "wrong"));
     const shown = this.visible();
-    this.count.textContent = shown.length === this.entries.length ? `${shown.length} examples` : `${shown.length} of ${this.entries.length} examples`;
+    this.count.textContent = counted(shown.length, this.entries.length);
     this.list.update(shown, this.selected);
   }
 
@@ -192,8 +192,7 @@ class Tab {
     if (!step) return;
     const request = ++this.drawn;
     this.bar.hidden = false;
-    const name = entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
-    this.redraw(this.head, h("h1", {}, name), h("p", {}, [entry.run === "." ? null : entry.run, entry.probe === null ? null : entry.monitor, step.example_id === undefined ? null : `example ${step.example_id}`].filter((part) => part !== null).join(" · ")),
+    this.redraw(this.head, h("h1", {}, nameOf(entry)), h("p", {}, [entry.run === "." ? null : entry.run, entry.probe === null ? null : entry.monitor, step.example_id === undefined ? null : `example ${step.example_id}`].filter((part) => part !== null).join(" · ")),
       h("button", { type: "button", class: "quiet", "data-key": "link", title: "Copy a link to this example and step", onclick: (e) => copy(link({ run: entry.run, tag: entry.tag, step: step.step }), e.target) }, "Copy link"));
     this.slider.max = steps.length - 1;
     this.slider.value = place;

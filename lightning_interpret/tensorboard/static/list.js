@@ -1,7 +1,7 @@
 // The list of examples: one option each, made once and brought up to date in place, so that thousands stay quick.
 
 import { h } from "./parts.js";
-import { grouped, keyOf, printable, wrong } from "./model.js";
+import { grouped, keyOf, nameOf, printable, wrong } from "./model.js";
 
 /** A list box that calls `onselect(entry)`; `update(entries, selected)` brings it up to date. */
 export function createList(onselect) {
@@ -70,7 +70,7 @@ export function createList(onselect) {
 
 function content(entry) {
   const facts = entry.facts;
-  const name = entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
+  const name = nameOf(entry);
   if (!facts) return [h("span", { class: "text muted" }, name)];
   const missed = wrong(facts);
   const label = facts.prediction ?? facts.target_name;

@@ -194,6 +194,17 @@ export function keyOf(entry) {
   return JSON.stringify([entry.run, entry.tag]);
 }
 
+/** What an entry is called: a comparison of methods is of all probes and not of the one whose place it stands at. */
+export function nameOf(entry) {
+  if (entry.kind === "trust") return "All probes";
+  return entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
+}
+
+/** How many are shown of how many there are. */
+export function counted(shown, all) {
+  return `${shown === all ? "" : `${shown} of `}${all} example${all === 1 ? "" : "s"}`;
+}
+
 /** Entries in groups of one run and monitor, in their order. */
 export function grouped(entries) {
   const groups = new Map();
