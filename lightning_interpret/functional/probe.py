@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from lightning_interpret.functional.concepts import known_labels
 
+#: Examples that a probe needs: two in each half.
+LEAST = 4
+
 
 @dataclass(frozen=True)
 class Leakage:
@@ -77,7 +80,7 @@ def probe_accuracy(features: Tensor, labels: Tensor, seed: int = 0) -> float:
         seed: Seed of the halves.
     """
     count = len(features)
-    if count < 4:
+    if count < LEAST:
         return float("nan")
     x, y = features.detach().double().clone(), labels.detach().clone()
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(x.device)

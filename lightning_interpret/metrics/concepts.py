@@ -9,9 +9,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_interpret.functional.concepts import Predict, centred, concept_counts, curve_counts, right
-from lightning_interpret.functional.probe import leakage
+from lightning_interpret.functional.probe import LEAST, leakage
 from lightning_interpret.metrics.full_precision import FullPrecisionMetric
-from lightning_interpret.metrics.mean_of_examples import keep_apart
+from lightning_interpret.metrics.mean_of_examples import NONE_GIVEN, keep_apart, say_why
 from lightning_interpret.names import check_whole
 
 
@@ -42,7 +42,15 @@ class ConceptAccuracy(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean over the concepts that have labels, NaN without any."""
+        say_why(self)
         return (self.met / self.there).nanmean()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the mean is NaN, by what this process was given; None where it is a number."""
+        if bool(self.there.any()):
+            return None
+        return "no example has a label of a concept" if self.update_called else NONE_GIVEN
 
 
 class InterventionCurve(Metric):
@@ -89,7 +97,15 @@ class InterventionCurve(Metric):
 
     def compute(self) -> Tensor:
         """Return the accuracies ``(P,)``, NaN without examples."""
+        say_why(self)
         return self.correct / self.total
+
+    @property
+    def reason(self) -> str | None:
+        """Why the accuracies are NaN, by what this process was given; None where they are numbers."""
+        if self.total:
+            return None
+        return "no example has a class" if self.update_called else NONE_GIVEN
 
 
 class ConceptLeakage(Metric):
@@ -128,11 +144,20 @@ class ConceptLeakage(Metric):
 
     def compute(self) -> Tensor:
         """Return the difference of the two probes' accuracies, NaN of fewer than 4 examples."""
+        say_why(self)
         if isinstance(self.labels, list) and not self.labels:
             return torch.tensor(torch.nan)
         kept = (self.values, self.truth, self.labels)  # lists in one process, tensors where several were gathered
         values, truth, labels = (torch.cat(each) if isinstance(each, list) else each for each in kept)
         return torch.tensor(leakage(values, truth, labels, self.threshold, self.seed).gain)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the difference is NaN, by what this process was given; None where it is a number."""
+        kept = len(self.labels) if isinstance(self.labels, Tensor) else sum(map(len, self.labels))
+        if kept >= LEAST:
+            return None
+        return f"{kept} examples have a class, and a probe needs {LEAST}" if self.update_called else NONE_GIVEN
 
 
 class ResidualShare(FullPrecisionMetric):
@@ -167,5 +192,16 @@ class ResidualShare(FullPrecisionMetric):
 
     def compute(self) -> Tensor:
         """Return the share, NaN where nothing varies."""
-        variances = self.squares / self.total - (self.sums / self.total).square().sum(dim=1)
-        return (variances[1].clamp(min=0) / variances.clamp(min=0).sum()).float()
+        say_why(self)
+        variances = self._variances()
+        return (variances[1] / variances.sum()).float()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the share is NaN, by what this process was given; None where it is a number."""
+        if not self.total:
+            return NONE_GIVEN
+        return None if bool(self._variances().any()) else "no class score varies from one example to another"
+
+    def _variances(self) -> Tensor:
+        return (self.squares / self.total - (self.sums / self.total).square().sum(dim=1)).clamp(min=0)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_interpret.functional.ranks import spearman
+from lightning_interpret.metrics.mean_of_examples import say_why
 
 
 class LinearDatamodelingScore(Metric):
@@ -52,7 +53,21 @@ class LinearDatamodelingScore(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean; NaN where no query has a rank correlation."""
+        say_why(self)
+        each = self._correlations()
+        return torch.tensor(torch.nan) if each is None else each.nanmean()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the mean is NaN, by what this process was given; None where it is a number."""
+        each = self._correlations()
+        if each is None:
+            return "no subset was given"
+        return "of every query all outcomes are the same" if bool(each.isnan().all()) else None
+
+    def _correlations(self) -> Tensor | None:
+        """Return the rank correlation of each query, or None before the first subset."""
         parts = [torch.cat(each) if isinstance(each, list) and each else each for each in (self.predicted, self.actual)]
         if not isinstance(parts[0], Tensor) or not isinstance(parts[1], Tensor):
-            return torch.tensor(torch.nan)
-        return spearman(parts[0], parts[1]).nanmean()
+            return None
+        return spearman(parts[0], parts[1])

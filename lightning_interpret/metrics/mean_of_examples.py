@@ -9,6 +9,8 @@ from torchmetrics.utilities import rank_zero_warn
 
 from lightning_interpret.metrics.full_precision import FullPrecisionMetric
 
+NONE_GIVEN = "no example was given"
+
 
 class MeanOfExamples(FullPrecisionMetric):
     """A mean over examples, those that are NaN left out; of several processes it is that over all their examples.
@@ -55,7 +57,7 @@ class MeanOfExamples(FullPrecisionMetric):
         """Why the mean is NaN, by what this process was given; None where it is a number."""
         if self.count:
             return None
-        return f"{self.nothing}, in all {int(self.left_out)} examples" if self.left_out else "no example was given"
+        return f"{self.nothing}, in all {int(self.left_out)} examples" if self.left_out else NONE_GIVEN
 
 
 class Mean(MeanOfExamples):

@@ -16,7 +16,7 @@ from lightning_interpret.functional.plausibility import (
     token_f1,
 )
 from lightning_interpret.metrics.full_precision import FullPrecisionMetric
-from lightning_interpret.metrics.mean_of_examples import MeanOfExamples, keep_apart, say_why
+from lightning_interpret.metrics.mean_of_examples import NONE_GIVEN, MeanOfExamples, keep_apart, say_why
 from lightning_interpret.names import choose
 
 
@@ -119,7 +119,7 @@ class IOUF1(FullPrecisionMetric):
         """Why F1 is NaN, by what this process was given; None where it is a number."""
         if bool(self.sums[:, 1].any()):
             return None
-        return "there is no span on either side" if self.update_called else "no example was given"
+        return "there is no span on either side" if self.update_called else NONE_GIVEN
 
 
 def _parts(matches: Tensor, of: Tensor, each: bool) -> Tensor:

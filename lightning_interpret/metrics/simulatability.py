@@ -11,6 +11,7 @@ from lightning_interpret.functional.simulatability import (
     simulatability_counts,
     simulatability_of,
 )
+from lightning_interpret.metrics.mean_of_examples import NONE_GIVEN, say_why
 
 
 class LeakageAdjustedSimulatability(Metric):
@@ -41,7 +42,18 @@ class LeakageAdjustedSimulatability(Metric):
 
     def compute(self) -> Tensor:
         """Return the score, in [−1, 1]; NaN where all explanations leak, or none does."""
+        say_why(self)
         return self.details().las.float()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the score is NaN, by what this process was given; None where it is a number."""
+        opaque, leaking = self.counts[:, 0].tolist()
+        if opaque and leaking:
+            return None
+        if not opaque and not leaking:
+            return NONE_GIVEN
+        return f"{'all' if leaking else 'none'} of the explanations give the prediction away: see `details().gain`"
 
     def details(self) -> Simulatability:
         """Return the score with its parts, of this process's examples while they are not reduced."""

@@ -63,3 +63,13 @@ def test_a_metric_of_batches_is_that_of_all():
         metric.update(*part)
     assert metric.compute().item() == pytest.approx(simulatability(*every).las.item(), abs=1e-6)
     assert metric.details().leaked == simulatability(*every).leaked
+    assert metric.reason is None
+
+
+@pytest.mark.parametrize(("alone", "said"), [(0, "all of the explanations give"), (1, "none of the explanations give")])
+def test_where_all_or_none_leak_there_is_no_score_and_it_says_so(alone, said):
+    metric = LeakageAdjustedSimulatability()
+    assert metric.reason == "no example was given"
+    metric.update(*torch.zeros(3, 4, dtype=torch.long), torch.full((4,), alone))
+    with pytest.warns(UserWarning, match=f"Simulatability is NaN: {said}"):
+        assert metric.compute().isnan()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchmetrics import Metric
 
 from lightning_interpret.functional.concepts import concept_accuracy, intervention_curve, residual_share
 from lightning_interpret.functional.probe import leakage
@@ -89,7 +90,39 @@ def test_no_more_examples_are_kept_than_the_limit():
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 @pytest.mark.parametrize("metric", [ConceptAccuracy(3), ConceptLeakage(), ResidualShare(2), InterventionCurve(3)])
 def test_without_examples_there_is_no_number(metric):
-    assert bool(metric.compute().isnan().all())
+    assert metric.reason == "no example was given"
+    with pytest.warns(UserWarning, match=f"{type(metric).__name__} is NaN: no example was given"):
+        assert bool(metric.compute().isnan().all())
+
+
+@pytest.mark.parametrize(
+    ("metric", "nothing", "something", "reason"),
+    [
+        (ConceptAccuracy(5), (VALUES, torch.full_like(TRUTH, torch.nan)), (VALUES, TRUTH), "no example has a label of"),
+        (
+            InterventionCurve(5),
+            (VALUES, TRUTH, torch.full_like(LABELS, -100), lambda each: each),
+            (VALUES, TRUTH, LABELS, lambda each: each),
+            "no example has a class",
+        ),
+        (
+            ConceptLeakage(),
+            (VALUES[:3], TRUTH[:3], LABELS[:3]),
+            (VALUES, TRUTH, LABELS),
+            "3 examples have a class, and a probe needs 4",
+        ),
+        (ResidualShare(5), (torch.ones(3, 5), torch.ones(3, 5)), (VALUES, TRUTH), "no class score varies from one"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Metric) else "",
+)
+def test_what_is_no_number_says_why_and_what_is_one_does_not(metric, nothing, something, reason):
+    metric.update(*nothing)
+    with pytest.warns(UserWarning, match=f"{type(metric).__name__} is NaN: {reason}"):
+        assert bool(metric.compute().isnan().all())
+    assert metric.reason.startswith(reason)
+    metric.update(*something)
+    assert metric.reason is None
+    assert not bool(metric.compute().isnan().any())
 
 
 def test_labels_of_fewer_concepts_are_refused_and_not_repeated():

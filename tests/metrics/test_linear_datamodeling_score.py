@@ -33,6 +33,12 @@ def test_it_is_the_mean_over_queries_that_have_one_however_subsets_come():
     metric.reset()
     with pytest.warns(UserWarning, match="before the ``update`` method"):
         assert metric.compute().isnan()
+    assert metric.reason == "no subset was given"
+    metric.update(predicted, torch.ones_like(actual))
+    with pytest.warns(UserWarning, match="is NaN: of every query all outcomes are the same"):
+        assert metric.compute().isnan()
+    metric.update(predicted[:1], actual[:1])
+    assert metric.reason is None
 
 
 def test_shapes_that_do_not_fit_are_named():
