@@ -30,6 +30,31 @@ def called(folder, *words):
     )
 
 
+SHORT = """
+import runpy, sys
+from lightning.pytorch import Trainer
+made = Trainer.__init__
+Trainer.__init__ = lambda *args, **options: made(*args, **options | {"max_epochs": 1, "limit_train_batches": 4})
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "monitors"),
+    [
+        ("own_module_rationale", ["rationale"]),
+        ("training_data", ["influence", "neighbor"]),
+        ("own_module_joint", ["influence", "landmark", "saliency"]),
+    ],
+)
+def test_a_long_example_runs_through_where_training_is_cut_short(tmp_path, name, monitors):
+    done = called(tmp_path, "-c", SHORT, str(ROOT / "examples" / f"{name}.py"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for monitor in monitors:
+        assert f"'interpret/{monitor}/failures': 0.0" in done.stdout
+    assert list((tmp_path / name / "runs").rglob("events.out.tfevents*"))
+
+
 @pytest.mark.parametrize("name", ["own_module", "own_model", "images"])
 def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
     done = run(name, tmp_path)
@@ -48,6 +73,7 @@ def test_what_a_negation_does_to_a_phrase_is_in_the_span_and_not_in_its_words(tm
     assert together < 0.2 < of_not + word  # the sum of its words says the opposite
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_found_among_training_rows_that_influence_themselves(tmp_path):
     done = run("training_data", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -106,6 +132,7 @@ def test_a_planted_shortcut_is_found_from_the_word_that_a_prediction_leans_on(tm
     assert int(found[2]) <= 15
 
 
+@pytest.mark.slow
 def test_a_module_with_joint_methods_says_what_its_predictions_are_made_of(tmp_path):
     done = run("own_module_joint", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -146,6 +173,7 @@ def test_attention_is_put_beside_gradients_and_deletions_and_a_random_order(tmp_
         assert title in done.stdout
 
 
+@pytest.mark.slow
 def test_a_module_that_selects_learns_and_says_what_it_selected(tmp_path):
     done = run("own_module_rationale", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
