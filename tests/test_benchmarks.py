@@ -36,7 +36,7 @@ def run(name, folder, *words, path=(), data=True):
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / name), *(("--data-folder", str(folder)) if data else ()), *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path)))},
         capture_output=True,
         text=True,
         timeout=300,

@@ -75,7 +75,7 @@ class TrustMonitor(Monitor):
         task: How module and batch are read; by default the module's own or one inferred from its model.
         tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
         probes: How many examples of the first validation data set, spread evenly, or their indices. Of fewer than five
-            no order can be told from a random one, of five methods' of fewer than seven.
+            (where five methods are asked, seven) no order can be told from a random one.
         every_n_validations: Validation runs from one comparison to the next.
         max_seconds: Seconds a validation run may spend here; what is left out is said once. ``None`` for no bound.
         precision: ``"32"`` to explain in single precision, ``"model"`` in the trainer's own.

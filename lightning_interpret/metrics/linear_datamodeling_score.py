@@ -53,9 +53,11 @@ class LinearDatamodelingScore(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean; NaN where no query has a rank correlation."""
-        say_why(self)
         each = self._correlations()
-        return torch.tensor(torch.nan) if each is None else each.nanmean()
+        found = torch.tensor(torch.nan) if each is None else each.nanmean()
+        if found.isnan():
+            say_why(self)
+        return found
 
     @property
     def reason(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -44,10 +45,8 @@ def recommend(
         drill: What became of a planted cue.
         tolerance: Relative attribution error up to which a method adds up.
     """
-    tested = [each for each in methods if each.p is not None]
-    chances = corrected(torch.tensor([each.p for each in tested], dtype=torch.float64)).tolist()
-    p = dict(zip((each.name for each in tested), chances, strict=True))
-    faults = {each.name: _fault(each, p.get(each.name), drill, tolerance) for each in methods}
+    methods = _corrected(methods)
+    faults = {each.name: _fault(each, drill, tolerance) for each in methods}
     left_out = [f"{name} is left out: {fault}." for name, fault in faults.items() if fault is not None]
     if drill is not None and drill.invalid is not None:
         left_out.append(f"The drill says nothing: {drill.invalid}.")
@@ -55,30 +54,32 @@ def recommend(
     if not remaining:
         few = max((each.probes for each in methods), default=0)
         said = "None of these methods can be recommended on this model."
-        if 0 < few < (least := _least_probes(len(tested))):
+        if 0 < few < (least := _least_probes(sum(each.p is not None for each in methods))):
             said += f" With {few} probes no order can be told from a random one: ask for {least} or more."
         return None, (said, *left_out)
     ranks = _mean_ranks(remaining)
     ordered = sorted(remaining, key=lambda each: (round(ranks[each.name], 9), _seconds(each), each.name))
     best, others = ordered[0], ordered[1:]
-    return best.name, (
-        *_for(best, p[best.name], control, tolerance, len(remaining)),
-        *_beside(best, others, ranks),
-        *left_out,
-    )
+    return best.name, (*_for(best, control, tolerance, len(remaining)), *_beside(best, others, ranks), *left_out)
 
 
-def _fault(each: TrustedMethod, p: float | None, drill: Drill | None, tolerance: float) -> str | None:
+def _corrected(methods: Sequence[TrustedMethod]) -> list[TrustedMethod]:
+    """Return the methods with p corrected for how many have one."""
+    p = corrected(torch.tensor([math.nan if each.p is None else each.p for each in methods], dtype=torch.float64))
+    return [each if each.p is None else replace(each, p=q) for each, q in zip(methods, p.tolist(), strict=True)]
+
+
+def _fault(each: TrustedMethod, drill: Drill | None, tolerance: float) -> str | None:
     figures = each.figures
     if each.failed is not None or not each.probes:
         return f"it failed ({(each.failed or 'no probe was explained').rstrip('.')})"
     error = figures.get("relative_error")
     if error is not None and error > tolerance:
         return f"its scores miss what they attribute by {error:.1%}, and {tolerance:.1%} is tolerated"
-    if p is None or each.gain is None:
+    if each.p is None or each.gain is None:
         return f"its faithfulness is not known ({each.reasons.get('comprehensiveness', 'no probe says')})"
-    if p > LEVEL:
-        return f"it is no more faithful than a random order (gain {each.gain:+.3f}, corrected p = {p:.2g})"
+    if each.p > LEVEL:
+        return f"it is no more faithful than a random order (gain {each.gain:+.3f}, corrected p = {each.p:.2g})"
     unmoved = figures.get("randomisation")
     if unmoved is not None and abs(unmoved) >= UNMOVED:
         return f"it says much the same of a model with random weights (rank correlation {unmoved:+.2f})"
@@ -104,9 +105,7 @@ def _mean_ranks(methods: Sequence[TrustedMethod]) -> dict[str, float]:
     return {name: (lost[name] + enough[name]) / 2 for name in lost}
 
 
-def _for(
-    best: TrustedMethod, p: float, control: TrustedMethod | None, tolerance: float, remaining: int
-) -> tuple[str, ...]:
+def _for(best: TrustedMethod, control: TrustedMethod | None, tolerance: float, remaining: int) -> tuple[str, ...]:
     known = best.figures
     error = known.get("relative_error")
     adds = (
@@ -120,9 +119,9 @@ def _for(
     said = [
         f"{best.name} is recommended, of {remaining} that could be.",
         adds,
-        f"It is more faithful than a random order by {best.gain:+.3f}{spread} (corrected p = {p:.2g}, {best.probes} "
-        f"probes): comprehensiveness {known['comprehensiveness']:+.3f}{beside['comprehensiveness']}, sufficiency "
-        f"{known['sufficiency']:+.3f}{beside['sufficiency']}.",
+        f"It is more faithful than a random order by {best.gain:+.3f}{spread} (corrected p = {best.p:.2g}, "
+        f"{best.probes} probes): comprehensiveness {known['comprehensiveness']:+.3f}{beside['comprehensiveness']}, "
+        f"sufficiency {known['sufficiency']:+.3f}{beside['sufficiency']}.",
     ]
     if "randomisation" in known:
         said.append(

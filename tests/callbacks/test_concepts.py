@@ -319,7 +319,7 @@ def test_what_two_processes_log_is_the_table_that_is_shown_and_no_mean_of_their_
     paths = os.pathsep.join(map(str, (here.parent, here, here / "callbacks")))
     done = subprocess.run(
         [sys.executable, str(tmp_path / "run.py"), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
         timeout=300,

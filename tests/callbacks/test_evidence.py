@@ -332,7 +332,7 @@ def processes(tmp_path_factory):
         capture_output=True,
         text=True,
         timeout=280,
-        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

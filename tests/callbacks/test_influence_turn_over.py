@@ -170,7 +170,7 @@ def test_one_process_and_two_show_the_same_cards_and_scalars(tmp_path):
         capture_output=True,
         text=True,
         timeout=280,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = ([json.loads(line) for line in (tmp_path / f"{n}.jsonl").read_text().splitlines()] for n in (1, 2))

@@ -93,7 +93,7 @@ def test_the_foremost_span_touches_the_planted_one_and_is_sharper_by_the_term(tm
     sharp = trained(tmp_path, rows, **small, span_sharpness=1.0)
     assert blunt[0] > 0.85
     assert sharp[0] > 0.75  # it costs accuracy
-    assert min(blunt[1], sharp[1]) >= 0.9  # at random about 0.2; .94 to .98 by the processor
+    assert min(blunt[1], sharp[1]) >= 0.9  # at random about 0.2; which of .94 and above it is hangs on the processor
     assert sharp[2] > blunt[2] + 0.3
 
 

@@ -59,11 +59,9 @@ class SamplingAndOcclusion(Agglomerative):
             check_whole(radius=self.radius)
         if self.seed is not None:
             check_seed(self.seed)
-        if self.sampler is not None:
-            return
-        for name in ("n_samples", "radius", "seed"):
-            given = getattr(self, name)
-            if given is not None and (name, given) != ("n_samples", 0):
+        of_contexts = {"n_samples": self.n_samples or None, "radius": self.radius, "seed": self.seed}
+        for name, given in of_contexts.items():
+            if given is not None and self.sampler is None:
                 raise ValueError(
                     f"`{name}={given}` is of contexts, which are drawn from a language model: give "
                     "`sampler=MaskedLanguageModel(...)`, or leave it out for plain occlusion."
