@@ -30,6 +30,7 @@ ROOMS = {
     "records": {"cards", "notebook"},  # as text and in a notebook
     "evidence": {"records"},
     "rationales": {"records"},
+    "bad_cases": {"evidence", "explanations", "records"},
     "functional": {"files", "names"},
     "data": {"names"},
     "tasks": {"explanations", "functional", "names"},

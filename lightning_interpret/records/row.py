@@ -48,13 +48,7 @@ class Row:
                 f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
                 f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
             )
-        values = _known(cls, data)
-        for name, part in cls.parts.items():
-            if isinstance(values.get(name), tuple):
-                values[name] = tuple(_part(part, each) for each in values[name])
-            elif isinstance(values.get(name), Mapping):
-                values[name] = _part(part, values[name])
-        return cls(**values)
+        return cls(**_with_parts(cls, _known(cls, data)))
 
     def __str__(self) -> str:
         from lightning_interpret.cards import card_of  # which reads the rows: the import runs the other way
@@ -92,10 +86,20 @@ class Rows(Sequence[R]):
         return "<hr>".join(row._repr_html_() for row in self.rows)
 
 
+def _with_parts(record: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with records in the place of the mappings that hold them."""
+    for name, part in getattr(record, "parts", {}).items():
+        if isinstance(values.get(name), tuple):
+            values[name] = tuple(_part(part, each) for each in values[name])
+        elif isinstance(values.get(name), Mapping):
+            values[name] = _part(part, values[name])
+    return values
+
+
 def _part(record: type[Any], values: Mapping[str, Any]) -> Any:
-    if issubclass(record, Row):  # inside another one it is written without its kind
+    if hasattr(record, "from_dict"):  # a row inside another one is written without its kind
         return record.from_dict({"schema": SCHEMA, **values, "kind": record.kind})
-    known = _known(record, values)
+    known = _with_parts(record, _known(record, values))
     # a number that always is there was not finite where it is missing
     nan = {f.name: math.nan for f in fields(record) if f.type in ("float", float) and known.get(f.name, 0.0) is None}
     return record(**known | nan)
