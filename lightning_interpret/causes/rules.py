@@ -1,0 +1,397 @@
+"""The rules: each looks at one case and says whether its cause holds, by measures beside stated thresholds.
+
+A rule that holds says what speaks for it and what against; one that nearly holds says so too. Of several that hold the
+first in the order of :data:`~lightning_interpret.bad_cases.CAUSES` decides: what was shown by changing the input or by
+looking at single examples goes before what is only likely.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from lightning_interpret.bad_cases import CAUSES, Verdict
+from lightning_interpret.causes.case import Case
+from lightning_interpret.causes.cues import Shortcut
+from lightning_interpret.causes.scan import Scan
+from lightning_interpret.causes.setting import Setting
+from lightning_interpret.causes.training import Training
+from lightning_interpret.causes.words import NEGATORS
+
+_NEARLY = 0.35  # confidence from which a verdict that does not hold is told
+_TOLD = 3  # how many of those
+_SCOPE = 3  # words after a negation in which it acts
+_CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules go by, beside the case.
+
+    Attributes:
+        scan: The validation examples.
+        training: The training data.
+        setting: The thresholds.
+        alike: Jaccard similarity of each case with each training example, ``(N, n)``; ``None`` without texts.
+        words: Probability of each class by the words alone, ``(N, C)``; ``None`` without texts.
+        distances: For each validation example the share of right ones that are nearer to their neighbours.
+        shortcuts: By number of a case, the shortcut that decides it.
+        tails: By number of a case that is cut, the probabilities of the part that is not read.
+        confused: By unordered pair of classes, how many wrong cases have it.
+    """
+
+    scan: Scan
+    training: Training
+    setting: Setting
+    alike: torch.Tensor | None
+    words: torch.Tensor | None
+    distances: torch.Tensor
+    shortcuts: Mapping[int, Shortcut]
+    tails: Mapping[int, Sequence[float]]
+    confused: Mapping[frozenset[int], int]
+
+
+def verdicts(place: int, case: Case, known: Evidence) -> tuple[Verdict, ...]:
+    """Return what the rules say of a case, the one that decides first.
+
+    Args:
+        place: Which row of the evidence it is.
+        case: The case.
+        known: The evidence.
+    """
+    found = [verdict for rule in _RULES for verdict in rule(place, case, known)]
+    order = list(CAUSES)
+    holding = sorted((each for each in found if each.holds), key=lambda each: order.index(each.cause))
+    nearly = sorted((each for each in found if not each.holds and each.confidence >= _NEARLY), key=_sure)[:_TOLD]
+    if not holding:
+        tried = ", ".join(dict.fromkeys(each.cause for each in nearly)) or "none comes near"
+        first = Verdict("unexplained", "", 0.0, evidence=(f"No rule holds; nearest to it: {tried}.",))
+        return (first, *nearly)
+    first, *others = holding
+    also = tuple(f"The rule of {_said(each)} holds too (confidence {each.confidence:.0%})." for each in others)
+    return (replace(first, against=(*first.against, *also)), *others, *nearly)
+
+
+def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    cut = next(filter(None, (_CUT.search(note) for note in known.scan.notes[case.number])), None)
+    if cut is None:
+        return
+    read, whole = int(cut[1]), int(cut[2])
+    measured, tail = {"share not read": 1 - read / whole}, known.tails.get(case.number)
+    evidence = [f"The model reads {read} of {whole} tokens."]
+    if tail is None:
+        yield _judged(
+            "truncation",
+            "",
+            measured,
+            {"share not read": 0.1},
+            evidence,
+            ["What is cut is not known here, so it was not asked what it says."],
+            most=0.5,
+        )
+        return
+    label = known.training.classes[case.other]
+    measured["tail"] = tail[case.other]
+    evidence.append(f"Given the last part alone it says {label} with {tail[case.other]:.0%}.")
+    yield _judged("truncation", "", measured, {"share not read": 0.0, "tail": known.setting.tail}, evidence)
+
+
+def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    near = _near_duplicates(place, known)
+    labels = [known.training.labels.get(i, -1) for i in near]
+    counts = {label: labels.count(label) for label in (case.predicted, case.other)}
+    if not near or len(near) < 2:
+        return
+    share = min(counts.values()) / len(near)
+    names = known.training.classes
+    told = " and ".join(f"{count} {names[label]}" for label, count in counts.items())
+    yield _judged(
+        "conflicting_duplicates",
+        "",
+        {"near-duplicates": float(len(near)), "share of the rarer label": share},
+        {"near-duplicates": 2.0, "share of the rarer label": 0.2},
+        [f"{len(near)} training examples are near-duplicates of it, {told}: ids {_ids(near)}."],
+        best={"near-duplicates": 4.0, "share of the rarer label": 0.5},
+    )
+
+
+def _training_label_error(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    if not case.wrong:
+        return
+    speaking, alike = supporters(place, case, known)
+    if not speaking:
+        return
+    suspected = [i for i in speaking if i in known.training.suspected]
+    share, least = len(suspected) / len(speaking), 1.0 if alike else 2.0
+    name = known.training.classes[case.predicted]
+    kind = "near-duplicates" if alike else "training examples that speak most for it"
+    against = [] if not alike else [f"{len(alike)} near-duplicates say the same: together they are hard to doubt."]
+    yield _judged(
+        "training_label_error",
+        "",
+        {"suspected": float(len(suspected)), "suspected share": share},
+        {"suspected": least, "suspected share": known.setting.suspects},
+        [
+            f"Of {len(speaking)} {kind}, labelled {name}, {len(suspected)} are probably labelled wrongly"
+            + (f": ids {_ids(suspected)}." if suspected else ".")
+        ],
+        against if len(alike) > 1 else (),
+        best={"suspected": 4.0, "suspected share": 1.0},
+    )
+
+
+def _shortcut(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    found = known.shortcuts.get(case.number)
+    if found is None:
+        return
+    name, setting = known.training.classes[found.label], known.setting
+    against = [f"Of {found.right} right examples with it {found.broken} turn wrong without it."] if found.broken else []
+    if found.validation_rows and found.validation_share >= found.share - 0.1:
+        against.append(f"In the validation data too {found.validation_share:.0%} of those with it are {name}.")
+    evidence = [
+        f"Of {found.rows} training examples with '{found.text}' {found.share:.0%} are {name}; of all {found.base:.0%}.",
+        f"Without it {len(found.fixed)} of {len(found.wrong)} wrong cases with it turn right.",
+    ]
+    if found.validation_rows:
+        evidence.append(f"Of {found.validation_rows} validation examples with it {found.validation_share:.0%} are.")
+    yield _judged(
+        "shortcut",
+        found.text,
+        {
+            "training share": found.share,
+            "training rows": float(found.rows),
+            "fixed share": found.fixed_share,
+            "broken share, at most": -found.broken_share,
+        },
+        {
+            "training share": setting.cue_share,
+            "training rows": float(setting.cue_rows),
+            "fixed share": setting.cue_fixed,
+            "broken share, at most": -setting.cue_broken * found.fixed_share,
+        },
+        evidence,
+        against,
+        best={"training rows": 5.0 * setting.cue_rows, "broken share, at most": 0.0},
+    )
+
+
+def _composition(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    if not case.wrong:
+        return
+    found = [_passed_over(places, case, known) for places in negations(case)]
+    best = max(
+        (each for each in found if each is not None), key=lambda each: (each.holds, each.confidence), default=None
+    )
+    if best is not None:
+        yield best
+
+
+def _passed_over(places: tuple[int, ...], case: Case, known: Evidence) -> Verdict | None:
+    trigger, phrase = places[:1], places
+    if case.after(trigger) is None or case.after(phrase) is None:
+        return None
+    setting, name = known.setting, known.training.classes[case.predicted]
+    word, alone, whole = case.said(trigger), case.fall(trigger), case.fall(phrase)
+    return _judged(
+        "composition",
+        word.lower(),
+        {"fall without the phrase": whole, "fall without the negation, at most": -alone},
+        {"fall without the phrase": setting.turned, "fall without the negation, at most": -setting.composition},
+        [
+            f"'{case.said(phrase)}' speaks for {name}: without it its probability falls by {whole:.2f}.",
+            f"Without '{word}' alone it changes by {-alone:+.2f}, although the meaning turns.",
+        ],
+        ["It was right to stay as it is, if the word does not turn the phrase."],
+        best={"fall without the negation, at most": 0.0},
+    )
+
+
+def negations(case: Case) -> Iterator[tuple[int, ...]]:
+    """Yield, for each negation and each word in its scope, the places from the one to the other."""
+    keys, at = case.words.keys, case.words.at
+    for i, key in enumerate(keys):
+        if key not in NEGATORS or (key == "n" and keys[i + 1 : i + 2] != ("t",)):
+            continue
+        if key == "t" and not (i and keys[i - 1].endswith("n")):
+            continue
+        for end in range(i + 1, min(len(keys), i + 1 + _SCOPE)):
+            between = range(at[i], at[end] + 1)
+            if any(not any(c.isalnum() for c in case.words.shown[place]) for place in between if place - at[i] > 2):
+                break  # punctuation ends what it acts on; an apostrophe of its own does not
+            yield tuple(between)
+
+
+def _coverage(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    unseen, rank = unseen_words(case, known), float(known.distances[case.number])
+    words = len(dict.fromkeys(case.words.keys))
+    share = len(unseen) / words if words else 0.0
+    shown = ", ".join(f"'{word}'" for word in unseen[:6])
+    far = f"It is farther from its neighbours than {rank:.0%} of the validation examples that are right."
+    if words:
+        yield _judged(
+            "coverage",
+            "",
+            {"unseen words": share},
+            {"unseen words": known.setting.unseen},
+            [f"{len(unseen)} of its {words} words are in no training example" + (f": {shown}." if shown else "."), far],
+            [] if rank >= 0.5 else ["To the model it lies among training examples all the same."],
+            best={"unseen words": 2 * known.setting.unseen},
+        )
+        return
+    yield _judged("coverage", "", {"distance": rank}, {"distance": known.setting.distance}, [far])
+
+
+def _validation_label_error(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    if not case.wrong:
+        return
+    setting, names = known.setting, known.training.classes
+    labels = known.scan.answers.labels[case.number]
+    there = labels[labels >= 0]
+    share = float((there == case.predicted).double().mean()) if len(there) else 0.0
+    measured = {"confidence": case.before, "neighbours": share}
+    thresholds = {"confidence": setting.label_error_confidence, "neighbours": setting.label_error_neighbors}
+    said = names[case.predicted]
+    evidence = [f"The model says {said} with {case.before:.0%}, as {share:.0%} of {len(there)} neighbours do."]
+    if known.words is not None:
+        measured["words"] = float(known.words[place, case.predicted])
+        thresholds["words"] = setting.label_error_words
+        evidence.append(f"The words alone, by the other examples, say {said} with {measured['words']:.0%}.")
+    yield _judged(
+        "validation_label_error",
+        "",
+        measured,
+        thresholds,
+        evidence,
+        ["All three learnt from the same training data: an error that those share would look the same."],
+    )
+
+
+def _confusion(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
+    labels = known.scan.answers.labels[case.number]
+    there = labels[labels >= 0]
+    if not len(there):
+        return
+    predicted, other = (float((there == label).double().mean()) for label in (case.predicted, case.other))
+    names, pair = known.training.classes, frozenset((case.predicted, case.other))
+    first, second = sorted(pair) if len(pair) == 2 else (case.predicted, case.other)
+    # the model's own margin is a second witness of a border: neighbours are few
+    close = 1 - (case.before - float(known.scan.answers.probabilities[case.number, case.other]))
+    count = float(known.confused.get(pair, 0))
+    mixed = max(min(predicted, other), 0.0 if known.words is None else _words_mixed(place, case, known))
+    yield _judged(
+        "confusion",
+        f"{names[first]} / {names[second]}",
+        {"mixed": max(mixed, close / 2 if close >= 0.6 else 0.0), "cases of the pair": count},
+        {"mixed": known.setting.mixed, "cases of the pair": float(known.setting.confused)},
+        [
+            f"Of {len(there)} neighbours {predicted:.0%} are {names[case.predicted]}, {other:.0%} {names[case.other]}.",
+            f"{count:.0f} bad cases are between these two classes.",
+        ],
+        best={"mixed": 0.5, "cases of the pair": 10.0},
+    )
+
+
+def _words_mixed(place: int, case: Case, known: Evidence) -> float:
+    assert known.words is not None
+    return min(float(known.words[place, case.predicted]), float(known.words[place, case.other]))
+
+
+_RULES: tuple[Callable[[int, Case, Evidence], Iterator[Verdict]], ...] = (
+    _truncation,
+    _conflicting_duplicates,
+    _training_label_error,
+    _shortcut,
+    _composition,
+    _coverage,
+    _validation_label_error,
+    _confusion,
+)
+
+
+def supporters(place: int, case: Case, known: Evidence) -> tuple[list[int], list[int]]:
+    """Return the training examples that speak most for a wrong prediction, and which of them are near-duplicates.
+
+    Its near-duplicates with the predicted label, where there are any; else the nearest and the most harmful with it.
+    """
+    labels = known.training.labels
+    alike = [i for i in _near_duplicates(place, known) if labels.get(i) == case.predicted]
+    if alike:
+        return alike, alike
+    answers, store = known.scan.answers, known.training.fitted.store
+    near = [
+        int(store.ids[p])
+        for p, d in zip(answers.places[case.number].tolist(), answers.distances[case.number].tolist(), strict=True)
+        if d < torch.inf
+    ]
+    harmful = [] if case.influence is None else [each.example_id for each in case.influence.harmful]
+    both = dict.fromkeys([*near[: known.setting.shown], *harmful])
+    return [i for i in both if labels.get(i) == case.predicted], []
+
+
+def unseen_words(case: Case, known: Evidence) -> list[str]:
+    """Return the words of a case that no training example has."""
+    return [] if known.training.texts is None else known.training.texts.index.unseen(case.words.keys)
+
+
+def _near_duplicates(place: int, known: Evidence) -> list[int]:
+    """Return the ids of the training examples that are nearly the same text, the most alike first."""
+    texts = known.training.texts
+    if known.alike is None or texts is None:
+        return []
+    rows = (known.alike[place] >= known.setting.near_duplicate).nonzero().flatten()
+    rows = rows[known.alike[place][rows].argsort(descending=True, stable=True)]
+    return [texts.index.ids[row] for row in rows.tolist()]
+
+
+def _judged(
+    cause: str,
+    cue: str,
+    measured: Mapping[str, float],
+    thresholds: Mapping[str, float],
+    evidence: Sequence[str],
+    against: Sequence[str] = (),
+    *,
+    best: Mapping[str, float] | None = None,
+    most: float = 1.0,
+) -> Verdict:
+    """Return the verdict of measures that each have to reach a threshold; those named "at most" are their negatives.
+
+    Its confidence is 1/2 at the thresholds and rises evenly to ``most`` where every measure is at its best (1, or
+    what ``best`` says); below a threshold it is half of the least measure's share of it.
+    """
+    best = best or {}
+    holds = all(measured[name] >= least for name, least in thresholds.items())
+    past = [
+        min(1.0, (measured[name] - least) / (best.get(name, 1.0) - least)) if best.get(name, 1.0) > least else 1.0
+        for name, least in thresholds.items()
+    ]
+    short = [
+        measured[name] / least if least > 0 else float(measured[name] >= least) for name, least in thresholds.items()
+    ]
+    sure = (0.5 + (most - 0.5) * sum(past) / len(past)) if holds else 0.5 * max(0.0, min([1.0, *short]))
+    return Verdict(
+        cause,
+        cue,
+        min(most, sure),
+        holds,
+        {name: abs(value) if "at most" in name else value for name, value in measured.items()},
+        {name: f"{'≤' if 'at most' in name else '≥'} {abs(least):.3g}" for name, least in thresholds.items()},
+        tuple(evidence),
+        tuple(against),
+    )
+
+
+def _sure(verdict: Verdict) -> float:
+    return -verdict.confidence
+
+
+def _said(verdict: Verdict) -> str:
+    name = verdict.cause.replace("_", " ")
+    return f"{name} ('{verdict.cue}')" if verdict.cue else name
+
+
+def _ids(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:6])) + (", …" if len(ids) > 6 else "")
