@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.locations import Grid, box_text
-from lightning_interpret.notebook import html
 from lightning_interpret.units import Units
 
 SCHEMA = 1
@@ -164,6 +163,8 @@ class AttributionRow:
         return " | ".join(parts)
 
     def _repr_html_(self) -> str:
+        from lightning_interpret.notebook import html  # which reads the rows: the import runs the other way
+
         return html(self)
 
 

@@ -18,7 +18,7 @@ ROOMS = {
     "units": set(),
     "locations": set(),
     "texts": set(),
-    "cards": {"evidence", "palette", "rationales", "records", "texts"},
+    "cards": {"bad_cases", "evidence", "explanations", "palette", "rationales", "records", "texts"},
     "notebook": {
         "cards",
         "explanations",
@@ -38,7 +38,7 @@ ROOMS = {
     "metrics": {"functional", "names"},
     "trust": {"functional", "methods", "names", "records", "report", "tasks"},
     "report": {
-        *("cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "records"),
+        *("bad_cases", "cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "records"),
         *("tensorboard", "texts"),
     },
     "tensorboard": set(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lightning_interpret.bad_cases import BadCaseGroupRow, BadCaseRow, BadCasesRow
 from lightning_interpret.cards import (
     attention,
+    bad_cases,
     concept_test,
     concepts,
     generated,
@@ -37,6 +39,9 @@ _OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
     TrustRow.kind: trust.parts,
     AttentionMapRow.kind: attention.parts,
     ConceptTestRow.kind: concept_test.parts,
+    BadCaseRow.kind: bad_cases.case,
+    BadCaseGroupRow.kind: bad_cases.group,
+    BadCasesRow.kind: bad_cases.overview,
 }
 
 

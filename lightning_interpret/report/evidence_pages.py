@@ -14,7 +14,8 @@ from lightning_interpret.tensorboard.payload import FACT
 from lightning_interpret.texts import shortened
 
 _LISTED = 5  # examples of each sign whose ids are followed from step to step
-_BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10), (20, 3))
+#: Characters of a text and entries of a list, ever fewer.
+BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10), (20, 3))
 
 
 def records(row: EvidenceRow, fits: Fits) -> list[Record]:
@@ -41,15 +42,18 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
 
 def shortened_records(record: Record) -> Iterator[dict[str, Any]]:
     """Yield a record with its texts and lists ever shorter, which it says in its notes."""
-    for longest, most in _BOUNDS:
-        short = _bounded(record, longest, most)
-        said = f"Shortened here: texts to {longest} characters, lists to {most} entries. The file of records keeps all."
-        short["notes"] = [*short["notes"], said]
-        if "sentence" in record:  # it is shortened in its texts, and never loses its end
-            short["sentence"] = [
-                shortened(text, longest) if i % 2 else text for i, text in enumerate(record["sentence"])
-            ]
-        yield short
+    for longest, most in BOUNDS:
+        yield shortened_record(record, longest, most)
+
+
+def shortened_record(record: Record, longest: int, most: int) -> dict[str, Any]:
+    """Return a record with texts of at most so many characters and lists of so many entries, as its notes say."""
+    short: dict[str, Any] = _bounded(record, longest, most)
+    said = f"Shortened here: texts to {longest} characters, lists to {most} entries. The file of records keeps all."
+    short["notes"] = [*short["notes"], said]
+    if "sentence" in record:  # it is shortened in its texts, and never loses its end
+        short["sentence"] = [shortened(text, longest) if i % 2 else text for i, text in enumerate(record["sentence"])]
+    return short
 
 
 def _followed(row: EvidenceRow) -> dict[str, Any]:

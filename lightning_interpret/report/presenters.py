@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from lightning_interpret.bad_cases import BadCaseGroupRow, BadCaseRow, BadCasesRow
 from lightning_interpret.evidence import InfluenceRow, LandmarksRow, NeighborsRow
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.rationales import ConceptsRow, GeneratedRow, RationaleRow, SpansRow
@@ -18,6 +19,7 @@ from lightning_interpret.records.span_tree import SpanTreeRow
 from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.report import (
     attention_pages,
+    bad_case_pages,
     evidence_markdown,
     evidence_pages,
     evidence_picture,
@@ -89,6 +91,14 @@ PRESENTERS: dict[str, Presenter] = {
         tree_pages.records,
         "What spans of the text, from the whole down to its words, contribute to the prediction.",
     ),
+    **{
+        row.kind: Presenter(row, evidence_picture.render, evidence_markdown.render, bad_case_pages.records, said)
+        for row, said in (
+            (BadCasesRow, "The bad cases of a validation run: how many, and the groups of their causes."),
+            (BadCaseGroupRow, "The bad cases of one cause, what speaks for it and against it, and what to do."),
+            (BadCaseRow, "A bad case with its explanations side by side, and why it went wrong."),
+        )
+    },
 }
 
 

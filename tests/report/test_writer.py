@@ -3,6 +3,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from bad_case_records import CASE, GROUP, OVERVIEW
 from evidence import influence, landmarks, near
 from PIL import Image
 from records import NASTY, row
@@ -74,7 +75,9 @@ def test_a_row_that_cannot_be_paged_writes_nothing(logger):
 
 
 @pytest.mark.parametrize(
-    "sample", [row(NASTY), influence(neighbors=near()), near(), landmarks()], ids=lambda sample: sample.kind
+    "sample",
+    [row(NASTY), influence(neighbors=near()), near(), landmarks(), CASE, GROUP, OVERVIEW],
+    ids=lambda sample: sample.kind,
 )
 def test_a_row_of_any_kind_is_written_alike(logger, sample):
     shown = PRESENTERS[sample.kind]
