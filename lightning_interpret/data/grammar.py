@@ -1,7 +1,8 @@
 """How words become a restaurant review, and the record of where in it something is said."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from random import Random
 from typing import TypeVar
 
@@ -85,6 +86,33 @@ class Draft:
         """The sum of the opinions' polarities; its sign is the true label."""
         return sum(self.polarity(opinion) for opinion in self.opinions)
 
+    def state(
+        self,
+        frame: str,
+        rng: Random,
+        nouns: tuple[str, ...],
+        was: str,
+        negators: Sequence[str],
+        judged: Sequence[str],
+    ) -> list[int]:
+        """Add a clause that judges one of some nouns, and return the positions of negators and judgement."""
+        slots = {"NOUN": [pick(rng, nouns)], "WAS": [was], "NEG": negators, "ADJ": judged}
+        positions: list[int] = []
+        for slot in frame.split():
+            start = len(self.words)
+            self.words += slots.get(slot, [slot])
+            if slot == "NOUN":
+                self.swaps[start] = nouns
+            elif slot in ("NEG", "ADJ"):
+                positions += range(start, len(self.words))
+        return positions
+
+    def fill(self, opening: str, slot: tuple[str, ...], rng: Random) -> None:
+        """Add a sentence that says nothing good or bad."""
+        self.words += opening.split()
+        self.swaps[len(self.words)] = slot
+        self.words += [pick(rng, slot), "."]
+
     def change_neutral_word(self, rng: Random) -> None:
         """Put another word in the place of one that decides nothing."""
         position = pick(rng, sorted(self.swaps))
@@ -102,34 +130,38 @@ class Draft:
         return at
 
 
-def compose(rng: Random) -> Draft:
-    """Write one review whose opinions do not nearly cancel out."""
+def stream(seed: int, purpose: str, row: int) -> Random:
+    """Return the random stream of one purpose and row: hashed, so that no stream is another one shifted."""
+    return Random(int.from_bytes(blake2b(f"{seed}/{purpose}/{row}".encode(), digest_size=8).digest(), "big"))
+
+
+def decided(draft: Draft) -> bool:
+    """Return whether the opinions of a review do not nearly cancel out."""
+    return abs(draft.score) >= _DECIDED
+
+
+def compose(rng: Random, accept: Callable[[Draft], bool] = decided, *, negated: float = _NEGATED) -> Draft:
+    """Write one review that is accepted, of whose opinions a share is negated."""
     while True:
-        draft = _attempt(rng)
-        if abs(draft.score) >= _DECIDED:
+        draft = _attempt(rng, negated)
+        if accept(draft):
             return draft
 
 
-def _attempt(rng: Random) -> Draft:
+def _attempt(rng: Random, negated: float) -> Draft:
     aspects = shuffled(rng, list(ASPECTS))[: pick(rng, (1, 2, 3, 4))]
     fillers = shuffled(rng, FILLERS)[: pick(rng, _FILLERS_BY_CLAUSES[len(aspects)])]
     opens_with_filler = len(fillers) == 2 or (len(fillers) == 1 and chance(rng, 0.5))
     draft = Draft()
     if opens_with_filler:
-        _add_filler(draft, rng, *fillers.pop())
-    _add_clauses(draft, rng, aspects)
+        draft.fill(*fillers.pop(), rng)
+    _add_clauses(draft, rng, aspects, negated)
     for filler in fillers:
-        _add_filler(draft, rng, *filler)
+        draft.fill(*filler, rng)
     return draft
 
 
-def _add_filler(draft: Draft, rng: Random, opening: str, slot: tuple[str, ...]) -> None:
-    draft.words += opening.split()
-    draft.swaps[len(draft.words)] = slot
-    draft.words += [pick(rng, slot), "."]
-
-
-def _add_clauses(draft: Draft, rng: Random, aspects: Sequence[str]) -> None:
+def _add_clauses(draft: Draft, rng: Random, aspects: Sequence[str], negated: float) -> None:
     """Add one clause an aspect, each in a frame of its own, in sentences of one or two clauses."""
     mood = pick(rng, (-1, 1))
     previous, may_join = 0, False
@@ -140,7 +172,7 @@ def _add_clauses(draft: Draft, rng: Random, aspects: Sequence[str]) -> None:
             draft.words += ["and"] if sign == previous else [",", "but"]
         elif previous:
             draft.words.append(_mark(rng))
-        _add_opinion(draft, rng, frame, aspect, sign)
+        _add_opinion(draft, rng, frame, aspect, sign, negated)
         previous, may_join = sign, not joined
     draft.words.append(_mark(rng))
 
@@ -149,22 +181,14 @@ def _mark(rng: Random) -> str:
     return "!" if chance(rng, _EXCLAIMED) else "."
 
 
-def _add_opinion(draft: Draft, rng: Random, frame: str, aspect: str, sign: int) -> None:
+def _add_opinion(draft: Draft, rng: Random, frame: str, aspect: str, sign: int, negated: float) -> None:
     """Add a clause that says something of this sign, the adjective's own sign turned round if it is negated."""
     words = ASPECTS[aspect]
     nouns, was = pick(rng, ((words.singular, "was"), (words.plural, "were")))
-    negators = [pick(rng, list(NEGATORS))] if chance(rng, _NEGATED) else []
+    negators = [pick(rng, list(NEGATORS))] if chance(rng, negated) else []
     intensifying = NEGATED_INTENSIFIERS if negators else list(INTENSIFIERS)
     intensifiers = [pick(rng, intensifying)] if chance(rng, _INTENSIFIED) else []
     adjective = pick(rng, words.negative if (sign < 0) != bool(negators) else words.positive)
 
-    slots = {"NOUN": [pick(rng, nouns)], "WAS": [was], "NEG": negators, "ADJ": [*intensifiers, adjective]}
-    positions: list[int] = []
-    for slot in frame.split():
-        start = len(draft.words)
-        draft.words += slots.get(slot, [slot])
-        if slot == "NOUN":
-            draft.swaps[start] = nouns
-        elif slot in ("NEG", "ADJ"):
-            positions += range(start, len(draft.words))
+    positions = draft.state(frame, rng, nouns, was, negators, [*intensifiers, adjective])
     draft.opinions.append(Opinion(aspect, tuple(positions)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from operator import index as as_index
 from random import Random
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from lightning_interpret.data.grammar import Draft, Opinion, chance, compose, pick
+from lightning_interpret.data.grammar import Draft, Opinion, chance, compose, pick, stream
 from lightning_interpret.data.lexicon import VOCABULARY, polarity
 from lightning_interpret.names import choose
 
@@ -154,8 +153,7 @@ class ReviewCorpus(Dataset[Review]):
         )
 
     def _random(self, purpose: str, row: int) -> Random:
-        """Return the stream of one purpose and row: hashed, so that no stream is another one shifted."""
-        return Random(int.from_bytes(blake2b(f"{self.seed}/{purpose}/{row}".encode(), digest_size=8).digest(), "big"))
+        return stream(self.seed, purpose, row)
 
     def _source(self, row: int) -> int:
         """Return the row that ``row`` copies, or ``row`` itself; a copy of a copy counts as a copy of the original."""

@@ -37,9 +37,11 @@ def word_piece(texts: Iterable[str], *, vocabulary: int = 8000, max_length: int 
     return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=max_length, **names)
 
 
-def small_encoder(texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 5e-4) -> TextClassifier:
-    """Return an untrained BERT of two layers and 96 dimensions, with a tokenizer for ``texts``."""
-    tokenizer: Any = word_piece(texts)
+def small_encoder(
+    texts: Sequence[str], labels: Sequence[str], *, learning_rate: float = 5e-4, max_length: int = 256
+) -> TextClassifier:
+    """Return an untrained BERT of two layers and 96 dimensions that reads ``max_length`` tokens of a text."""
+    tokenizer: Any = word_piece(texts, max_length=max_length)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=96,
