@@ -1,10 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that are told from others by what is in them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from secrets import token_hex
@@ -40,6 +41,19 @@ def replacing(path: str | Path, advice: str = "make room, or name another folder
             raw.close()
         with suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def file_digest(path: str | Path) -> str:
+    """Return a digest of the bytes of a file, which is read a piece at a time.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 class _New(FileIO):

@@ -4,7 +4,7 @@ import os
 import pytest
 from full_disk import room_for
 
-from lightning_interpret.files import replacing
+from lightning_interpret.files import file_digest, replacing
 
 
 def test_a_file_takes_the_place_when_it_is_whole(tmp_path):
@@ -59,3 +59,12 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"Could not write the file .*make room, or name another folder.*x\.bin"):
         replacing(tmp_path / "file" / "x.bin").__enter__()
+
+
+def test_a_digest_is_that_of_the_bytes(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"x" * (1 << 20) + b"y")
+    other.write_bytes(b"x" * (1 << 20) + b"y")
+    assert file_digest(one) == file_digest(other)
+    other.write_bytes(b"x" * (1 << 20) + b"z")
+    assert file_digest(one) != file_digest(other)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from lightning_interpret.data.rows import Columns, TextRow, text_rows
 from lightning_interpret.names import unknown
@@ -47,9 +47,7 @@ def read_rows(
             message names the file and the line.
     """
     path = Path(path).expanduser()
-    read = _reader(path)
-    if not path.is_file():
-        raise FileNotFoundError(_missing(path))
+    read = reader_of(path)
     extra = {"explanation": explanation_column, "rationale": rationale_column}
     columns = Columns(text_column, label_column, id_column, tuple(concept_columns), **extra)
     if read is _texts:
@@ -61,10 +59,28 @@ def read_rows(
         if concept_columns:
             raise ValueError(f"`concept_columns={list(concept_columns)}`: {path} has no columns. Give another format.")
         columns = Columns("text", None, None)
-    return text_rows(read(_lines(path), columns, str(path)), columns, str(path))
+    return text_rows(read(lines_of(path), columns, str(path)), columns, str(path))
 
 
-def _reader(path: Path) -> Callable[[Lines, Columns, str], Records]:
+def reader_of(path: Path) -> Callable[[Lines, Columns, str], Records]:
+    """Return what makes records of the lines of a file, each with all its columns.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If its suffix says no known format.
+    """
+    read = _READERS[suffix_of(path)]
+    if not path.is_file():
+        raise FileNotFoundError(_missing(path))
+    return read
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix that says the format of a file, in lower case and without ``.gz``.
+
+    Raises:
+        ValueError: If it says none that is known.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
@@ -74,7 +90,12 @@ def _reader(path: Path) -> Callable[[Lines, Columns, str], Records]:
         raise ValueError(
             f"{path}: the suffix {suffix!r} says no known format. Accepted: {accepted}, each also with .gz."
         )
-    return _READERS[suffix]
+    return suffix
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes, unpacked where it is packed."""
+    return cast("IO[bytes]", (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb"))
 
 
 def _missing(path: Path) -> str:
@@ -84,12 +105,12 @@ def _missing(path: Path) -> str:
     return f"{unknown('path', str(path), siblings)} Relative paths start at {Path.cwd()}."
 
 
-def _lines(path: Path) -> Lines:
+def lines_of(path: Path) -> Lines:
     """Yield numbered lines with their line ends, without the blank ones at the end of the file."""
     blank: list[tuple[int, str]] = []
     number = 0
     try:
-        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as handle:
+        with opened(path) as handle:
             # Lines are split as bytes: as text they would also break at a lone carriage return inside a field.
             for number, raw in enumerate(handle, 1):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
