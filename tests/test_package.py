@@ -38,8 +38,8 @@ ROOMS = {
     "metrics": {"functional", "names"},
     "trust": {"functional", "methods", "names", "records", "report", "tasks"},
     "report": {
-        *("bad_cases", "cards", "evidence", "explanations", "files", "locations", "palette", "rationales", "records"),
-        *("tensorboard", "texts"),
+        *("bad_cases", "cards", "data", "evidence", "explanations", "files", "locations", "names", "palette"),
+        *("rationales", "records", "tensorboard", "texts"),
     },
     "tensorboard": set(),
     "modules": {"mixins", "tasks", "functional", "data", "rationales", "names"},

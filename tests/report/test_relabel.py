@@ -1,0 +1,129 @@
+import csv
+from dataclasses import replace
+
+import pytest
+from bad_case_records import GROUP, RELABEL
+
+from lightning_interpret.bad_cases import Action, BadCaseGroupRow, RowEdit
+from lightning_interpret.report.relabel import COLUMNS, proposals, read_relabel, write_relabel
+
+LABELS = ["negative", "positive"]
+LOOK = BadCaseGroupRow(
+    cause="validation_label_error",
+    action=Action(
+        "relabel",
+        "Read them.",
+        edits=(
+            RowEdit("val", 11, "negative", None, "=SUM(A1)\twas\nbad", 0.9, "-- sure"),
+            RowEdit("train", 11, "positive", "negative", "cold soup", 0.5, "the words say so"),
+        ),
+    ),
+)
+GROUPS = [GROUP, RELABEL, LOOK]
+LINES = {"train": {11: 13, 12: 14}, "val": {11: 2}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "relabel.tsv"
+    assert write_relabel(path, GROUPS, LINES, {"train": {12: "Stale bread!", 41: "not of a new row"}}) == 5
+    return path
+
+
+def answered(path, *cells):
+    """Write cells, (line, column, value), into the file and return its answers."""
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    for line, column, value in cells:
+        rows[line - 1][COLUMNS.index(column)] = value
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return read_relabel(path, proposals(GROUPS), LABELS)
+
+
+def test_each_edit_is_a_line_the_surest_first(path):
+    head, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+    assert tuple(head) == COLUMNS
+    why = "9 of 10 neighbours are negative; the words say so"
+    assert [dict(zip(COLUMNS, row, strict=True)) for row in rows] == [
+        dict(zip(COLUMNS, ("", *row), strict=True))
+        for row in [
+            ("train", "11", "13", "positive", "negative", "0.80", "training_label_error", why, "cold soup"),
+            (
+                *("train", "12", "14", "positive", "negative", "0.60", "training_label_error"),
+                *("7 of 10 neighbours are negative", "Stale bread!"),
+            ),
+            (
+                *("train", "41", "", "positive", "positive", "", "shortcut"),
+                *("without 'tuesday'", "lovely soup on , number 1"),
+            ),
+            ("train", "50", "", "negative", "negative", "", "shortcut", "with 'tuesday'", "tuesday cold soup"),
+            ("val", "11", "2", "negative", "", "0.90", "validation_label_error", "'-- sure", "'=SUM(A1) was bad"),
+        ]
+    ]
+
+
+def test_no_edits_are_a_header_alone(tmp_path):
+    assert write_relabel(tmp_path / "relabel.tsv", [replace(GROUP, action=None)], {}) == 0
+    assert read_relabel(tmp_path / "relabel.tsv", [], LABELS) == []
+
+
+def test_an_answer_is_that_of_its_proposal(path):
+    found = answered(
+        path, (2, "accept", " YES"), (3, "accept", "drop"), (4, "accept", "no"), (6, "proposed", "positive")
+    )
+    assert [answer.accept for answer in found] == ["yes", "drop", "no", "", ""]
+    assert [answer.of for answer in found[:3]] == [
+        ("train", 11),
+        ("train", 12),
+        ("train", 41, "lovely soup on , number 1"),
+    ]
+    assert [answer.line for answer in found] == [2, 3, 4, 5, 6]
+    assert found[4].edit.proposed == "positive"
+
+
+def test_a_new_row_keeps_its_text_unless_a_person_writes_another(path):
+    quoted = '"lovely soup on , number 1"'
+    found = answered(path, (4, "text", quoted), (5, "text", "tuesday's cold soup"))
+    assert [answer.edit.text for answer in found[2:4]] == ["lovely soup on , number 1", "tuesday's cold soup"]
+    assert found[3].of == ("train", 50, "tuesday cold soup")
+
+
+def test_a_text_like_a_formula_is_that_text_again(tmp_path):
+    edit = RowEdit("train", 1, "negative", "negative", "- not good", new=True)
+    group = replace(GROUP, action=Action("add", "Add.", edits=(edit,)))
+    write_relabel(tmp_path / "relabel.tsv", [group], {})
+    assert "\t'- not good\n" in (tmp_path / "relabel.tsv").read_text()
+    [answer] = read_relabel(tmp_path / "relabel.tsv", proposals([group]), LABELS)
+    assert answer.edit.text == "- not good"
+
+
+def test_a_spreadsheet_may_have_saved_it_as_csv(path):
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    as_csv = read_relabel(path.with_suffix(".csv"), proposals(GROUPS), LABELS)
+    assert as_csv == read_relabel(path, proposals(GROUPS), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([(2, "accept", "ys")], r"line 2: `accept='ys'` does not exist. Did you mean 'yes'.* Or leave it empty"),
+        ([(3, "proposed", "negativ")], r"line 3: `proposed='negativ'` does not exist. Did you mean 'negative'"),
+        ([(6, "accept", "yes")], r"line 6: accepted, but no label is proposed: write one \(negative, positive\)"),
+        ([(3, "example_id", "99")], r"line 3: the report changes no such row: .*example_id '99'.* of another report"),
+        ([(3, "label", "negative")], r"line 3: the report changes no such row.*a new label goes under `proposed`"),
+        ([(3, "line", "")], r"line 3: the report adds no row .*'12'"),
+        ([(4, "text", "")], r"line 4: a row to add has no text"),
+        ([(1, "accept", "ok")], r"line 1: there is no column 'accept'"),
+    ],
+)
+def test_what_no_answer_can_be_is_refused_with_its_line(path, cells, said):
+    with pytest.raises(ValueError, match=said) as raised:
+        answered(path, *cells)
+    assert str(path) in str(raised.value)
+
+
+def test_an_edit_of_no_file_is_refused():
+    edit = RowEdit("test", 1, new=True)
+    with pytest.raises(ValueError, match=r"shortcut: tuesday.*`file='test'`"):
+        proposals([replace(GROUP, action=Action("add", "Add.", edits=(edit,)))])
