@@ -1,4 +1,4 @@
-"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|fresh|compare|methods`."""
+"""The command line: `lightning-interpret demo|fit|validate|test|predict|explain|fresh|compare|badcases|apply|...`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,14 @@ def _command(options: argparse.Namespace) -> int:
         from lightning_interpret.commands import compare
 
         return compare.run(options)
+    if options.command == "badcases":
+        from lightning_interpret.commands import badcases
+
+        return badcases.run(options)
+    if options.command == "apply":
+        from lightning_interpret.commands import apply
+
+        return apply.run(options)
     from lightning_interpret.commands import methods
 
     return methods.run()
@@ -73,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=what, add_help=False)
     _add_explain(commands.add_parser("explain", help="explain the rows of a file with a saved model"))
     _add_fresh(commands.add_parser("fresh", help="train a classifier on rationales alone, which a method has chosen"))
-    _add_compare(commands.add_parser("compare", help="put methods side by side on one model"))
+    _add_compare(commands.add_parser("compare", help="put methods side by side on one model, or two runs"))
+    _add_bad_cases(commands.add_parser("badcases", help="find what a saved model gets wrong, why, and what to do"))
+    _add_apply(commands.add_parser("apply", help="make a new training file of what was accepted of a report"))
     commands.add_parser("methods", help="list the methods there are")
     return parser
 
@@ -161,15 +171,21 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "methods with different baselines, and what each of them dropped; without a model, on a small ResNet and a "
         "small DETR, trained on generated shapes first. Influence: how well each method foresees what becomes of a "
         "small text classifier that is trained anew on random halves of its data, and which wrong labels it finds; "
-        "without files, on generated reviews. An interrupted comparison of influence goes on where it stopped."
+        "without files, on generated reviews. An interrupted comparison of influence goes on where it stopped. Runs: "
+        "what two reports of `badcases` on one validation file differ in, what was fixed and what broke."
     )
-    parser.add_argument("--what", default="methods", help="methods, baselines or influence (default: %(default)s)")
+    parser.add_argument(
+        "--what", default="methods", help="methods, baselines, influence or runs (default: %(default)s)"
+    )
     parser.add_argument("--output-dir", required=True, help="where the page and its numbers go")
     parser.add_argument("--text-column", help="column of the text (default: text)")
     parser.add_argument(
         "--examples", type=_positive, help="how many to explain (64; of baselines 8), to train on (1500)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="seed of everything (default: 0)")
+    runs = parser.add_argument_group("--what runs")
+    runs.add_argument("--before", metavar="REPORT", help="report.json of the run before, or the folder it is in")
+    runs.add_argument("--after", metavar="REPORT", help="the same of the run after")
     saliency = parser.add_argument_group("--what methods, --what baselines")
     saliency.add_argument("--model", help="a directory, a hub name or, for methods, a checkpoint; the model to explain")
     saliency.add_argument("--input", help="a file of texts; for baselines also a folder of pictures, or a picture")
@@ -218,6 +234,49 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="of methods, after this no more texts are begun (default: no bound); of influence, what the "
         "self-influence of all examples may take a method (default: 60)",
     )
+
+
+def _add_bad_cases(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Look at what a saved model gets wrong in the validation rows, find out why as far as it can be measured, and "
+        "say what to do about it. Writes review.html, a page for whoever knows the texts, relabel.tsv, in which they "
+        "answer, and report.json, which `apply` and `compare --what runs` read."
+    )
+    parser.add_argument("--model", required=True, help="a transformers directory, a hub name, or a checkpoint of ours")
+    parser.add_argument("--train", required=True, metavar="FILE", help="training rows (.tsv, .csv, .jsonl, also .gz)")
+    parser.add_argument("--val", required=True, metavar="FILE", help="validation rows, with the same columns")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the three files go")
+    _add_columns(parser, "label")
+    parser.add_argument(
+        "--language", default="en", metavar="en|zh|FILE", help="of review.html, or its catalogue (default: %(default)s)"
+    )
+    parser.add_argument("--cases", type=_positive, metavar="N", help="bad cases to explain (default: 100)")
+    parser.add_argument("--max-seconds", type=float, help="after this nothing more is begun (default: no bound)")
+    parser.add_argument("--batch-size", type=_positive, default=32, help="texts in a batch (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="OPTION=VALUE", help="a threshold of a rule, e.g. cue_share=0.9"
+    )
+
+
+def _add_apply(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a new training file in which rows are labelled anew, left out and added as was accepted; every other "
+        "row and column stays as it is, byte by byte. Accepted is what relabel.tsv, beside the report, has `yes` (or "
+        "`drop`) for, and what --accept and --accept-all-above name, unless relabel.tsv has `no` for it. If something "
+        "accepted cannot be done, nothing is written."
+    )
+    parser.add_argument("--report", required=True, help="report.json of `badcases`, or the folder it is in")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the new training file, in the same format")
+    parser.add_argument("--relabel", metavar="FILE", help="the answers (default: relabel.tsv beside the report)")
+    parser.add_argument(
+        "--accept", metavar="KIND,...", help="accept all of some actions: relabel, add, balance, deduplicate"
+    )
+    parser.add_argument(
+        "--accept-all-above", type=float, metavar="CONFIDENCE", help="accept all that are as sure as this, e.g. 0.8"
+    )
+    parser.add_argument("--val-output", metavar="FILE", help="a new validation file (default: it is left as it is)")
+    parser.add_argument("--train", metavar="FILE", help="where the training file of the report is now")
+    parser.add_argument("--val", metavar="FILE", help="where its validation file is now")
 
 
 def _add_columns(parser: argparse.ArgumentParser, label: str) -> None:

@@ -1,4 +1,4 @@
-"""`lightning-interpret compare`: methods side by side on one model, each kind of comparison in a file of its own."""
+"""`lightning-interpret compare`: methods, or two runs, side by side; each kind of comparison in a file of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "score": "logit",
         "baseline": "default",
         "text_column": "text",
+        "seed": 0,
     },
     "influence": {
         "train_file": None,
@@ -32,6 +33,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "seeds": 1,
         "workers": 1,
         "max_seconds": 60,
+        "seed": 0,
     },
     "methods": {
         "model": None,
@@ -48,7 +50,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "drill": None,
         "train_file": None,
         "max_seconds": None,
+        "seed": 0,
     },
+    "runs": {"before": None, "after": None},
 }
 """What is compared, and which options that takes; their defaults are filled in when it runs."""
 
@@ -80,6 +84,10 @@ def run(options: argparse.Namespace) -> int:
         from lightning_interpret.commands import compare_influence
 
         return compare_influence.run(options)
+    if options.what == "runs":
+        from lightning_interpret.commands import compare_runs
+
+        return compare_runs.run(options)
     if options.what == "methods":
         from lightning_interpret.commands import compare_methods
 
