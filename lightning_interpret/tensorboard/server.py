@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class InterpretPlugin(TBPlugin):
     - ``latest?run=&tag=&tag=...``: the facts of the last step of some probes.
     - ``steps?run=&tag=``: the facts of each step of a probe, with the drift since the step before.
     - ``record?run=&tag=&step=``: the payload of one step, its pages joined.
+    - ``records?run=&tag=&tag=...``: the payload of the last step of some probes, its pages joined.
     """
 
     plugin_name = PLUGIN
@@ -73,6 +75,7 @@ class InterpretPlugin(TBPlugin):
             "/latest": _json(self._latest),
             "/steps": _json(self._steps),
             "/record": _json(self._record),
+            "/records": _json(self._records),
         }
         for path in _STATIC.rglob("*.*"):
             if path.suffix in _TYPES:
@@ -91,8 +94,7 @@ class InterpretPlugin(TBPlugin):
         }
 
     def _latest(self, request: wrappers.Request) -> Any:
-        run, tags = _argument(request, "run"), [_argument(request, "tag"), *request.args.getlist("tag")[1:]]
-        return {tag: _digest(steps[-1]) for tag, steps in self._read(request, run, tags, 1).items() if steps}
+        return {tag: _digest(step) for tag, step in self._last(request).items()}
 
     def _steps(self, request: wrappers.Request) -> Any:
         digests, before = [], None
@@ -106,6 +108,13 @@ class InterpretPlugin(TBPlugin):
 
     def _record(self, request: wrappers.Request) -> Any:
         return vars(self._probe(request, step=_argument(request, "step"))[-1])
+
+    def _records(self, request: wrappers.Request) -> Any:
+        return {tag: vars(step) for tag, step in self._last(request).items()}
+
+    def _last(self, request: wrappers.Request) -> dict[str, _Step]:
+        run, tags = _argument(request, "run"), [_argument(request, "tag"), *request.args.getlist("tag")[1:]]
+        return {tag: steps[-1] for tag, steps in self._read(request, run, tags, 1).items() if steps}
 
     def _probe(self, request: wrappers.Request, step: str | None = None) -> list[_Step]:
         run, tag = _argument(request, "run"), _argument(request, "tag")
@@ -161,21 +170,28 @@ class InterpretPlugin(TBPlugin):
 
 
 def _listed(run: str, tag: str, series: provider.TensorTimeSeries) -> dict[str, Any]:
-    try:
-        content = json.loads(series.plugin_content)
-    except ValueError:
-        content = None
-    content = content if isinstance(content, dict) else {}
     monitor, probe = probe_of(tag)
+    kind, version = _written(series.plugin_content)
     return {
         "run": run,
         "tag": tag,
         "monitor": monitor,
         "probe": probe,
-        "kind": str(content.get("kind", "")),
-        "version": content.get("version"),
+        "kind": kind,
+        "version": version,
         "last_step": series.max_step,
     }
+
+
+@lru_cache(maxsize=256)
+def _written(content: bytes) -> tuple[str, Any]:
+    """Return the kind and the version that a tag's metadata name: thousands of tags have the same few."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    found = found if isinstance(found, dict) else {}
+    return str(found.get("kind", "")), found.get("version")
 
 
 def _page(datum: provider.TensorDatum) -> _Step:

@@ -478,8 +478,11 @@ def test_two_thousand_examples_and_twenty_thousand_words_are_shown_and_found(chr
         for step in (10, 20):
             assert events.row(row(words, [rng.gauss(0, 1) for _ in words]), step=step, name="verylong") > 10
     with boards.served(tmp_path) as address, tab.opened(chromium, address) as (_, frame):
-        frame.wait_for_function("document.querySelectorAll('.option').length === 2001", timeout=30_000)
+        frame.wait_for_selector(".count:text-is('2001 examples')", timeout=30_000)
+        assert frame.locator(".option").count() < 300  # those around what is on screen
+        assert frame.locator(".option").first.get_attribute("aria-setsize") == "2001"
         frame.press(".list", "End")
+        assert frame.locator(".option[aria-selected=true]").get_attribute("aria-posinset") == "2001"
         frame.wait_for_function("document.querySelectorAll('.unit').length === 20002", timeout=30_000)
         frame.press(".unit[data-index='0']", "[")
         _at(frame, 10, timeout=30_000)

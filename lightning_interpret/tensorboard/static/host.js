@@ -81,6 +81,13 @@ export async function copy(text, button) {
   setTimeout(() => (button.textContent = label), 1500);
 }
 
+/** Save a text, or parts of one, under a name. */
+export function save(name, parts, type = "application/json") {
+  const address = URL.createObjectURL(new Blob([parts].flat(), { type: `${type};charset=utf-8` }));
+  Object.assign(document.createElement("a"), { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
 /** What the reader chose, kept for a reload of the page; nothing where the browser keeps nothing. */
 export const memory = {
   load() {

@@ -171,17 +171,52 @@ export function wrong(facts) {
   return facts?.gold == null || facts?.prediction == null ? null : facts.gold !== facts.prediction;
 }
 
-/** The entries that a reader asked for by words, runs and marks. */
-export function filtered(entries, { query = "", hidden = [], onlyWrong = false } = {}) {
+/** What an entry can be filtered by, by the name of the filter: `undefined` where that is not known of it. */
+export const FILTERS = {
+  monitor: (entry) => entry.monitor,
+  gold: (entry) => entry.facts?.gold,
+  prediction: (entry) => entry.facts?.prediction,
+  cause: (entry) => entry.facts?.cause,
+};
+
+/**
+ * The entries that a reader asked for by words, runs, marks and values; `from` and `to` are of the last step, and
+ * `change` of what became of an entry in another run, which `changeOf(entry)` says.
+ */
+export function filtered(entries, { query = "", hidden = [], onlyWrong = false, from = null, to = null, change = null, ...values } = {}, changeOf = () => null) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const asked = Object.keys(FILTERS).filter((name) => given(values[name]));
   return entries.filter((entry) => {
     if (hidden.includes(entry.run)) return false;
     if (onlyWrong && !wrong(entry.facts)) return false;
+    if ((given(from) && entry.last_step < from) || (given(to) && entry.last_step > to)) return false;
+    if (asked.some((name) => String(FILTERS[name](entry) ?? "") !== values[name])) return false;
+    if (given(change) && changeOf(entry) !== change) return false;
+    if (!words.length) return true;
     const facts = entry.facts ?? {};
-    const text = [entry.tag, facts.text, facts.prediction, facts.gold, facts.example_id, facts.listed].join(" ").toLowerCase();
+    const text = [entry.tag, facts.text, facts.prediction, facts.gold, facts.example_id, facts.listed, facts.cause, facts.cue].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   });
 }
+
+/** The values that a filter can take, in their order, the `most` that occur most often of them. */
+export function valuesOf(entries, name, most = 500) {
+  const counts = new Map();
+  for (const entry of entries) {
+    const value = FILTERS[name](entry);
+    if (given(value)) counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);
+  }
+  const often = [...counts].sort((a, b) => b[1] - a[1]).slice(0, most);
+  return often.map(([value]) => value).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+}
+
+/** How many filters hold entries back. */
+export function filtersOn({ query = "", hidden = [], onlyWrong = false, from = null, to = null, change = null, ...values }) {
+  const asked = [query.trim(), hidden.length, onlyWrong, given(from) || given(to), given(change), ...Object.keys(FILTERS).map((name) => given(values[name]))];
+  return asked.filter(Boolean).length;
+}
+
+const given = (value) => value !== null && value !== undefined;
 
 /** The share of the training examples that a step lists which the step before it listed too. */
 export function kept(steps) {
@@ -197,12 +232,14 @@ export function keyOf(entry) {
 /** What an entry is called: a comparison of methods is of all probes and not of the one whose place it stands at. */
 export function nameOf(entry) {
   if (entry.kind === "trust") return "All probes";
+  if (entry.kind === "bad_cases") return "Overview";
   return entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
 }
 
-/** How many are shown of how many there are. */
-export function counted(shown, all) {
-  return `${shown === all ? "" : `${shown} of `}${all} example${all === 1 ? "" : "s"}`;
+/** How many are shown of how many there are, and of how many of these the facts are there. */
+export function counted(shown, all, read = all) {
+  const so = read < all ? ` · ${read} read so far` : "";
+  return `${shown === all ? "" : `${shown} of `}${all} example${all === 1 ? "" : "s"}${so}`;
 }
 
 /** Entries in groups of one run and monitor, in their order. */
@@ -210,7 +247,7 @@ export function grouped(entries) {
   const groups = new Map();
   for (const entry of entries) {
     const key = JSON.stringify([entry.run, entry.monitor]);
-    if (!groups.has(key)) groups.set(key, { run: entry.run, monitor: entry.monitor, entries: [] });
+    if (!groups.has(key)) groups.set(key, { id: key, run: entry.run, monitor: entry.monitor, entries: [] });
     groups.get(key).entries.push(entry);
   }
   return [...groups.values()];

@@ -1,6 +1,6 @@
 // Pieces of the page. Text goes in as text nodes alone: a token is never markup.
 
-import { copy } from "./host.js";
+import { copy, save } from "./host.js";
 import { axis, plain } from "./model.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -23,6 +23,24 @@ function fill(element, attributes, children) {
   }
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
+}
+
+/** Put other children into an element without taking from the reader where the focus is, and how far boxes are scrolled. */
+export function redraw(element, ...children) {
+  const paneOf = (inner) => inner.closest("[data-pane]")?.dataset.pane; // two panes may have boxes of one name
+  const active = element.contains(document.activeElement) ? document.activeElement : null;
+  const [key, pane] = [active?.dataset.key, active && paneOf(active)];
+  const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, paneOf(box), box.scrollTop]);
+  const find = (name, value, of) => [...element.querySelectorAll(`[data-${name}="${CSS.escape(value)}"]`)].filter((found) => paneOf(found) === of);
+  element.replaceChildren(...children);
+  for (const [name, of, top] of scrolled) for (const box of find("scroll", name, of)) box.scrollTop = top;
+  if (key) find("key", key, pane)[0]?.focus({ preventScroll: true });
+}
+
+/** A link to another entry: a click goes there in the tab, and it can be opened beside it as any link. */
+export function leads(to, children, context, attributes = {}) {
+  if (!to) return h("span", {}, children);
+  return h("a", { href: context.href(to), onclick: (e) => { if (!e.ctrlKey && !e.metaKey && !e.shiftKey) { e.preventDefault(); context.open(to); } }, ...attributes }, children);
 }
 
 /** A card that says what went wrong or is missing, and what to do. */
@@ -57,7 +75,8 @@ export function source(value, options) {
   const text = () => (typeof value === "string" ? value : JSON.stringify(value, null, 2)); // long: only when asked for
   const code = h("pre", { tabindex: "0", "data-key": "json", "data-scroll": "json", "aria-label": label });
   const button = h("button", { type: "button", class: "quiet", "data-key": "copy", onclick: (e) => copy(text(), e.target) }, "Copy");
-  const box = h("details", { class: "card source", open: options.source }, h("summary", { "data-key": "source" }, label), button, code);
+  const file = typeof value === "string" ? null : h("button", { type: "button", class: "quiet", "data-key": "save", onclick: () => save("record.json", text()) }, "Save");
+  const box = h("details", { class: "card source", open: options.source }, h("summary", { "data-key": "source" }, label), button, " ", file ?? "", code);
   const fill = () => { if (box.open && !code.textContent) code.textContent = text(); };
   box.addEventListener("toggle", () => { options.source = box.open; fill(); });
   fill();
