@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_interpret.bad_cases import BadCaseGroupRow, BadCaseRow, BadCasesRow
     from lightning_interpret.callbacks.attention import AttentionMonitor
+    from lightning_interpret.callbacks.bad_cases import BadCaseMonitor
     from lightning_interpret.callbacks.concepts import ConceptMonitor
     from lightning_interpret.callbacks.hierarchy import HierarchyMonitor
     from lightning_interpret.callbacks.influence import InfluenceMonitor
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_interpret.callbacks.saliency import SaliencyMonitor
     from lightning_interpret.callbacks.trust import TrustMonitor
     from lightning_interpret.callbacks.twin import PlainTwin
+    from lightning_interpret.causes import CauseFinder
     from lightning_interpret.data.ids import WithIds
     from lightning_interpret.evidence import Influence, InfluenceRow, Landmarks, LandmarksRow, Neighbors, NeighborsRow
     from lightning_interpret.explanations import Attribution, AttributionRow
@@ -121,7 +124,12 @@ _ROOMS = {
     "AttentionWeights": "methods",
     "Attribution": "explanations",
     "AttributionRow": "explanations",
+    "BadCaseGroupRow": "bad_cases",
+    "BadCaseMonitor": "callbacks.bad_cases",
+    "BadCaseRow": "bad_cases",
+    "BadCasesRow": "bad_cases",
     "Baseline": "functional.baselines",
+    "CauseFinder": "causes",
     "Classification": "tasks",
     "ComparedAttention": "trust.attention_replies",
     "ConceptActivationVectors": "methods.concepts",
@@ -228,7 +236,12 @@ __all__ = [
     "AttentionWeights",
     "Attribution",
     "AttributionRow",
+    "BadCaseGroupRow",
+    "BadCaseMonitor",
+    "BadCaseRow",
+    "BadCasesRow",
     "Baseline",
+    "CauseFinder",
     "Classification",
     "ComparedAttention",
     "ConceptActivationVectors",

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_interpret import (
     AttentionMonitor,
+    BadCaseMonitor,
     ConceptActivationVectors,
     ConceptMonitor,
     HierarchyMonitor,
@@ -35,6 +36,7 @@ from lightning_interpret import (
     SequenceClassification,
     TrustMonitor,
 )
+from lightning_interpret.causes import Setting
 from lightning_interpret.layers import Landmark, NystroemLayer
 from lightning_interpret.tasks import find_task
 
@@ -229,6 +231,12 @@ def rationale(**options):
     return RationaleMonitor("rationale", **options)
 
 
+def bad_cases(**options):
+    """Given its training data; every case is asked about by gradients, by influence and without words."""
+    setting = Setting(unsure_below=1.0, words=2)
+    return BadCaseMonitor(setting, **{"train_data": Texts(), "method": "gradient_times_input"} | options)
+
+
 def trust(**options):
     """Of two methods that are cheap, also of random weights."""
     return TrustMonitor(["gradient_times_input", "gradient"], orders=1, **options)
@@ -236,6 +244,7 @@ def trust(**options):
 
 MONITORS: dict[str, Callable[..., Any]] = {
     "AttentionMonitor": AttentionMonitor,
+    "BadCaseMonitor": bad_cases,
     "HierarchyMonitor": HierarchyMonitor,
     "ConceptMonitor": concepts,
     "InfluenceMonitor": influence,

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ class Asker:
         influence: The influence method, or ``None``.
         weight_decay: Of the training objective.
         begin: When it all began, by ``time.perf_counter``.
+        seconds: Seconds it may take.
         notes: What was left out or failed, and why.
     """
 
@@ -57,6 +57,7 @@ class Asker:
     influence: InfluenceMethod | None
     weight_decay: float
     begin: float
+    seconds: float
     notes: list[str]
 
     def cases(self) -> list[Case]:
@@ -114,7 +115,7 @@ class Asker:
         for some in _parts(cases, at_once):
             if self._spent(share):
                 for case in some:
-                    case.reasons[name] = f"`max_seconds={self.setting.max_seconds}` was spent"
+                    case.reasons[name] = f"`max_seconds={self.seconds:g}` was spent"
                 continue
             try:
                 ask(some)
@@ -129,8 +130,7 @@ class Asker:
             self.notes += [f"{name} of some cases is missing: {each}" for each in why]
 
     def _spent(self, share: float) -> bool:
-        seconds = inf if self.setting.max_seconds is None else self.setting.max_seconds
-        return time.perf_counter() - self.begin > share * seconds
+        return time.perf_counter() - self.begin > share * self.seconds
 
     def _batch(self, cases: Sequence[Case]) -> Any:
         return batches.to_full_precision(batches.clone(self.validation.batch([case.number for case in cases])))

@@ -77,9 +77,10 @@ class CauseFinder:
         setting: Thresholds and bounds.
         method: Saliency method, by name or with its options.
         influence: Influence method, by name or with its options; ``None`` for none.
+        max_seconds: After which no further part is begun; ``None`` for no bound. What is left out is told.
 
     Raises:
-        ValueError: If a name does not exist.
+        ValueError: If a name does not exist, or the seconds are not positive.
     """
 
     def __init__(
@@ -87,12 +88,20 @@ class CauseFinder:
         setting: Setting | None = None,
         method: str | Method = "deep_lift",
         influence: str | InfluenceMethod | None = "exact",
+        *,
+        max_seconds: float | None = 60.0,
     ) -> None:
-        self.setting = setting or Setting()
+        self.setting, self.max_seconds = setting or Setting(), max_seconds
         self.method = method_named(method) if isinstance(method, str) else method
         self.influence = None if influence is None else influence_named(influence)
+        if max_seconds is not None and not max_seconds > 0:
+            raise ValueError(f"`max_seconds={max_seconds!r}` must be positive, or None for no bound.")
         self._texts: Texts | None = None
         self._read: Any = None  # what the texts were read from: they stay while weights change
+
+    def forget(self) -> None:
+        """Let go of the training texts."""
+        self._texts = self._read = None
 
     def find(
         self,
@@ -124,7 +133,7 @@ class CauseFinder:
             ValueError: If the task knows no probabilities of classes.
         """
         begin, setting = time.perf_counter(), self.setting
-        seconds = inf if setting.max_seconds is None else setting.max_seconds
+        seconds = inf if self.max_seconds is None else self.max_seconds
         followed = Followed() if followed is None else followed
         notes: list[str] = []
         with explaining(module, full_precision=True):
@@ -148,6 +157,7 @@ class CauseFinder:
                 self.influence,
                 weight_decay,
                 begin,
+                seconds,
                 notes,
             )
             cases = asker.cases()

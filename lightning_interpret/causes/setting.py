@@ -41,7 +41,6 @@ class Setting:
         composition: Largest fall of the predicted class's probability without a negation that still passes it over.
         tail: Probability of the right class, read from the part that was cut.
         edits: Rows that an action lists, at most.
-        max_seconds: After which no further part is begun; ``None`` for no bound.
         seed: Seed of the hashes that near-duplicates are found by.
     """
 
@@ -71,7 +70,6 @@ class Setting:
     composition: float = 0.2
     tail: float = 0.5
     edits: int = 200
-    max_seconds: float | None = 60.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,5 +86,3 @@ class Setting:
             value = getattr(self, each.name)
             if each.type == "float" and not 0 <= value <= 1:
                 raise ValueError(f"`{each.name}={value!r}` must be a share from 0 to 1.")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise ValueError(f"`max_seconds={self.max_seconds!r}` must be positive, or None for no bound.")

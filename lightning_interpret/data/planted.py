@@ -296,7 +296,9 @@ class PlantedBadCases:
         return replace(_row(draft.words, label), cue=cue, planted=None if mended else "shortcut")
 
     def _review(self, rng: Random, label: str, negated: float = 0.0) -> Draft:
-        draft = compose(rng, lambda draft: verdict(draft) == label and len(draft.words) < MAX_WORDS - 10, negated=negated)
+        draft = compose(
+            rng, lambda draft: verdict(draft) == label and len(draft.words) < MAX_WORDS - 10, negated=negated
+        )
         if chance(rng, _NEUTRAL_NEGATION):
             draft.fill(*pick(rng, NEUTRAL_NEGATIONS), rng)
         return draft

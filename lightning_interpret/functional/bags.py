@@ -59,15 +59,13 @@ class Bags:
 
 def jaccard(queries: Bags, bags: Bags) -> Tensor:
     """Return the share of common features, |A ∩ B| / |A ∪ B|, of each query with each bag, ``(q, n)``."""
-    ones = torch.ones(len(bags.values))
-    matrix = torch.sparse_csr_tensor(bags.offsets, _sorted(bags), ones, (len(bags), bags.width))
     found = torch.zeros(len(queries), len(bags))
     rows = queries.rows
     for start in range(0, len(queries), _AT_ONCE):
         part = (rows >= start) & (rows < start + _AT_ONCE)
         dense = torch.zeros(bags.width, min(_AT_ONCE, len(queries) - start))
         dense[queries.values[part], rows[part] - start] = 1.0
-        common = (matrix @ dense).T
+        common = bags.summed(dense).T
         union = queries.sizes[start : start + _AT_ONCE, None] + bags.sizes[None] - common
         found[start : start + _AT_ONCE] = common / union.clamp(min=1)
     return found
@@ -162,12 +160,6 @@ class LabelModel:
     def probabilities(self, bags: Bags) -> Tensor:
         """Return the probability of each class for other examples, ``(q, C)``."""
         return ((bags.summed(self.weight) + self.prior) / self.temperature).softmax(dim=1)
-
-
-def _sorted(bags: Bags) -> Tensor:
-    """Return the features in rising order in each example, as a sparse matrix has to have them."""
-    order = (bags.rows * bags.width + bags.values).argsort()
-    return bags.values[order]
 
 
 def _similar(bags: Bags, a: int, b: int) -> float:
