@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     if above is not None and not 0 <= above <= 1:
         raise ValueError(f"`--accept-all-above {above}` must lie between 0 and 1: it is a confidence.")
     report = read_report(options.report)
-    asked = proposals(report.groups)
+    asked = proposals(report.groups, report.suspects)
     relabel = Path(options.relabel).expanduser() if options.relabel else report.path.with_name("relabel.tsv")
     answers = read_relabel(relabel, asked, report.labels) if options.relabel or relabel.is_file() else []
     accepted = decide(asked, answers, kinds, above, report, relabel)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lightning_interpret.bad_cases import BadCaseGroupRow, BadCaseRow, BadCasesRow
+from lightning_interpret.bad_cases import BadCaseGroupRow, BadCaseRow, BadCasesRow, RowEdit
 from lightning_interpret.files import replacing
 
 SCHEMA, KIND = 1, "bad_case_report"
@@ -82,6 +82,7 @@ class Report:
         overview: The bad cases in numbers.
         groups: The groups.
         predictions: What the model says of each validation row.
+        suspects: Training rows whose labels are suspected, whether or not a group asks for them.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class Report:
     overview: BadCasesRow
     groups: list[BadCaseGroupRow]
     predictions: list[Prediction]
+    suspects: list[RowEdit]
 
 
 def report_dict(
@@ -106,6 +108,7 @@ def report_dict(
     groups: Iterable[BadCaseGroupRow],
     cases: Iterable[BadCaseRow],
     predictions: Iterable[Prediction],
+    suspects: Iterable[RowEdit] = (),
 ) -> dict[str, Any]:
     """Return a report as JSON values.
 
@@ -119,6 +122,7 @@ def report_dict(
         groups: The groups.
         cases: The cases that were explained.
         predictions: What the model says of each validation row.
+        suspects: Training rows whose labels are suspected, whether or not a group asks for them.
     """
     return {
         "schema": SCHEMA,
@@ -132,6 +136,7 @@ def report_dict(
         "groups": [group.to_dict() for group in groups],
         "cases": [case.to_dict() for case in cases],
         "predictions": [asdict(each) for each in predictions],
+        "suspects": [asdict(each) for each in suspects],
     }
 
 
@@ -142,7 +147,7 @@ def write_json(path: str | Path, value: Any) -> None:
         ValueError: If it is not JSON, e.g. holds a number that is not finite.
         OSError: If the file cannot be written.
     """
-    data = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    data = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as file:
         file.write(data.encode(errors="backslashreplace"))  # a lone surrogate becomes JSON's escape
 
@@ -187,16 +192,17 @@ def read_report(path: str | Path) -> Report:
         report["digests"],
         columns,
         [str(label) for label in report["labels"]],
-        next(_records(path, "overview", [report["overview"]], BadCasesRow)),
-        list(_records(path, "groups", report["groups"], BadCaseGroupRow)),
-        list(_records(path, "predictions", report["predictions"], Prediction)),
+        next(_records(path, "overview", [report["overview"]], BadCasesRow.from_dict)),
+        list(_records(path, "groups", report["groups"], BadCaseGroupRow.from_dict)),
+        list(_records(path, "predictions", report["predictions"], Prediction.from_dict)),
+        list(_records(path, "suspects", report.get("suspects", []), lambda data: RowEdit(**data))),
     )
 
 
-def _records(path: Path, name: str, values: Iterable[Any], kind: type[Any]) -> Iterator[Any]:
+def _records(path: Path, name: str, values: Iterable[Any], read: Callable[[Any], Any]) -> Iterator[Any]:
     for number, data in enumerate(values):
         try:
-            yield kind.from_dict(data)
+            yield read(data)
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: `{name}`, number {number}, cannot be read ({error}).") from error
 

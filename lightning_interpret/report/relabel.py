@@ -22,6 +22,7 @@ COLUMNS = ("accept", "file", "example_id", "line", "label", "proposed", "confide
 ANSWERS = ("yes", "no", "drop", "")
 
 _SHOWN = 2000  # characters of a text that `relabel.tsv` shows: who reads more opens the file
+_SUSPECTS = "training_label_error"  # the cause that suspects would be one of
 _FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would run
 
 
@@ -65,8 +66,8 @@ class Answer:
     line: int
 
 
-def proposals(groups: Iterable[BadCaseGroupRow]) -> list[Proposal]:
-    """Return the edits that the actions of groups ask for, in their order.
+def proposals(groups: Iterable[BadCaseGroupRow], suspects: Iterable[RowEdit] = ()) -> list[Proposal]:
+    """Return the edits that the actions of groups ask for, in their order, then suspects that none asks for.
 
     Raises:
         ValueError: If one is of a file that is neither ``train`` nor ``val``.
@@ -77,6 +78,9 @@ def proposals(groups: Iterable[BadCaseGroupRow]) -> list[Proposal]:
         if group.action is not None
         for edit in group.action.edits
     ]
+    known = {each.key for each in found}
+    rest = (Proposal(edit, _SUSPECTS, "relabel", _SUSPECTS) for edit in suspects)
+    found += [each for each in rest if each.key not in known]
     for each in found:
         if each.edit.file not in FILES:
             raise ValueError(f"The group {each.group!r} has an edit of `file={each.edit.file!r}`: it is train or val.")
@@ -88,6 +92,7 @@ def write_relabel(
     groups: Iterable[BadCaseGroupRow],
     lines: Mapping[str, Mapping[int, int]],
     texts: Mapping[str, Mapping[int, str]] | None = None,
+    suspects: Iterable[RowEdit] = (),
 ) -> int:
     """Write `relabel.tsv`, whole or not at all: a line for each edit, the surest first; return how many there are.
 
@@ -99,13 +104,14 @@ def write_relabel(
         lines: Of ``train`` and ``val``, the line of each row by its id.
         texts: Of each file, texts by id that are written in the place of the edits' own, which may be what a tokenizer
             makes of them; those of new rows are as the edits have them.
+        suspects: Training rows whose labels are suspected, of which those are written that no group asks for.
 
     Raises:
         ValueError: If an edit is of neither file.
         OSError: If the file cannot be written.
     """
     merged: dict[tuple[Any, ...], tuple[Proposal, list[str]]] = {}
-    listed = sorted(proposals(groups), key=lambda each: -_sure(each.edit))
+    listed = sorted(proposals(groups, suspects), key=lambda each: -_sure(each.edit))
     for each in sorted(listed, key=lambda each: FILES.index(each.edit.file)):
         kept = merged.setdefault((*each.key, each.edit.proposed, each.edit.new), (each, []))
         if each.edit.why and each.edit.why not in kept[1]:

@@ -20,6 +20,7 @@ REPORT = report_dict(
     groups=[GROUP, RELABEL],
     cases=[CASE, OTHER],
     predictions=PREDICTIONS,
+    suspects=RELABEL.action.edits,
 )
 
 
@@ -29,6 +30,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path, named):
     read = read_report(tmp_path / named)
     assert (read.groups, read.overview, read.predictions) == ([GROUP, RELABEL], OVERVIEW, PREDICTIONS)
     assert (read.files, read.digests) == ({"train": "train.tsv", "val": "val.tsv"}, {"train": "t", "val": "v"})
+    assert tuple(read.suspects) == RELABEL.action.edits
     assert [each.right for each in read.predictions] == [False, False]
     written = json.loads((tmp_path / "report.json").read_text())
     assert [case["example_id"] for case in written["cases"]] == [7, 9]
@@ -60,6 +62,7 @@ def test_a_full_disk_leaves_the_older_report(tmp_path):
         (REPORT | {"columns": {"text": "text"}}, "`columns` names no"),
         (REPORT | {"overview": {}}, "`overview`, number 0, cannot be read"),
         (REPORT | {"groups": [*REPORT["groups"], 7]}, "`groups`, number 2, cannot be read"),
+        (REPORT | {"suspects": [{"id": 1}]}, "`suspects`, number 0, cannot be read"),
         (REPORT | {"predictions": [{"example_id": "7"}]}, "`predictions`, number 0, .*`example_id` is a text"),
     ],
 )

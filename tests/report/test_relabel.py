@@ -61,6 +61,19 @@ def test_each_edit_is_a_line_the_surest_first(path):
     ]
 
 
+def test_suspects_that_no_group_asks_for_come_too(tmp_path):
+    another = RowEdit("train", 13, "a", "b", "c", 0.7)
+    suspects = [replace(edit, why="suspected") for edit in (*RELABEL.action.edits, another)]
+    assert write_relabel(tmp_path / "relabel.tsv", [RELABEL], LINES, suspects=suspects) == 3
+    rows = [line.split("\t") for line in (tmp_path / "relabel.tsv").read_text().splitlines()[1:]]
+    assert [(row[2], row[8]) for row in rows] == [
+        ("11", "9 of 10 neighbours are negative"),
+        ("13", "suspected"),
+        ("12", "7 of 10 neighbours are negative"),
+    ]
+    assert [each.what for each in proposals([RELABEL], suspects)] == ["relabel"] * 3
+
+
 def test_no_edits_are_a_header_alone(tmp_path):
     assert write_relabel(tmp_path / "relabel.tsv", [replace(GROUP, action=None)], {}) == 0
     assert read_relabel(tmp_path / "relabel.tsv", [], LABELS) == []
