@@ -55,7 +55,7 @@ ROOMS = {
     },
     "commands": {
         *("callbacks", "modules", "methods", "report", "tasks", "functional", "data", "trust"),
-        *("cards", "evidence", "explanations", "names", "records"),
+        *("bad_cases", "cards", "causes", "evidence", "explanations", "files", "names", "records", "texts"),
     },
     "cli": {"commands"},
 }

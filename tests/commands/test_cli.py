@@ -9,7 +9,7 @@ from lightning_interpret.methods import METHODS
 from lightning_interpret.methods.hierarchy import HIERARCHICAL
 from lightning_interpret.methods.influence import INFLUENCE
 
-COMMANDS = ("compare", "demo", "explain", "fit", "fresh", "methods", "predict", "test", "validate")
+COMMANDS = ("apply", "badcases", "compare", "demo", "explain", "fit", "fresh", "methods", "predict", "test", "validate")
 
 
 def test_help_lists_the_commands(command):

@@ -1,0 +1,235 @@
+"""`lightning-interpret badcases`: what a saved model gets wrong, why as far as it can be measured, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_interpret.bad_cases import CAUSES, BadCasesRow
+from lightning_interpret.causes import CauseFinder, Found, Setting
+from lightning_interpret.causes.encoded import EncodedTexts
+from lightning_interpret.commands.explain import options_from
+from lightning_interpret.commands.load import load_classifier
+from lightning_interpret.data import TextRow, TrainingExamples, class_of, read_rows
+from lightning_interpret.files import file_digest
+from lightning_interpret.report.bad_case_files import FILES, Prediction, report_dict, write_json
+from lightning_interpret.report.catalogue import catalogues_of
+from lightning_interpret.report.relabel import write_relabel
+from lightning_interpret.report.review import write_review
+from lightning_interpret.tasks.encode import encode, max_tokens
+from lightning_interpret.texts import printable, shortened
+
+_TEXT = 200  # characters of a text beside its prediction
+_WHOLE = 20_000  # characters from which a text is not written out again in a suggestion
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one file.
+
+    Attributes:
+        path: The file, as it was named.
+        digest: Digest of the file.
+        rows: Its rows of some text.
+        labels: The class of each.
+    """
+
+    path: str
+    digest: str
+    rows: list[TextRow]
+    labels: list[int]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Find the bad cases and write ``report.json``, ``relabel.tsv`` and ``review.html``.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: If an option does not exist, a file cannot be read, or a label is none of the model's.
+        OSError: If there is no such file or model, or the folder cannot be written.
+    """
+    setting = _setting(options)
+    catalogues_of(options.language)  # what is wrong with it is said before work begins
+    folder = _folder(options.output)
+    module = load_classifier(options.model).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    sources = {name: _source(name, options, module.labels or []) for name in FILES}
+    for name, source in sources.items():
+        if len(set(source.labels)) == 1:
+            label = (module.labels or [])[source.labels[0]]
+            _tell(f"`--{name} {source.path}`: every row has the label {label!r}, so that little can be said of causes.")
+    found = _find(module, sources, setting, options.batch_size)
+    why = "The words of other rows and its neighbours speak against its label, though no bad case leads to it."
+    suspects = [replace(edit, why=edit.why or why) for edit in found.suspects[: setting.edits]]
+    report = report_dict(
+        model=options.model,
+        files={name: source.path for name, source in sources.items()},
+        digests={name: source.digest for name, source in sources.items()},
+        columns={"text": options.text_column, "label": options.label_column or "label", "id": options.id_column},
+        labels=module.labels or [],
+        overview=found.overview,
+        groups=found.groups,
+        cases=found.cases,
+        predictions=_predictions(found, sources["val"].rows, options.model),
+        suspects=suspects,
+    )
+    kept = _keep_answers(folder / "relabel.tsv")
+    edits = write_relabel(
+        folder / "relabel.tsv",
+        found.groups,
+        {name: {row.example_id: row.line for row in source.rows} for name, source in sources.items()},
+        {name: {row.example_id: row.text for row in source.rows} for name, source in sources.items()},
+        suspects,
+    )
+    write_review(folder / "review.html", report, options.language)
+    write_json(folder / "report.json", report)  # last: whoever finds it finds what belongs to it
+    _say(found, folder, edits, kept, sources["train"].path)
+    return 0
+
+
+def _setting(options: argparse.Namespace) -> Setting:
+    given = options_from(Setting, options.set)
+    named = {"cases": options.cases, "max_seconds": options.max_seconds}
+    for name, value in named.items():
+        if value is not None and name in given:
+            raise ValueError(
+                f"`--set {name}={given[name]}` and `--{name.replace('_', '-')} {value}`: give one of them."
+            )
+    return Setting(**{"max_seconds": None} | {k: v for k, v in named.items() if v is not None} | given)
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"`--output {folder}` cannot be written ({error.strerror}): give another folder.") from error
+    return folder
+
+
+def _source(name: str, options: argparse.Namespace, labels: Sequence[str]) -> Source:
+    """Return the rows of a file, those of no text left out."""
+    path = getattr(options, name)
+    columns = {"label_column": options.label_column or "label", "id_column": options.id_column}
+    try:
+        read = list(read_rows(path, text_column=options.text_column, **columns))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"`--{name} {path}`: {error}") from error
+    rows = [row for row in read if row.text.strip()]
+    empty = [row.line for row in read if not row.text.strip()]
+    if not rows:
+        raise ValueError(f"`--{name} {path}`: every text in column {options.text_column!r} is empty.")
+    if empty:
+        lines = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        _tell(f"`--{name} {path}`: {len(empty)} rows have an empty text and are left out (lines {lines}).")
+    classes = []
+    for row in rows:
+        if row.label is None:
+            raise ValueError(f"`--{name} {path}` has no labels: give a file that has (.tsv, .csv or .jsonl).")
+        try:
+            classes.append(class_of(row.label, labels))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {row.line}: {error} These are the labels of `--model`.") from error
+    return Source(path, file_digest(Path(path).expanduser()), rows, classes)
+
+
+def _find(module: Any, sources: Mapping[str, Source], setting: Setting, batch_size: int) -> Found:
+    train, val = sources["train"], sources["val"]
+    limit = max_tokens(module.tokenizer, module.model)
+
+    def collated(numbers: list[int]) -> Any:
+        return encode(
+            module.tokenizer,
+            [train.rows[number].text for number in numbers],
+            max_length=limit,
+            labels=[train.labels[number] for number in numbers],
+            example_ids=[train.rows[number].example_id for number in numbers],
+        )
+
+    examples = TrainingExamples(
+        range(len(train.rows)),
+        collated,
+        [row.example_id for row in train.rows],
+        batch_size=batch_size,
+        length=lambda number: len(train.rows[number].text),
+    )
+    validation = EncodedTexts(
+        module.tokenizer,
+        [row.text for row in val.rows],
+        val.labels,
+        [row.example_id for row in val.rows],
+        max_length=limit,
+        device=module.device,
+    )
+    texts = {row.example_id: row.text for row in train.rows if len(row.text) <= _WHOLE}
+    _tell(f"Looking through {len(val.rows)} validation and {len(train.rows)} training rows ...")
+    return CauseFinder(setting).find(module, module.interpret_task(), validation, examples, training_text=texts.get)
+
+
+def _predictions(found: Found, rows: Sequence[TextRow], model: str) -> list[Prediction]:
+    predictions = []
+    for each in found.predictions:
+        row = rows[each["index"]]
+        if not isfinite(each["confidence"]):
+            raise ValueError(f"`--model {model}`: its probabilities are not finite (validation line {row.line}).")
+        told = {name: each[name] for name in ("gold", "prediction", "confidence", "cause", "cue")}
+        digest = blake2b(row.text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        text = shortened(row.text, _TEXT)
+        predictions.append(Prediction(row.example_id, row.line, text=text, text_digest=digest, **told))
+    return predictions
+
+
+def _keep_answers(path: Path) -> Path | None:
+    """Move what a person answered to an older report out of the way, and return where it is now."""
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf8", errors="replace") as lines:
+        next(lines, None)
+        answered = any(line.split("\t")[0].strip() for line in lines)
+    return path.replace(path.with_name("relabel.answered.tsv")) if answered else None
+
+
+def _say(found: Found, folder: Path, edits: int, kept: Path | None, train: str) -> None:
+    print(f"\n{_overview(found.overview)}\n")
+    for group in found.groups:
+        print(printable(f"{group.size:>5}  {group.name} ({group.sure:.0%} sure)"))
+        print(f"       {CAUSES[group.cause]}")
+        if group.action is not None:
+            print(f"       → {printable(group.action.sentence)}")
+    if not found.groups:
+        print("There is no bad case: nothing to group, and nothing to do.")
+    for note in found.overview.notes:
+        print(printable(note))
+    suffix = "".join(Path(train).suffixes)
+    print(f"\nIn {folder}: review.html to read, relabel.tsv with {edits} rows to answer, report.json with all of it.")
+    if kept is not None:
+        print(f"The answers to the report before are in {kept} now.")
+    if not edits:
+        print(f"Next: open {folder / 'review.html'}. No row is proposed to be changed or added, so `apply` has no use.")
+        return
+    print(
+        f"Next: open {folder / 'review.html'}; write yes, no or drop under `accept` in {folder / 'relabel.tsv'}; then\n"
+        f"  lightning-interpret apply --report {folder / 'report.json'} --output NEW{suffix}"
+    )
+
+
+def _overview(row: BadCasesRow) -> str:
+    share = "" if row.accuracy is None else f", accuracy {row.accuracy:.3f}"
+    return (
+        f"Of {row.validated} validation rows {row.wrong_cases} are wrong, {row.confident} of them with a probability "
+        f"of {row.confident_from:g} or more, and {row.unsure} are right with one below {row.unsure_below:g}{share}; "
+        f"{row.explained} were explained."
+    )
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
