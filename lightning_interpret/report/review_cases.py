@@ -1,0 +1,110 @@
+"""One bad case in plain sentences: what the model said, because of which words, and which training texts are alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from lightning_interpret.bad_cases import BadCaseRow, Erasure
+from lightning_interpret.evidence import TrainingExample
+from lightning_interpret.report.catalogue import Said, Share, Voices, said
+from lightning_interpret.report.excerpt import SHORT, Word, excerpt, found_in, reasons, whole, words_of
+from lightning_interpret.report.review_parts import Report, label, label_cell, quoted, table, text_cell
+
+_SIMILAR, _ERASED = 5, 2  # training texts of a case, and sentences about words that were taken out
+_LESS = 0.05  # by which a probability has to fall to be told
+_UNSEEN, _FAR = 0.2, 0.9  # share of new words, and of training texts less far off, from which these are told
+
+
+def article(say: Voices, report: Report, case: BadCaseRow) -> str:
+    """Return a case as HTML."""
+    text = case.text or ""
+    words = words_of(case.attribution, text) if _of_prediction(case) else []
+    known = words or found_in(text, [case.cue] if case.cause in ("shortcut", "composition") else [])
+    shown = f'<p class="text" dir="auto">{excerpt(text, known)}</p>' if text.strip() else ""
+    sentences = "".join(f"<li>{say.of(each)}</li>" for each in _sentences(case, words))
+    parts = [
+        f"<h5>{say.of(report.where('val', case.example_id, case.index))}</h5>",
+        shown or f"<p>{say('row.no_text')}</p>",
+        f"<ul>{sentences}</ul>",
+        _whole(say, text, known) if len(text) > SHORT else "",
+        *_training(say, report, case),
+    ]
+    return f'<article class="case">{"".join(parts)}</article>'
+
+
+def _of_prediction(case: BadCaseRow) -> bool:
+    """Return whether the attribution says why the model predicted what it did, and not something else."""
+    asked = case.attribution.target_name if case.attribution is not None else None
+    return asked is not None and asked in (case.prediction, f"{case.prediction}-{case.gold}")
+
+
+def _sentences(case: BadCaseRow, words: Sequence[Word]) -> Iterator[Said]:
+    answer, share = label(case.prediction), Share(case.confidence)
+    if case.gold is None:
+        yield said("case.open", answer=answer, share=share)
+    elif case.wrong:
+        yield said("case.wrong", answer=answer, share=share, label=label(case.gold))
+    else:
+        yield said("case.unsure", answer=answer, share=share)
+    named, most = reasons(words, case.text or "")
+    if named:
+        yield said("case.mainly" if most else "case.most", words=[quoted(each) for each in named])
+    told = filter(None, (_without(case, each) for each in case.erasures))
+    yield from (sentence for _, sentence in zip(range(_ERASED), told, strict=False))
+    yield from _similar(case)
+    if case.unseen is not None and case.unseen >= _UNSEEN:
+        yield said("case.unseen", share=Share(case.unseen))
+    if case.distance_rank is not None and case.distance_rank >= _FAR:
+        yield said("case.far", share=Share(case.distance_rank))
+
+
+def _without(case: BadCaseRow, erased: Erasure) -> Said | None:
+    """Return what became of the answer without some words, where that is worth a sentence."""
+    words = quoted(erased.text)
+    if erased.prediction != case.prediction:
+        return said("case.turns", words=words, answer=label(erased.prediction))
+    if not erased.before - erased.after >= _LESS:
+        return None
+    return said(
+        "case.stays", words=words, answer=label(case.prediction), before=Share(erased.before), after=Share(erased.after)
+    )
+
+
+def _similar(case: BadCaseRow) -> Iterator[Said]:
+    labels = Counter(
+        each.gold for each in (case.neighbors.neighbors if case.neighbors else ()) if each.gold is not None
+    )
+    if not labels:
+        return
+    total = sum(labels.values())
+    name, count = max(labels.items(), key=lambda item: (item[1], item[0] == case.prediction))
+    if count == total:
+        yield said("case.similar.all", count=count, label=label(name))
+        return
+    yield said("case.similar.most", count=count, total=total, label=label(name))
+    if case.gold is not None and case.gold not in labels:
+        yield said("case.similar.none", label=label(case.gold))
+
+
+def _whole(say: Voices, text: str, words: Sequence[Word]) -> str:
+    shown, rest = whole(text, words)
+    more = f"<p>{say('case.rest', count=rest)}</p>" if rest else ""
+    return f'<details><summary>{say("case.whole")}</summary><p class="text" dir="auto">{shown}</p>{more}</details>'
+
+
+def _training(say: Voices, report: Report, case: BadCaseRow) -> Iterator[str]:
+    if case.neighbors is not None and case.neighbors.neighbors:
+        yield _examples(say, report, said("case.neighbors"), case.neighbors.neighbors)
+    found = case.influence
+    if found is not None and found.harmful and found.approximation.measure is not None and case.wrong:
+        yield _examples(say, report, said("case.leading"), found.harmful)
+
+
+def _examples(say: Voices, report: Report, title: Said, found: Iterable[TrainingExample]) -> str:
+    rows = [
+        (say.of(report.where("train", each.example_id)), text_cell(say, each.text), label_cell(say, each.gold))
+        for _, each in zip(range(_SIMILAR), found, strict=False)
+    ]
+    heads = [said(f"column.{name}") for name in ("where", "text", "label")]
+    return f"<details><summary>{say.of(title)}</summary>{table(say, title, heads, rows, hidden=True)}</details>"
