@@ -36,6 +36,7 @@ from lightning_interpret.texts import printable
 
 _LISTED, _LABELS = 1000, 50  # wrong answers, and labels, that are listed
 _CHARACTERS = 120  # of a text in the list
+_ENOUGH = 10  # texts of a label from which it is compared with others
 
 
 def write_review(path: str | Path, report: Mapping[str, Any], language: str = "en") -> None:
@@ -114,9 +115,9 @@ def _switch(say: Voices) -> str:
 
 def _summary(say: Voices, report: Report, groups: Sequence[BadCaseGroupRow]) -> Iterator[str]:
     overview = report.overview
-    labelled = (
-        sum(row.get("gold") is not None for row in report.predictions) if report.predictions else overview.validated
-    )
+    labelled = 0 if overview.accuracy is None else overview.validated
+    if report.predictions:
+        labelled = sum(row.get("gold") is not None for row in report.predictions)
     sentences = [said("summary.read", count=overview.validated)] if overview.validated else [said("summary.no_texts")]
     if overview.validated and not labelled:
         sentences.append(said("summary.no_labels"))
@@ -171,12 +172,10 @@ def _sure(say: Voices, report: Report) -> Iterator[str]:
     for row in known:
         by_label.setdefault(row["gold"], []).append(row)
     ordered = sorted(by_label, key=lambda name: -len(by_label[name]))
-    shares = {name: _right(rows)["right"] / len(rows) for name, rows in by_label.items()}
+    shares = {name: _right(rows)["right"] / len(rows) for name, rows in by_label.items() if len(rows) >= _ENOUGH}
     if len(set(shares.values())) > 1:
-        for key, name in (
-            ("sure.best", max(ordered, key=shares.__getitem__)),
-            ("sure.worst", min(ordered, key=shares.__getitem__)),
-        ):
+        order = sorted(shares, key=lambda name: shares[name])
+        for key, name in (("sure.best", order[-1]), ("sure.worst", order[0])):
             sentences.append(said(key, label=label(name), **_right(by_label[name])))
     yield f"<ul>{''.join(f'<li>{say.of(each)}</li>' for each in sentences)}</ul>"
     heads = [said(f"column.{name}") for name in ("label", "texts", "right", "wrong", "sure_wrong")]

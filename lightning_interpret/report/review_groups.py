@@ -14,6 +14,7 @@ from lightning_interpret.report.review_parts import (
     TEXT,
     Report,
     finite,
+    hedge,
     label_cell,
     meaning_of,
     names_cue,
@@ -75,7 +76,7 @@ def section(say: Voices, report: Report, number: int, group: BadCaseGroupRow) ->
 def _facts(group: BadCaseGroupRow) -> Iterator[Said]:
     yield said("group.size", count=group.size)
     if finite(group.sure) and group.cause != "unexplained":
-        yield said("group.sure", share=Share(group.sure))
+        yield said("group.sure", hedge=hedge(group.sure), share=Share(group.sure))
     if finite(group.accuracy) and group.slice_size:
         yield said("group.slice", count=group.slice_size, share=Share(group.accuracy))
     if len(group.sizes) > 1 and group.status in _STATUSES:
@@ -103,6 +104,7 @@ def _rows(say: Voices, report: Report, action: Action) -> Iterator[str]:
         heads = [said(f"column.{name}") for name in ("where", "text", "label_now", "proposed", "sure")]
         yield table(say, said("rows.change"), heads, (_change(say, report, each) for each in changed[:ROWS]))
         yield _more(say, "rows.more", len(changed) - ROWS)
+        yield f"<p>{say('rows.accept')}</p>" if any(each.proposed is not None for each in changed) else ""
     if added:
         heads = [said(f"column.{name}") for name in ("text", "label")]
         rows = ((text_cell(say, each.text), _proposed(say, each)) for each in added[:ROWS])

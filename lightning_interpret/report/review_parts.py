@@ -37,7 +37,7 @@ class Report:
     cases: tuple[BadCaseRow, ...]
     predictions: tuple[Mapping[str, Any], ...]
     names: Mapping[str, str]
-    lines: Mapping[int, int]
+    lines: Mapping[Any, int]
 
     @classmethod
     def of(cls, report: Mapping[str, Any]) -> Report:
@@ -54,12 +54,12 @@ class Report:
             )
         predictions = tuple(report.get("predictions", ()))
         return cls(
-            overview=BadCasesRow.from_dict(report["overview"]),
+            overview=BadCasesRow.from_dict(report.get("overview") or {}),
             groups=tuple(map(BadCaseGroupRow.from_dict, report.get("groups", ()))),
             cases=tuple(map(BadCaseRow.from_dict, report.get("cases", ()))),
             predictions=predictions,
             names={name: _file_name(report.get(name)) for name in ("model", "train", "val")},
-            lines={row["example_id"]: row["line"] for row in predictions if row.get("line") is not None},
+            lines={row.get("example_id"): row["line"] for row in predictions if row.get("line") is not None},
         )
 
     def where(self, file: str, example_id: int | None, index: int | None = None) -> Said:
@@ -138,7 +138,7 @@ def table(
     )
     heard = ' class="hidden"' if hidden else ""
     return (
-        f'<div class="wide" tabindex="0" role="group"><table><caption{heard}>{say.of(caption)}</caption>'
+        f'<div class="wide"><table><caption{heard}>{say.of(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
