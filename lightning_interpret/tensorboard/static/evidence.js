@@ -32,7 +32,7 @@ export function query(record, ...more) {
       "section",
       { class: "card query", "aria-label": "Query" },
       record.text ? h("div", { class: "passage" }, long(record.text, "query", 4 * LONG)) : h("p", { class: "muted" }, many ? "The sum of all queries has no text." : "The query has no text."),
-      given(record.example_id) ? h("p", { class: "muted" }, "example ", id(record.example_id, "query")) : null,
+      given(record.example_id) ? h("p", { class: "muted" }, "example ", idOf(record.example_id, "query")) : null,
     ),
   ];
 }
@@ -75,13 +75,13 @@ function described(example, key) {
   const differs = given(example.gold) && given(example.prediction) && example.gold !== example.prediction;
   return [
     given(example.text) && example.text !== "" ? h("div", { class: "passage" }, long(example.text, key)) : h("div", { class: "muted" }, "no text"),
-    h("div", { class: "marks" }, given(example.example_id) ? id(example.example_id, key) : null, given(example.gold) ? h("span", {}, text(example.gold)) : null,
+    h("div", { class: "marks" }, given(example.example_id) ? idOf(example.example_id, key) : null, given(example.gold) ? h("span", {}, text(example.gold)) : null,
       differs ? h("span", { class: "bad" }, "✗ model says ", text(example.prediction)) : null),
   ];
 }
 
 /** An id as a button that copies it. */
-function id(value, key) {
+export function idOf(value, key) {
   return h("button", { type: "button", class: "id quiet", title: "Copy this id", "aria-label": `Copy id ${value}`, "data-key": `id/${key}`, onclick: (e) => copy(String(value), e.target) }, String(value));
 }
 

@@ -1,5 +1,6 @@
 // The list of examples: of thousands, only the options around those on screen are in the document.
 
+import { groupName, status } from "./causes.js";
 import { h } from "./parts.js";
 import { grouped, keyOf, nameOf, printable, wrong } from "./model.js";
 
@@ -140,6 +141,10 @@ function content(entry, change) {
   if (!facts) return [h("span", { class: "text muted" }, name)];
   const missed = wrong(facts);
   const label = facts.prediction ?? facts.target_name;
+  if (entry.kind === "bad_case_group" && !facts.problem) return [
+    h("span", { class: "text" }, groupName(facts)),
+    h("span", { class: "mark" }, h("small", {}, `${facts.size} case${facts.size === 1 ? "" : "s"}`), h("small", {}, status(facts.status))),
+  ];
   return [
     h("span", { class: "text", dir: "auto" }, facts.problem ? "Cannot be read" : facts.text ? printable(facts.text) : facts.queries > 1 ? `Sum of ${facts.queries} queries` : name),
     h("span", { class: "mark" },

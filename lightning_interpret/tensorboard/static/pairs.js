@@ -41,7 +41,7 @@ export function changeOf(facts, other) {
 const FIGURES = { // of facts: what they are called, and how their numbers are written
   confidence: ["Confidence", percent], loss: ["Loss", plain], target: ["Score that is explained", signed], relative_error: ["Attribution error", percent],
   rate: ["Share that is selected", percent], sufficiency: ["Sufficiency", plain], comprehensiveness: ["Comprehensiveness", plain], sharpness: ["Sharpness", plain],
-  conformity: ["Conformity", percent], credibility: ["Credibility", percent], gold_share: ["Gold among neighbours", percent], distance_rank: ["Nearer to training data than", percent],
+  conformity: ["Conformity", percent], credibility: ["Credibility", percent], gold_share: ["Gold among neighbours", percent], distance_rank: ["Far from training data", percent],
   size: ["Cases in the group", plain], sure: ["Confidence of the verdicts", percent], accuracy: ["Accuracy", percent], slice_size: ["Examples in the slice", plain],
   validated: ["Validation examples", plain], wrong_cases: ["Wrong", plain], confident: ["Wrong and sure", plain], unsure: ["Right but unsure", plain],
 };

@@ -223,7 +223,7 @@ class Tab {
 
   drawHead(entry, step) {
     const { steps, place } = this, said = [entry.run === "." ? null : printable(entry.run), entry.probe === null ? null : printable(entry.monitor)].filter((part) => part !== null).join(" · ");
-    const id = step.example_id === undefined ? null : [said ? " · " : "", h("button", { type: "button", class: "plain", "data-key": "row", title: "Copy the id of this example", onclick: (e) => copy(String(step.example_id), e.target) }, `example ${step.example_id}`)];
+    const id = step.example_id === undefined ? null : [said ? " · " : "", h("button", { type: "button", class: "bare", "data-key": "row", title: "Copy the id of this example", onclick: (e) => copy(String(step.example_id), e.target) }, `example ${step.example_id}`)];
     redraw(this.head, h("h1", {}, nameOf(entry)), h("p", {}, said, id),
       h("button", { type: "button", class: "quiet", "data-key": "link", title: "Copy a link to this example and step, with what stands beside it", onclick: (e) => copy(this.linkTo(entry, step.step), e.target) }, "Copy link"));
     this.slider.max = steps.length - 1;
@@ -244,7 +244,8 @@ class Tab {
     if (!entry) return { found: [], beside: [], left: false };
     const found = elsewhere(this.entries, entry), partner = this.run === null || this.run === entry.run ? null : this.partner(entry);
     const beside = found.filter((other) => this.stands(other));
-    return { found: found.map(({ key }) => key), beside: [...beside, ...(partner ? [partner] : [])].map(({ key, last_step }) => key), left: this.run !== null && !partner && left };
+    const groups = entry.kind === "bad_case" ? this.entries.filter(({ kind, run, facts }) => kind === "bad_case_group" && run === entry.run && facts).length : 0; // a case leads to its group
+    return { groups, found: found.map(({ key }) => key), beside: [...beside, ...(partner ? [partner] : [])].map(({ key, last_step }) => key), left: this.run !== null && !partner && left };
   }
 
   stands({ run, monitor }) {

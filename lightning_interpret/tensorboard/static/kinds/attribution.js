@@ -22,23 +22,29 @@ export function render(payload, context) {
   return h("div", { class: "record" }, payload.records.map((record, i) => one(record, context, i ? null : context.charts)));
 }
 
-function one(record, context, charts) {
+/** The words or the image alone, with what was explained, for a record that has its other facts said elsewhere. */
+export function saliency(record, context) {
+  const [facts, scored] = one(record, context, null, true);
+  return [scored, facts];
+}
+
+function one(record, context, charts, brief = false) {
   const { options } = context;
-  if (record.units === "location") return ofImage(record, context, charts);
+  if (record.units === "location") return ofImage(record, context, charts, brief);
   const noun = record.units === "feature" ? "feature" : options.unit;
   const found = units(record, noun === "feature" ? "token" : noun);
   const shown = options.special ? found : found.filter((unit) => !unit.special);
   const scale = scaleFor(found, context);
   const whole = found.reduce((sum, unit) => sum + Math.abs(unit.score ?? 0), 0) || 1;
-  return [facts(record), words(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
+  return [facts(record, null, brief), words(record, shown, scale, whole, noun, context), charts, shown.length ? table(shown, scale, whole, noun, context) : null, about(record)];
 }
 
-function ofImage(record, context, charts) {
+function ofImage(record, context, charts, brief) {
   const found = locations(record);
   const scale = scaleFor(found.cells, context);
   const whole = (record.scores ?? []).reduce((sum, score) => sum + Math.abs(score ?? 0), 0) || 1;
   const list = found.cells.length ? table(found.cells, scale, whole, "location", context, "order") : null;
-  return [facts(record, found), overlay(record, found, scale, whole, context, legendOf(record, scale)), charts, list, about(record)];
+  return [facts(record, found, brief), overlay(record, found, scale, whole, context, legendOf(record, scale)), charts, list, about(record)];
 }
 
 /** What colours are divided by: the largest of this step, or of all steps. */
@@ -47,7 +53,7 @@ function scaleFor(found, { options, steps }) {
   return options.scale === "all" && everywhere ? everywhere : scaleOf(found);
 }
 
-function facts(record, found = null) {
+function facts(record, found, brief) {
   const why = record.reasons ?? {};
   const missed = wrong(record);
   const scores = record.scores ?? [];
@@ -61,8 +67,8 @@ function facts(record, found = null) {
   return h(
     "dl",
     { class: "card facts" },
-    fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }),
-    fact("Gold label", text(record.gold)),
+    brief ? null : fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }),
+    brief ? null : fact("Gold label", text(record.gold)),
     fact("Explained", record.target === undefined ? "–" : signed(record.target), { note: record.target_name === undefined ? output : h("span", {}, `${output} of `, text(record.target_name)) }),
     record.baseline
       ? fact("Baseline", signed(record.baseline_target), { note: h("span", {}, `${output} at `, text(record.baseline), entropy) })

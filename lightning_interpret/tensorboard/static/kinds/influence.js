@@ -24,13 +24,10 @@ export function render(payload, context) {
 
 function one(record, context, charts) {
   const stated = record.approximation ?? {}, near = record.neighbors;
-  const listed = [...(record.helpful ?? []), ...(record.harmful ?? [])];
-  const scale = Math.max(0, ...listed.map(({ score }) => Math.abs(score ?? 0))) || 1;
-  const number = ({ score }) => bar(score, scale);
   return [
     stated.converged === false ? notice("warn", "The solver did not converge", h("p", {}, `The scores are not what they are said to be${Number.isFinite(stated.residual) ? `: the largest residual is ${percent(stated.residual)}` : ""}.`)) : null,
     query(record, verdict(near)),
-    ...(stated.measure === null ? similar(record, stated, number) : signedSides(record, stated, number)),
+    listed(record),
     nearest(near, context),
     charts,
     about(record, [
@@ -40,6 +37,14 @@ function one(record, context, charts) {
       ["Examples scored", record.examples], [`Skipped (${read(stated)} not finite)`, record.skipped || null], ...searched(near),
     ], [...(stated.notes ?? []), ...(near?.notes ?? [])]),
   ];
+}
+
+/** The training examples with their scores. */
+export function listed(record) {
+  const stated = record.approximation ?? {};
+  const scale = Math.max(0, ...[...(record.helpful ?? []), ...(record.harmful ?? [])].map(({ score }) => Math.abs(score ?? 0))) || 1;
+  const number = ({ score }) => bar(score, scale);
+  return stated.measure === null ? similar(record, stated, number) : signedSides(record, stated, number);
 }
 
 function signedSides(record, stated, number) {
