@@ -68,7 +68,8 @@ class Events:
         """Write a row as a Monitor does."""
         pages = interpret_summary.payloads(row, monitor=name, step=step, probe=probe, limit=limit)
         for number, page in enumerate(pages, 1):
-            self.text(interpret_summary.tag(name, probe, number), step, page)
+            content = json.dumps({"version": 1, "kind": row.kind}).encode()
+            self.text(interpret_summary.tag(name, probe, number), step, page, content)
         return len(pages)
 
     def flush(self):

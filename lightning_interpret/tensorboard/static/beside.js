@@ -37,17 +37,17 @@ export function changes(here, there) {
   const [facts, other] = [here, there].map(({ facts }) => facts);
   const runs = here.entry.run !== there.entry.run, change = changeOf(facts, other);
   const name = ({ entry }) => h("bdi", {}, printable(runs ? entry.run : entry.monitor));
-  const both = here.entry.kind === there.entry.kind ? figures(facts, other) : [];
-  const sides = here.entry.kind === there.entry.kind ? alike(a, b) : null, listed = here.entry.kind === there.entry.kind ? listedBoth(facts, other) : null;
+  const same = here.entry.kind === there.entry.kind; // other kinds of records have nothing to compare but predictions
+  const both = same ? figures(facts, other) : [], sides = same ? alike(a, b) : null, listed = same ? listedBoth(facts, other) : null;
   const notes = [
-    sides && sides.cosine !== null ? `The scores of the words lie at a cosine of ${plain(sides.cosine)}: 1 is the same order and share, −1 the opposite.` : null,
-    sides?.strongest ? `Of the ${sides.strongest} strongest words of one, ${sides.common} are among those of the other.` : null,
+    sides && sides.cosine !== null ? `The cosine of both scores is ${plain(sides.cosine)}: 1 is the same shares, 0 nothing in common, −1 the opposite.` : null,
+    sides?.strongest ? `Of the ${sides.strongest} strongest tokens of one, ${sides.common} are among those of the other.` : null,
     listed ? `${listed.common} of the ${listed.of} training examples that are listed here are listed there too.` : null,
     facts.cause !== undefined && other.cause !== undefined && facts.cause !== other.cause ? "It is in a group of another cause." : null,
   ].filter(Boolean);
-  if (!both.length && !notes.length && change === null) return null;
+  if (!both.length && !notes.length && (change === null || (change === "same" && !runs))) return null;
   return h("section", { class: "card changes", "aria-label": "What changes" },
-    h("h2", {}, "What changes from ", name(here), " to ", name(there)),
+    h("h2", {}, runs ? ["What changes from ", name(here), " to ", name(there)] : [name(here), " and ", name(there), " compared"]),
     change === null ? null : h("p", { class: change === "broke" ? "bad" : null }, `${SAID[change]}: `, said(facts), " → ", said(other)),
     notes.map((note) => h("p", {}, note)),
     both.length ? h("table", {}, h("caption", { class: "hidden" }, "Figures of both"),

@@ -18,7 +18,7 @@ export function createFilters({ onfilter, oncompare, named }) {
   const count = h("p", { class: "muted count", role: "status" });
   const pickers = Object.entries(VALUES).map(([name, label]) => [name, picker(label, "all", (value) => onfilter({ [name]: value }))]);
   const change = picker("Changed", "all", (value) => onfilter({ change: value }));
-  const other = picker("Compare with run", "none", oncompare);
+  const other = picker("Compare with", "none", oncompare, "Compare with run");
   const [from, to] = [["from", "Last step from"], ["to", "to"]].map(([name, label]) =>
     h("input", { type: "number", "aria-label": label === "to" ? "Last step up to" : label, placeholder: "any", onchange: (e) => onfilter({ [name]: e.target.value === "" ? null : Number(e.target.value) }) }));
   const said = h("summary", {}, "Filters");
@@ -37,8 +37,8 @@ export function createFilters({ onfilter, oncompare, named }) {
       ...all.map((each) => check(printable(each), on.includes(each), (shows) => onfilter({ hidden: shows ? filter.hidden.filter((r) => r !== each) : [...filter.hidden, each] }), `run/${each}`)));
     for (const [name, { update }] of pickers) update(valuesOf(entries, name).map((value) => [value, named(name, value)]), filter[name]);
     for (const [box, value] of [[from, filter.from], [to, filter.to]]) if (document.activeElement !== box) box.value = value ?? "";
-    const count_ = filtersOn({ ...filter, query: "", hidden: [], onlyWrong: false, change: null });
-    said.textContent = count_ ? `Filters: ${count_} on` : "Filters";
+    const asked = filtersOn({ ...filter, query: "", hidden: [], onlyWrong: false, change: null });
+    said.textContent = asked ? `Filters: ${asked} on` : "Filters";
     clear.disabled = filtersOn(filter) === 0;
     compared.hidden = all.length < 2;
     other.update(all.map((each) => [each, printable(each)]), run);
@@ -52,8 +52,8 @@ export function createFilters({ onfilter, oncompare, named }) {
 }
 
 /** A choice of one value or of none, under its name; it hides where there is nothing to choose. */
-function picker(label, none, onchoose) {
-  const select = h("select", { "aria-label": label, onchange: (e) => onchoose(e.target.selectedIndex > 0 ? values[e.target.selectedIndex - 1] : null), onblur: () => later?.() });
+function picker(label, none, onchoose, said = label) {
+  const select = h("select", { "aria-label": said, onchange: (e) => onchoose(e.target.selectedIndex > 0 ? values[e.target.selectedIndex - 1] : null), onblur: () => later?.() });
   const element = h("label", { class: "picker" }, h("span", { "aria-hidden": "true" }, label), select);
   let values = [], later = null;
   /** `options` are `[value, text]`; a list that the reader has open is left as it is until they are done. */

@@ -233,7 +233,7 @@ export function keyOf(entry) {
 export function nameOf(entry) {
   if (entry.kind === "trust") return "All probes";
   if (entry.kind === "bad_cases") return "Overview";
-  return entry.probe === null ? entry.tag : `Probe ${entry.probe}`;
+  return entry.probe === null ? entry.tag : `${{ bad_case: "Case", bad_case_group: "Group" }[entry.kind] ?? "Probe"} ${entry.probe}`;
 }
 
 /** How many are shown of how many there are, and of how many of these the facts are there. */

@@ -269,11 +269,11 @@ class Tab {
     const lines = (renderer.lines?.(steps) ?? []).filter((line) => line.values.some(Number.isFinite));
     const charts = steps.length > 1 && lines.length
       ? h("section", { class: "card charts", "aria-label": "Over the steps" }, lines.map((line) => chart(line, steps, place, (i) => this.go(i)))) : null;
-    const context = this.context(entry, steps, place, charts);
+    const context = this.context(entry, steps, place, panes.length ? null : charts); // side by side, records begin with the same parts
     const shown = this.shown(record, renderer, context);
     const later = !broken && record.payload.schema > this.schema
       ? notice("warn", "Written by a later version", h("p", {}, `Its schema is ${record.payload.schema}, and this tab knows ${this.schema}: update lightning-interpret where TensorBoard runs.`)) : null;
-    const own = [later, shown, shown.contains(charts) ? null : charts, source(broken ? record.raw : record.payload, options)].filter(Boolean);
+    const own = [later, shown].filter(Boolean), below = [shown.contains(charts) ? null : charts, source(broken ? record.raw : record.payload, options)];
     const others = panes.map((pane, i) => ({
       key: pane.entry.key, entry: pane.entry, step: pane.steps[pane.place]?.step,
       note: pane.entry.run === entry.run && pane.steps[pane.place]?.step > steps[place].step ? "It was first written at a later step than the one that is shown." : null,
@@ -284,7 +284,7 @@ class Tab {
     const alone = this.run !== null && this.run !== entry.run && !panes.some((pane) => pane.entry.run === this.run) ? missing(this.run, left) : null;
     const choices = chooser({ found: found.map((key) => this.entries.find((other) => other.key === key)), chosen: (other) => this.stands(other), onchoose: (other, on) => this.put(other, on) });
     this.body.classList.toggle("wider", panes.length > 0);
-    return [choices, alone, ...compared, ...(panes.length ? [sideBySide([{ key: "shown", entry, step: steps[place].step, content: own, note: null }, ...others], context)] : own)].filter(Boolean);
+    return [choices, alone, ...compared, ...(panes.length ? [sideBySide([{ key: "shown", entry, step: steps[place].step, content: own, note: null }, ...others], context)] : own), ...below].filter(Boolean);
   }
 
   /** What a renderer is told beside the record. */

@@ -4,7 +4,7 @@ import { badness, causeMeaning, causeName, groupName } from "../causes.js";
 import { about, nearest, query, text, verdict } from "../evidence.js";
 import { bars, given, over } from "../explained.js";
 import { fact, h, leads } from "../parts.js";
-import { percent, plain, printable, signed } from "../model.js";
+import { percent, plain, printable } from "../model.js";
 import { table } from "../verdicts.js";
 import { saliency } from "./attribution.js";
 import { listed } from "./influence.js";
@@ -63,7 +63,7 @@ function erasures({ erasures: found, prediction }) {
   return bars({
     title: "Without some words", meaning: "What becomes of the prediction when words are taken out.", what: "Without", column: "Falls by", columns: ["Before", "After"],
     found: found.map((each) => ({
-      name: each.text, number: signed((each.before ?? 0) - (each.after ?? 0)), share: (each.before ?? 0) - (each.after ?? 0), beside: [percent(each.before), percent(each.after)],
+      name: each.text, number: plain((each.before ?? 0) - (each.after ?? 0)), share: (each.before ?? 0) - (each.after ?? 0), beside: [percent(each.before), percent(each.after)],
       marks: each.prediction === prediction ? "the same prediction" : [h("b", {}, "turns to "), text(each.prediction)],
     })),
   });

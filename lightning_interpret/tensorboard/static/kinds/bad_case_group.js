@@ -32,8 +32,7 @@ function one(record, context, charts) {
     h("div", { class: "sides" }, sentences("Evidence", record.evidence, "for", "Nothing was written down."), sentences("Evidence against", record.against, "against", "Nothing speaks against it.")),
     measured(record),
     members(record, context),
-    sizes(record, context),
-    charts,
+    sizes(record, context, charts),
     about(record, []),
   ];
 }
@@ -81,10 +80,11 @@ function members(record, context) {
     left > 0 && found.length ? h("p", { class: "muted" }, `${left} more are not listed.`) : null);
 }
 
-/** The number of cases at each validation so far, which the record keeps itself. */
-function sizes(record, { at, steps, place }) {
+/** The charts, with the number of cases at each validation so far, which the record keeps itself, before the others. */
+function sizes(record, { at, steps, place }, charts) {
   const found = (record.sizes ?? []).map(([step, size]) => ({ step, size }));
-  if (found.length < 2) return null;
-  return h("section", { class: "card charts", "aria-label": "Number of cases over the steps" },
-    chart({ label: "Cases", note: "of this group, at each validation", values: found.map(({ size }) => size), zero: true }, found, placeOf(found, steps[place]?.step), (i) => at(found[i].step)));
+  if (found.length < 2) return charts;
+  const size = chart({ label: "Cases", note: "of this group, at each validation", values: found.map((each) => each.size), zero: true }, found, placeOf(found, steps[place]?.step), (i) => at(found[i].step));
+  charts?.prepend(size);
+  return charts ?? h("section", { class: "card charts", "aria-label": "Over the steps" }, size);
 }
