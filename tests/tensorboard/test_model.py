@@ -1,50 +1,20 @@
 """What the Interpret tab knows of records, run as the JavaScript that it is."""
 
 import json
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import boards
 import pytest
 from records import NASTY, arbitrary_row, image_row, row
 
-import lightning_interpret
 from lightning_interpret.report.interpret_summary import payloads
-
-STATIC = Path(lightning_interpret.__file__).parent / "tensorboard" / "static"
 
 pytestmark = boards.needs_browser
 
 
-class _Files(SimpleHTTPRequestHandler):
-    def guess_type(self, path):
-        return "text/javascript" if str(path).endswith(".js") else "text/css"  # whatever the system says
-
-    def log_message(self, *message):
-        pass
-
-
 @pytest.fixture(scope="module")
-def model():
+def model(functions):
     """Call a function of ``model.js``: ``model("units", record, "word")``."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=STATIC))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with boards.browser() as chromium:
-        page = chromium.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/index.css")
-
-        def call(name, *values):
-            # As JSON, which has no NaN and no lone surrogate to trip over on the way.
-            script = (
-                "async ([name, values]) => JSON.stringify((await import('/model.js'))[name](...JSON.parse(values)))"
-            )
-            answer = page.evaluate(script, [name, json.dumps(values)])
-            return None if answer is None else json.loads(answer)
-
-        yield call
-    server.shutdown()
+    return functions("model.js")
 
 
 def _record(sample):
@@ -188,9 +158,12 @@ def test_an_entry_has_a_name_and_examples_are_counted(model):
     assert model("nameOf", entry) == "Probe 3"
     assert model("nameOf", entry | {"probe": None}) == "interpret/m/x"
     assert model("nameOf", entry | {"kind": "trust"}) == "All probes"
+    named = {"bad_cases": "Overview", "bad_case_group": "Group 3", "bad_case": "Case 3"}
+    assert {kind: model("nameOf", entry | {"kind": kind}) for kind in named} == named
     assert [model("counted", *of) for of in ((1, 1), (0, 1), (2, 2), (1, 3), (0, 0))] == [
         "1 example", "0 of 1 example", "2 examples", "1 of 3 examples", "0 examples",
     ]  # fmt: skip
+    assert model("counted", 1, 30, 20) == "1 of 30 examples · 20 read so far"
 
 
 ENTRIES = [
@@ -213,6 +186,34 @@ ENTRIES = [
 )  # fmt: skip
 def test_examples_are_found_by_words_runs_and_mistakes(model, asked, places):
     assert model("filtered", ENTRIES, asked) == [ENTRIES[i] for i in places]
+
+
+KNOWN = [
+    {"run": "one", "monitor": "m", "tag": "a", "last_step": 10, "facts": {"gold": "pos", "prediction": "neg"}},
+    {"run": "one", "monitor": "n", "tag": "b", "last_step": 20, "facts": {"gold": "neg", "cause": "coverage"}},
+    {"run": "one", "monitor": "n", "tag": "c", "last_step": 30},
+    {"run": "one", "monitor": "n", "tag": "d", "last_step": 40, "facts": {"prediction": 10, "cue": "Tuesday"}},
+    {"run": "one", "monitor": "n", "tag": "e", "last_step": 40, "facts": {"prediction": 9}},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "places"),
+    [
+        ({"monitor": "n"}, [1, 2, 3, 4]), ({"gold": "neg"}, [1]), ({"prediction": "10"}, [3]), ({"gold": "g"}, []),
+        ({"cause": "coverage", "monitor": "m"}, []), ({"from": 20, "to": 30}, [1, 2]), ({"to": 0}, []),
+        ({"query": "tuesday"}, [3]), ({"query": "COVERAGE"}, [1]), ({"change": "fixed"}, []),
+    ],
+)  # fmt: skip
+def test_examples_are_filtered_by_what_is_known_of_them(model, asked, places):
+    assert model("filtered", KNOWN, asked) == [KNOWN[i] for i in places]
+    assert model("filtersOn", asked) == len({"to" if name == "from" else name for name in asked})
+
+
+def test_the_values_of_a_filter_are_in_order_and_the_most_frequent(model):
+    assert model("valuesOf", KNOWN, "monitor") == ["m", "n"]
+    assert model("valuesOf", KNOWN, "prediction") == ["9", "10", "neg"]
+    assert model("valuesOf", KNOWN, "monitor", 1) == ["n"]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import { printable } from "./model.js";
 export const CAUSES = {
   truncation: ["Cut text", "the text is cut, and what decides is in the part that is not read"],
   conflicting_duplicates: ["Conflicting duplicates", "near-duplicates in the training data have conflicting labels"],
-  training_label_error: ["Training labels", "training examples that speak for the prediction are probably labelled wrongly"],
+  training_label_error: ["Wrong training labels", "training examples that speak for the prediction are probably labelled wrongly"],
   shortcut: ["Shortcut", "a word or phrase that training data tie to a label decides, and should not"],
   composition: ["Turned meaning", "a negation or another word that turns the meaning is passed over"],
   coverage: ["Far from training data", "the text is far from all training data"],
-  validation_label_error: ["Validation label", "the validation label itself is probably wrong"],
+  validation_label_error: ["Wrong validation labels", "the validation label itself is probably wrong"],
   confusion: ["Confused classes", "two classes that lie close together are confused"],
   unexplained: ["Unexplained", "no rule finds a cause"],
 };

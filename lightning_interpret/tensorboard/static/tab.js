@@ -291,7 +291,7 @@ class Tab {
   context(entry, steps, place, charts) {
     const own = this.entries.filter(({ run, monitor }) => run === entry.run && monitor === entry.monitor);
     return {
-      steps, place, options: this.options, charts, own, set: (option, value) => this.set(option, value), href: (to) => this.linkTo(to), open: (to) => this.open(to),
+      monitor: entry.monitor, steps, place, options: this.options, charts, own, set: (option, value) => this.set(option, value), href: (to) => this.linkTo(to), open: (to) => this.open(to),
       at: (step) => this.go(placeOf(this.steps, step)),
     };
   }
