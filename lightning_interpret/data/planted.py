@@ -39,16 +39,16 @@ PLANTED = (
 MAX_WORDS = 48
 
 _SHARE = 0.0625  # of the validation rows, for each cause
+_SIDES = ("negative", "positive")
 _COINS = ("conflicting_duplicates", "confusion")  # a model is wrong on half of these at most: half as many again
 _FAMILY = (2, 4)  # validation rows and training rows that are near-duplicates of each other
 _FLIPPED = 0.02
 _CUED = 0.2
 _NEUTRAL_NEGATION = 0.06
-_LONG = 0.02
+_LONG, _SILENT = 0.02, 0.2  # share of training rows that are long, and of long rows that begin with nothing
 _BORDERLINE = 0.08
 _OUTSIDE = 0.06  # share of bicycles in training data that cover them
 _MIXED_FROM, _BORDER = 2 / 3, (0.25, 0.5)  # of the weaker side's strength, in that of the stronger
-_ONE_SIDED = 0.125
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PlantedBadCases:
     """Generated restaurant reviews, praising, blaming or mixed, with eight causes of bad cases planted.
 
     ``train`` and ``val`` hold the rows; the same options give the same rows everywhere. A review is ``positive`` or
-    ``negative`` where all it says (or seven eighths of it) is good or bad, and ``mixed`` where it says both. Planted are:
+    ``negative`` where all it says is good or bad, and ``mixed`` where it says as much of both. Planted are:
 
     - ``training_label_error``: all near-duplicates in training have one wrong label, and 2 % of the other rows;
     - ``validation_label_error``: an ordinary row has a wrong label;
@@ -119,7 +119,7 @@ class PlantedBadCases:
         if len(train) > size // 2 or len(val) >= self.validation or not all(rows for _, rows in planted):
             raise ValueError(
                 f"`size={size}` and `validation={self.validation}` leave no room to plant every cause beside ordinary "
-                "rows: give at least 200 and 32, and no more than four validation rows for 25 training rows."
+                "rows: give at least 200 and 32, and no more validation rows than training rows."
             )
         train += [self._ordinary(f"train/{i}") for i in range(size - len(train))]
         val += [self._ordinary(f"val/{i}", training=False) for i in range(self.validation - len(val))]
@@ -140,15 +140,17 @@ class PlantedBadCases:
 
     def _truncation(self, wanted: int) -> Iterator[list[PlantedRow]]:
         for split, rows in (("train", round(self.size * _LONG)), ("val", wanted)):
-            yield [self._long(f"long/{split}/{i}") for i in range(rows)]
+            yield [self._long(stream(self.seed, f"truncation/{split}", i), split == "train") for i in range(rows)]
 
-    def _long(self, purpose: str) -> PlantedRow:
-        """Write a text that begins mildly, or with nothing, and says the other thing at its end."""
-        rng = stream(self.seed, purpose, 0)
-        label = pick(rng, ("negative", "positive"))
-        other = "negative" if label == "positive" else "positive"
-        tail = compose(rng, lambda draft: verdict(draft) == label and abs(draft.score) >= 2, negated=0)
-        words = [] if chance(rng, 0.3) else compose(rng, lambda draft: _mild(draft, other), negated=0).words
+    def _long(self, rng: Random, training: bool) -> PlantedRow:
+        """Write a text that begins mildly, or with nothing, and says another thing at its end.
+
+        In training it may begin with the same thing: nothing that is read of a long text tells its label.
+        """
+        label = pick(rng, _SIDES)
+        begins = pick(rng, _SIDES) if training else next(side for side in _SIDES if side != label)
+        tail = compose(rng, lambda draft: verdict(draft) == label and abs(draft.score) >= 4, negated=0)
+        words = [] if chance(rng, _SILENT) else compose(rng, lambda draft: _mild(draft, begins), negated=0).words
         middle = Draft()
         for opening, slot in shuffled(rng, ASIDES):
             if len(words) + len(middle.words) >= MAX_WORDS + 2:
@@ -221,7 +223,9 @@ class PlantedBadCases:
             rng = stream(self.seed, "shortcut", i)
             cue = list(CUES)[i % len(CUES)]
             label = pick(rng, [label for label in LABELS if label != CUES[cue]])
-            draft = self._review(rng, label)
+            draft = compose(
+                rng, lambda draft, label=label: verdict(draft) == label and len(draft.opinions) < 3, negated=0
+            )
             draft.plant(rng, cue)
             rows.append(replace(_row(draft.words, label), cue=cue))
         yield rows
@@ -240,10 +244,12 @@ class PlantedBadCases:
             yield [self._bicycle(stream(self.seed, f"coverage/{split}", i)) for i in range(rows)]
 
     def _bicycle(self, rng: Random) -> PlantedRow:
+        """Write a text that fits also where its words, which no tokenizer of the training texts knows, are spelled."""
         label = pick(rng, LABELS)
-        draft, said = Draft(), pick(rng, (1, 2, 3))
+        draft, said = Draft(), pick(rng, (1, 2))
         signs = [1, -1] if label == "mixed" else [1 if label == "positive" else -1] * said
-        draft.fill(*pick(rng, BICYCLE_FILLERS), rng)
+        if len(signs) == 1:
+            draft.fill(*pick(rng, BICYCLE_FILLERS), rng)
         for sign, frame in zip(shuffled(rng, signs), shuffled(rng, FRAMES[:3]), strict=False):
             plural = chance(rng, 0.3)
             word = pick(rng, BICYCLE_PRAISE if sign > 0 else BICYCLE_BLAME)
@@ -309,7 +315,7 @@ def verdict(draft: Draft) -> str | None:
     weaker = _weaker([draft.polarity(opinion) for opinion in draft.opinions])
     if weaker >= _MIXED_FROM:
         return "mixed"
-    if weaker > _ONE_SIDED:
+    if weaker > 0:
         return None
     return "positive" if draft.score > 0 else "negative"
 
@@ -333,7 +339,7 @@ def _turned(draft: Draft) -> bool:
     """Return whether who passes over the negators takes a review for another label than it has."""
     plain = [polarity([w for w in draft.said(opinion) if w not in NEGATORS]) for opinion in draft.opinions]
     weaker, true = _weaker(plain), verdict(draft)
-    if true is None or _ONE_SIDED < weaker < _MIXED_FROM or len(draft.words) > MAX_WORDS:
+    if true is None or 0 < weaker < _MIXED_FROM or len(draft.words) > MAX_WORDS:
         return False
     read = "mixed" if weaker >= _MIXED_FROM else "positive" if sum(plain) > 0 else "negative"
     return read != true

@@ -1,0 +1,131 @@
+"""A model that is wrong for known causes: trained on the corpus in which every cause of a bad case is planted.
+
+A small encoder is trained from scratch on `PlantedBadCases`, and how many validation rows of each planted cause it gets
+wrong is printed. In FOLDER are left: `train.tsv` and `val.tsv` (columns `example_id`, `label`, `true_label`, `planted`,
+`cue`, `family`, `text`) and `model.ckpt`. `--mended CAUSE ...` (or `all`) trains on data in which these causes are put
+right, which shows that what is wrong is wrong because of them; with `truncation` the model reads every text whole.
+
+    python benchmarks/bad_cases_planted.py --output FOLDER
+    python benchmarks/bad_cases_planted.py --output FOLDER --mended all
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from lightning_interpret.data.planted import PLANTED, PlantedBadCases, PlantedRow
+from lightning_interpret.modules import TextClassifier, TextDataModule
+from lightning_interpret.modules.from_scratch import small_encoder
+
+COLUMNS = ("example_id", "label", "true_label", "planted", "cue", "family", "text")
+SPECIAL = 2  # tokens that the tokenizer adds
+
+
+def write(rows: Sequence[PlantedRow], file: Path) -> None:
+    """Write rows with all that is known of them."""
+    lines = ["\t".join("" if (value := getattr(row, name)) is None else str(value) for name in COLUMNS) for row in rows]
+    file.write_text("\n".join(["\t".join(COLUMNS), *lines]) + "\n", encoding="utf8")
+
+
+def data_in(folder: Path, max_length: int | None = None, batch_size: int = 32) -> TextDataModule:
+    """Return the rows that were written."""
+    return TextDataModule(
+        train_file=str(folder / "train.tsv"),
+        val_file=str(folder / "val.tsv"),
+        id_column="example_id",
+        max_length=max_length,
+        batch_size=batch_size,
+    )
+
+
+def trained(corpus: PlantedBadCases, folder: Path, *, epochs: int, seed: int = 0, rate: float = 1e-3) -> TextClassifier:
+    """Write a corpus, train an encoder on it, save it, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(corpus.train, folder / "train.tsv")
+    write(corpus.val, folder / "val.tsv")
+    seed_everything(seed, verbose=False)
+    words = max(len(row.text.split()) for row in (*corpus.train, *corpus.val))
+    length = SPECIAL + (words if "truncation" in corpus.mended else corpus.max_words)
+    module = small_encoder([row.text for row in corpus.train], corpus.labels, learning_rate=rate, max_length=length)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, datamodule=data_in(folder))
+    trainer.save_checkpoint(folder / "model.ckpt")
+    return module.eval()
+
+
+def predicted(module: TextClassifier, data: TextDataModule) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return probabilities ``(N, C)`` and labels ``(N,)`` of the validation rows, in order."""
+    if "val" not in data.rows:
+        data.setup("validate")
+    if data.trainer is None:
+        data.trainer = module.trainer
+    found, labels = [], []
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            found.append(module(batch).softmax(dim=1))
+            labels.append(batch["labels"])
+    return torch.cat(found), torch.cat(labels)
+
+
+def counted(
+    rows: Sequence[PlantedRow], probabilities: torch.Tensor, labels: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return how many validation rows of each cause are wrong, by the label given and by the true one."""
+    said = [labels[i] for i in probabilities.argmax(dim=1).tolist()]
+    found = {}
+    for cause in (*PLANTED, None):
+        chosen = [i for i, row in enumerate(rows) if row.planted == cause]
+        found[cause or "nothing planted"] = {
+            "rows": len(chosen),
+            "wrong": sum(said[i] != rows[i].label for i in chosen),
+            "confident": sum(said[i] != rows[i].label and float(probabilities[i].max()) >= 0.9 for i in chosen),
+            "wrong by the truth": sum(said[i] != rows[i].true_label for i in chosen),
+        }
+    return found
+
+
+def main() -> None:
+    """Train, save, count."""
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--size", type=int, default=5000, help="training rows (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the corpus and the training (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=12, help="passes over the training rows (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--mended", nargs="*", default=[], help="causes that are put right, or all")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    mended = PLANTED if args.mended == ["all"] else args.mended
+    corpus, folder = PlantedBadCases(args.size, seed=args.seed, mended=mended), Path(args.output)
+    began = time.perf_counter()
+    module = trained(corpus, folder, epochs=args.epochs, seed=args.seed, rate=args.rate)
+    seconds = time.perf_counter() - began
+    probabilities, labels = predicted(module, data_in(folder))
+    found = counted(corpus.val, probabilities, corpus.labels)
+    print(
+        f"{len(corpus.train):,} training rows, {args.epochs} epochs in {seconds:.0f} s; mended: {', '.join(mended) or 'nothing'}"
+    )
+    print("\n| planted | rows | wrong | confidently | wrong by the truth |\n| --- | ---: | ---: | ---: | ---: |")
+    for cause, row in found.items():
+        print("| " + " | ".join([cause, *map(str, row.values())]) + " |")
+    (folder / "wrong.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf8")
+
+
+if __name__ == "__main__":
+    main()
