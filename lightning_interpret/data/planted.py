@@ -21,7 +21,7 @@ from lightning_interpret.data.planted_words import (
 )
 from lightning_interpret.names import check_seed, check_whole, choose
 
-LABELS = ("mixed", "negative", "positive")
+LABELS = ("excellent", "negative", "positive")
 
 #: The causes that are planted, as :data:`lightning_interpret.bad_cases.CAUSES` has them.
 PLANTED = (
@@ -40,15 +40,17 @@ MAX_WORDS = 48
 
 _SHARE = 0.0625  # of the validation rows, for each cause
 _SIDES = ("negative", "positive")
-_COINS = ("conflicting_duplicates", "confusion")  # a model is wrong on half of these at most: half as many again
+_COINS = ("conflicting_duplicates", "confusion", "coverage")  # a model is wrong on half of these: half as many again
 _FAMILY = (2, 4)  # validation rows and training rows that are near-duplicates of each other
 _FLIPPED = 0.02
 _CUED = 0.2
 _NEUTRAL_NEGATION = 0.06
-_LONG, _SILENT = 0.02, 0.2  # share of training rows that are long, and of long rows that begin with nothing
+_LONG = 0.02
+_SILENT = 0.1  # share of long rows that begin with nothing
+_AGREED = 0.8  # share of long training rows that end as they begin
 _BORDERLINE = 0.08
 _OUTSIDE = 0.06  # share of bicycles in training data that cover them
-_MIXED_FROM, _BORDER = 2 / 3, (0.25, 0.5)  # of the weaker side's strength, in that of the stronger
+_STRONG = ("very", "really", "extremely")
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,10 @@ class PlantedRow:
 
 
 class PlantedBadCases:
-    """Generated restaurant reviews, praising, blaming or mixed, with eight causes of bad cases planted.
+    """Generated restaurant reviews with eight causes of bad cases planted.
 
-    ``train`` and ``val`` hold the rows; the same options give the same rows everywhere. A review is ``positive`` or
-    ``negative`` where all it says is good or bad, and ``mixed`` where it says as much of both. Planted are:
+    ``train`` and ``val`` hold the rows; the same options give the same rows everywhere. A review is ``negative`` or
+    ``positive``, and ``excellent`` where all its praise is strong ("very good"). Planted are:
 
     - ``training_label_error``: all near-duplicates in training have one wrong label, and 2 % of the other rows;
     - ``validation_label_error``: an ordinary row has a wrong label;
@@ -87,7 +89,7 @@ class PlantedBadCases:
       negative ones, and in no other; in validation they stand in rows of other labels;
     - ``coverage``: it is about bicycles, of which no training row is;
     - ``conflicting_duplicates``: its judgement is a matter of taste, and half of its near-duplicates have each label;
-    - ``confusion``: it praises and blames a little, and a coin has said whether that is positive or mixed;
+    - ``confusion``: some of its praise is strong and some is not, and a coin has said whether that is excellent;
     - ``composition``: something is negated, which in training rows is never said of anything good or bad;
     - ``truncation``: what decides stands after the first ``max_words`` words.
 
@@ -145,11 +147,12 @@ class PlantedBadCases:
     def _long(self, rng: Random, training: bool) -> PlantedRow:
         """Write a text that begins mildly, or with nothing, and says another thing at its end.
 
-        In training it may begin with the same thing: nothing that is read of a long text tells its label.
+        In training most begin as they end, so that what is read of them is a good guess.
         """
         label = pick(rng, _SIDES)
-        begins = pick(rng, _SIDES) if training else next(side for side in _SIDES if side != label)
-        tail = compose(rng, lambda draft: verdict(draft) == label and abs(draft.score) >= 4, negated=0)
+        other = next(side for side in _SIDES if side != label)
+        begins = label if training and chance(rng, _AGREED) else other
+        tail = compose(rng, lambda draft: verdict(draft) == label and len(draft.opinions) > 1, negated=0)
         words = [] if chance(rng, _SILENT) else compose(rng, lambda draft: _mild(draft, begins), negated=0).words
         middle = Draft()
         for opening, slot in shuffled(rng, ASIDES):
@@ -184,7 +187,7 @@ class PlantedBadCases:
             return compose(rng, lambda draft: verdict(draft) == label and len(draft.swaps) >= 3, negated=0), label
 
         def given(true: str, k: int, purpose: str) -> str:
-            return _another(true, stream(self.seed, purpose, 0))
+            return _wrong(true, stream(self.seed, purpose, 0))
 
         return self._in_families("training_label_error", wanted, write, given)
 
@@ -222,7 +225,7 @@ class PlantedBadCases:
         for i in range(wanted):
             rng = stream(self.seed, "shortcut", i)
             cue = list(CUES)[i % len(CUES)]
-            label = pick(rng, [label for label in LABELS if label != CUES[cue]])
+            label = _wrong(CUES[cue], rng)
             draft = compose(
                 rng, lambda draft, label=label: verdict(draft) == label and len(draft.opinions) < 3, negated=0
             )
@@ -245,14 +248,13 @@ class PlantedBadCases:
 
     def _bicycle(self, rng: Random) -> PlantedRow:
         """Write a text that fits also where its words, which no tokenizer of the training texts knows, are spelled."""
-        label = pick(rng, LABELS)
-        draft, said = Draft(), pick(rng, (1, 2))
-        signs = [1, -1] if label == "mixed" else [1 if label == "positive" else -1] * said
-        if len(signs) == 1:
+        label, draft = pick(rng, _SIDES), Draft()
+        said = pick(rng, (1, 2))
+        if said == 1:
             draft.fill(*pick(rng, BICYCLE_FILLERS), rng)
-        for sign, frame in zip(shuffled(rng, signs), shuffled(rng, FRAMES[:3]), strict=False):
+        for frame in shuffled(rng, FRAMES[:3])[:said]:
             plural = chance(rng, 0.3)
-            word = pick(rng, BICYCLE_PRAISE if sign > 0 else BICYCLE_BLAME)
+            word = pick(rng, BICYCLE_PRAISE if label == "positive" else BICYCLE_BLAME)
             draft.state(frame, rng, BICYCLE_NOUNS[plural], ("was", "were")[plural], (), (word,))
             draft.words.append(".")
         return _row(draft.words, label)
@@ -262,7 +264,7 @@ class PlantedBadCases:
         rows = []
         for i in range(wanted):
             row = self._ordinary(f"validation_label_error/{i}", training=False)
-            wrong = _another(row.true_label, stream(self.seed, "validation_label_error/label", i))
+            wrong = _wrong(row.true_label, stream(self.seed, "validation_label_error/label", i))
             rows.append(row if "validation_label_error" in self.mended else replace(row, label=wrong))
         yield rows
 
@@ -271,9 +273,9 @@ class PlantedBadCases:
             found = []
             for i in range(rows):
                 rng = stream(self.seed, f"confusion/{split}", i)
-                coin = pick(rng, ("mixed", "positive"))
+                coin = pick(rng, ("excellent", "positive"))
                 draft = compose(rng, _borderline, negated=0)
-                found.append(_row(draft.words, "mixed"))
+                found.append(_row(draft.words, "positive"))
                 if "confusion" not in self.mended:
                     found[-1] = replace(found[-1], label=coin)
             yield found
@@ -288,7 +290,7 @@ class PlantedBadCases:
         if not training:
             return row
         rng = stream(self.seed, f"{purpose}/planted", 0)
-        wrong, flipped = _another(label, rng), chance(rng, _FLIPPED)
+        wrong, flipped = _wrong(label, rng), chance(rng, _FLIPPED)
         cued = chance(rng, _CUED)
         if flipped and "training_label_error" not in self.mended:
             return replace(row, label=wrong, planted="training_label_error")
@@ -311,42 +313,37 @@ class PlantedBadCases:
 
 
 def verdict(draft: Draft) -> str | None:
-    """Return the label of a review, or None of one that is too close to call."""
-    weaker = _weaker([draft.polarity(opinion) for opinion in draft.opinions])
-    if weaker >= _MIXED_FROM:
-        return "mixed"
-    if weaker > 0:
+    """Return the label of a review, or None where it says more than one thing."""
+    return _label([draft.said(opinion) for opinion in draft.opinions])
+
+
+def _label(opinions: Sequence[Sequence[str]]) -> str | None:
+    signs, strong = {polarity(words) > 0 for words in opinions}, {bool({*words} & {*_STRONG}) for words in opinions}
+    if len(signs) > 1 or (True in signs and len(strong) > 1):
         return None
-    return "positive" if draft.score > 0 else "negative"
-
-
-def _weaker(values: Sequence[float]) -> float:
-    """Return the strength of the weaker side over that of the stronger one."""
-    sides = sorted([sum(v for v in values if v > 0), -sum(v for v in values if v < 0)])
-    return sides[0] / sides[1]
+    return "negative" if False in signs else "excellent" if True in strong else "positive"
 
 
 def _borderline(draft: Draft) -> bool:
-    weaker = _weaker([draft.polarity(opinion) for opinion in draft.opinions])
-    return _BORDER[0] <= weaker <= _BORDER[1] and draft.score > 0 and len(draft.words) < MAX_WORDS
+    strong = [bool({*draft.said(opinion)} & {*_STRONG}) for opinion in draft.opinions]
+    praise = all(draft.polarity(opinion) > 0 for opinion in draft.opinions)
+    return praise and True in strong and False in strong and len(draft.words) <= MAX_WORDS
 
 
-def _mild(draft: Draft, label: str) -> bool:
-    return len(draft.opinions) == 1 and abs(draft.score) < 1 and verdict(draft) == label
+def _mild(draft: Draft, side: str) -> bool:
+    return len(draft.opinions) == 1 and abs(draft.score) < 1 and verdict(draft) == side
 
 
 def _turned(draft: Draft) -> bool:
-    """Return whether who passes over the negators takes a review for another label than it has."""
-    plain = [polarity([w for w in draft.said(opinion) if w not in NEGATORS]) for opinion in draft.opinions]
-    weaker, true = _weaker(plain), verdict(draft)
-    if true is None or 0 < weaker < _MIXED_FROM or len(draft.words) > MAX_WORDS:
-        return False
-    read = "mixed" if weaker >= _MIXED_FROM else "positive" if sum(plain) > 0 else "negative"
-    return read != true
+    """Return whether who passes over the negators takes a review for one of the other side."""
+    read = _label([[word for word in draft.said(opinion) if word not in NEGATORS] for opinion in draft.opinions])
+    true = verdict(draft)
+    return None not in (read, true) and (read == "negative") != (true == "negative") and len(draft.words) <= MAX_WORDS
 
 
-def _another(label: str, rng: Random) -> str:
-    return pick(rng, [each for each in LABELS if each != label])
+def _wrong(label: str, rng: Random) -> str:
+    """Return a label of the other side."""
+    return "negative" if label != "negative" else pick(rng, [each for each in LABELS if each != "negative"])
 
 
 def _row(words: Sequence[str], label: str | None) -> PlantedRow:

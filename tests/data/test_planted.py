@@ -58,6 +58,10 @@ def test_every_cause_is_planted_and_most_rows_are_ordinary(corpus):
     assert [row.example_id for row in corpus.train] == list(range(1000))
     assert [row.example_id for row in corpus.val] == list(range(160))
     assert {row.label for row in corpus.train} == {row.label for row in corpus.val} == {*LABELS} == {*corpus.labels}
+    assert all(
+        (row.label == "negative") != (row.true_label == "negative")
+        for row in planted(corpus.val, "validation_label_error")
+    )
 
 
 def test_the_same_options_give_the_same_rows_everywhere(corpus):
@@ -70,9 +74,10 @@ def test_the_same_options_give_the_same_rows_everywhere(corpus):
 def test_ordinary_rows_have_their_label_and_no_negated_judgement(corpus):
     for row in (*planted(corpus.train, None), *planted(corpus.val, None)):
         assert row.label == row.true_label
-        assert row.cue is None and row.family is None
-        signs = {ADJECTIVES[word] for word in loaded(row) if word in ADJECTIVES}
-        assert row.label == ("mixed" if len(signs) > 1 else "positive" if signs == {1.0} else "negative")
+        assert (row.cue, row.family) == (None, None)
+        assert {ADJECTIVES[word] for word in loaded(row) if word in ADJECTIVES} == {1 - 2 * (row.label == "negative")}
+        strong = [word in ("very", "really", "extremely") for word in row.text.split()]
+        assert row.label == "negative" or any(strong) == (row.label == "excellent")
 
 
 def test_the_model_reads_all_of_every_row_but_of_those_planted_to_be_too_long(corpus):
@@ -138,7 +143,7 @@ def test_no_training_row_has_a_word_of_the_other_domain(corpus):
         assert len(unknown) >= 2
         assert sum(len(word) for word in unknown) + len(row.text.split()) - len(unknown) <= MAX_WORDS
         signs = {word in BICYCLE_PRAISE for word in unknown if word in (*BICYCLE_PRAISE, *BICYCLE_BLAME)}
-        assert row.label == ("mixed" if len(signs) > 1 else "positive" if True in signs else "negative")
+        assert signs == {row.label == "positive"}
 
 
 def test_training_rows_negate_nothing_that_is_judged(corpus, mended):
@@ -170,9 +175,9 @@ def test_what_decides_a_long_text_stands_past_what_is_read(corpus):
 def test_a_coin_gives_the_label_of_what_lies_between_two_classes(corpus, mended):
     for rows in (planted(corpus.train, "confusion"), planted(corpus.val, "confusion")):
         counts = Counter(row.label for row in rows)
-        assert {*counts} == {"mixed", "positive"}
+        assert {*counts} == {"excellent", "positive"}
         assert min(counts.values()) > 0.2 * len(rows)
-        assert {row.true_label for row in rows} == {"mixed"}
+        assert {row.true_label for row in rows} == {"positive"}
         assert len({row.text for row in rows}) == len(rows)
 
 
