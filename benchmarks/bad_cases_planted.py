@@ -24,6 +24,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning_interpret.data.planted import PLANTED, PlantedBadCases, PlantedRow
 from lightning_interpret.modules import TextClassifier, TextDataModule
 from lightning_interpret.modules.from_scratch import small_encoder
+from lightning_interpret.tasks.encode import encode
 
 COLUMNS = ("example_id", "label", "true_label", "planted", "cue", "family", "text")
 SPECIAL = 2  # tokens that the tokenizer adds
@@ -33,17 +34,6 @@ def write(rows: Sequence[PlantedRow], file: Path) -> None:
     """Write rows with all that is known of them."""
     lines = ["\t".join("" if (value := getattr(row, name)) is None else str(value) for name in COLUMNS) for row in rows]
     file.write_text("\n".join(["\t".join(COLUMNS), *lines]) + "\n", encoding="utf8")
-
-
-def data_in(folder: Path, max_length: int | None = None, batch_size: int = 32) -> TextDataModule:
-    """Return the rows that were written."""
-    return TextDataModule(
-        train_file=str(folder / "train.tsv"),
-        val_file=str(folder / "val.tsv"),
-        id_column="example_id",
-        max_length=max_length,
-        batch_size=batch_size,
-    )
 
 
 def trained(corpus: PlantedBadCases, folder: Path, *, epochs: int, seed: int = 0, rate: float = 1e-3) -> TextClassifier:
@@ -64,23 +54,21 @@ def trained(corpus: PlantedBadCases, folder: Path, *, epochs: int, seed: int = 0
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    trainer.fit(module, datamodule=data_in(folder))
+    files = {"train_file": str(folder / "train.tsv"), "val_file": str(folder / "val.tsv")}
+    trainer.fit(module, datamodule=TextDataModule(**files, id_column="example_id"))
     trainer.save_checkpoint(folder / "model.ckpt")
     return module.eval()
 
 
-def predicted(module: TextClassifier, data: TextDataModule) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return probabilities ``(N, C)`` and labels ``(N,)`` of the validation rows, in order."""
-    if "val" not in data.rows:
-        data.setup("validate")
-    if data.trainer is None:
-        data.trainer = module.trainer
-    found, labels = [], []
+def predicted(module: TextClassifier, texts: Sequence[str]) -> torch.Tensor:
+    """Return the probabilities of some texts, ``(N, C)``."""
+    found = []
     with torch.no_grad():
-        for batch in data.val_dataloader():
+        for start in range(0, len(texts), 64):
+            some = texts[start : start + 64]
+            batch = encode(module.tokenizer, some, max_length=module.tokenizer.model_max_length)
             found.append(module(batch).softmax(dim=1))
-            labels.append(batch["labels"])
-    return torch.cat(found), torch.cat(labels)
+    return torch.cat(found)
 
 
 def counted(
@@ -116,11 +104,9 @@ def main() -> None:
     began = time.perf_counter()
     module = trained(corpus, folder, epochs=args.epochs, seed=args.seed, rate=args.rate)
     seconds = time.perf_counter() - began
-    probabilities, labels = predicted(module, data_in(folder))
-    found = counted(corpus.val, probabilities, corpus.labels)
-    print(
-        f"{len(corpus.train):,} training rows, {args.epochs} epochs in {seconds:.0f} s; mended: {', '.join(mended) or 'nothing'}"
-    )
+    found = counted(corpus.val, predicted(module, [row.text for row in corpus.val]), corpus.labels)
+    print(f"{len(corpus.train):,} training rows, {args.epochs} epochs in {seconds:.0f} s.")
+    print(f"Mended: {', '.join(mended) or 'nothing'}.")
     print("\n| planted | rows | wrong | confidently | wrong by the truth |\n| --- | ---: | ---: | ---: | ---: |")
     for cause, row in found.items():
         print("| " + " | ".join([cause, *map(str, row.values())]) + " |")
