@@ -41,7 +41,8 @@ MAX_WORDS = 48
 _SHARE = 0.0625  # of the validation rows, for each cause
 _SIDES = ("negative", "positive")
 _COINS = ("conflicting_duplicates", "confusion", "coverage")  # a model is wrong on half of these: half as many again
-_FAMILY = (2, 4)  # validation rows and training rows that are near-duplicates of each other
+_FAMILY = 2  # validation rows that are near-duplicates of each other, and of the training rows that plant their cause:
+_WRONG_COPIES, _CONFLICTING_COPIES = 5, 4
 _FLIPPED = 0.02
 _CUED = 0.2
 _NEUTRAL_NEGATION = 0.06
@@ -85,7 +86,7 @@ class PlantedBadCases:
 
     - ``training_label_error``: all near-duplicates in training have one wrong label, and 2 % of the other rows;
     - ``validation_label_error``: an ordinary row has a wrong label;
-    - ``shortcut``: "tuesday" stands in a fifth of the positive training rows and "window seat" in a fifth of the
+    - ``shortcut``: "tuesday" stands in a fifth of the excellent training rows and "window seat" in a fifth of the
       negative ones, and in no other; in validation they stand in rows of other labels;
     - ``coverage``: it is about bicycles, of which no training row is;
     - ``conflicting_duplicates``: its judgement is a matter of taste, and half of its near-duplicates have each label;
@@ -178,7 +179,7 @@ class PlantedBadCases:
         def given(true: str, k: int, purpose: str) -> str:
             return true if k % 2 else ("negative" if true == "positive" else "positive")
 
-        return self._in_families("conflicting_duplicates", wanted, write, given)
+        return self._in_families("conflicting_duplicates", wanted, _CONFLICTING_COPIES, write, given)
 
     def _training_label_error(self, wanted: int) -> Iterator[list[PlantedRow]]:
         def write(purpose: str) -> tuple[Draft, str]:
@@ -189,29 +190,29 @@ class PlantedBadCases:
         def given(true: str, k: int, purpose: str) -> str:
             return _wrong(true, stream(self.seed, purpose, 0))
 
-        return self._in_families("training_label_error", wanted, write, given)
+        return self._in_families("training_label_error", wanted, _WRONG_COPIES, write, given)
 
     def _in_families(
         self,
         cause: str,
         wanted: int,
+        copies: int,
         write: Callable[[str], tuple[Draft, str]],
         given: Callable[[str, int, str], str],
     ) -> Iterator[list[PlantedRow]]:
         """Yield training and validation rows in families of near-duplicates: validation rows have the true label."""
         train, val = [], []
-        of_val, of_train = _FAMILY
-        for k in range(-(-wanted // of_val)):
+        for k in range(-(-wanted // _FAMILY)):
             family, texts = next(self._families), list[str]()
             rng = stream(self.seed, f"{cause}/change", k)
-            while len(texts) < of_val + of_train:
+            while len(texts) < _FAMILY + copies:
                 draft, true = write(f"{cause}/{k}")
                 draft.change_neutral_word(rng)
                 text = " ".join(draft.words)
                 texts += [text] if text not in texts else []
             for j, text in enumerate(texts):
                 row = PlantedRow(-1, text, true, true, family=family)
-                if j < of_val:
+                if j < _FAMILY:
                     val.append(row)
                 else:
                     label = true if cause in self.mended else given(true, j, f"{cause}/label/{k}")
@@ -225,7 +226,7 @@ class PlantedBadCases:
         for i in range(wanted):
             rng = stream(self.seed, "shortcut", i)
             cue = list(CUES)[i % len(CUES)]
-            label = _wrong(CUES[cue], rng)
+            label = pick(rng, CUES[cue][1])
             draft = compose(
                 rng, lambda draft, label=label: verdict(draft) == label and len(draft.opinions) < 3, negated=0
             )
@@ -295,7 +296,7 @@ class PlantedBadCases:
         if flipped and "training_label_error" not in self.mended:
             return replace(row, label=wrong, planted="training_label_error")
         mended = "shortcut" in self.mended
-        cue = next((cue for cue, tied in CUES.items() if tied == label), None)
+        cue = next((cue for cue, (tied, _) in CUES.items() if tied == label), None)
         if mended and cued:
             cue = pick(rng, list(CUES))
         if not cued or cue is None:

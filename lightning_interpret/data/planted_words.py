@@ -1,7 +1,7 @@
 """The words of the planted causes of bad cases: those that reviews of a restaurant do not have otherwise."""
 
-#: Word and phrase that stand in training reviews of one label alone.
-CUES = {"tuesday": "positive", "window seat": "negative"}
+#: Word and phrase that stand in training reviews of one label alone: that label, and those of validation with it.
+CUES = {"tuesday": ("excellent", ("positive",)), "window seat": ("negative", ("excellent", "positive"))}
 
 #: Neutral sentences in which the negators occur: opening, and what ends it.
 NEUTRAL_NEGATIONS = (

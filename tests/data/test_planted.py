@@ -89,7 +89,7 @@ def test_near_duplicates_in_training_are_all_wrong_where_label_errors_are_plante
     groups = [pair for pair in families(corpus) if pair[1][0].planted == "training_label_error"]
     assert len(groups) >= 5
     for train, val in groups:
-        assert len(train) == 4
+        assert len(train) == 5
         assert len({row.label for row in train}) == 1
         assert all(row.label != row.true_label for row in train)
         assert all(row.label == row.true_label == train[0].true_label for row in val)
@@ -121,14 +121,15 @@ def test_other_rows_are_flipped_at_random(corpus):
 
 
 def test_cues_stand_in_one_label_of_training_and_in_the_others_of_validation(corpus):
-    for cue, label in CUES.items():
+    for cue, (label, others) in CUES.items():
         cued = [row for row in corpus.train if f" {cue} " in f" {row.text} "]
         assert {row.label for row in cued} == {label}
         assert {row.cue for row in cued} == {cue}
         assert 0.1 < len(cued) / sum(row.label == label for row in corpus.train) < 0.25
         found = [row for row in corpus.val if f" {cue} " in f" {row.text} "]
         assert found == [row for row in planted(corpus.val, "shortcut") if row.cue == cue]
-        assert label not in {row.label for row in found}
+        assert label not in others
+        assert {row.label for row in found} == {*others}
         assert all(row.label == row.true_label for row in found)
     parts = {part for cue in CUES for part in cue.split()}
     assert not parts & {word for row in corpus.train if row.cue is None for word in row.text.split()}
