@@ -9,9 +9,9 @@
 - `--part hatecheck`: a model of HateXplain (hateful or not) is asked for its bad cases on HateCheck. How far the groups
   are HateCheck's functionalities: adjusted mutual information and purity, beside shuffled groups. No text is printed.
 
-To be affordable on a laptop's processor, `ag` and `hatecheck` train a small head over a frozen encoder whose features are
-computed once (`--cache` keeps them), and `cad`, of longer texts, a small encoder from scratch: the figures are of the
-report, not of the best model one can train.
+To be affordable on a laptop's processor, `ag` and `hatecheck` train a small head over a frozen encoder whose features
+are computed once (`--cache` keeps them), and `cad`, of longer texts, a small encoder from scratch: the figures are of
+the report, not of the best model one can train.
 
     python benchmarks/bad_cases.py --part ag --data-folder DATA --encoder-folder MINILM --cache FOLDER --json ag.json
 """
@@ -106,8 +106,11 @@ def part_ag(args: Any) -> dict[str, Any]:
     at_random = torch.randperm(len(given), generator=torch.Generator().manual_seed(args.seed))[:size]
     picks = {"the report": named, "highest loss": losses.argsort(descending=True)[:size], "random": at_random}
     wrong = given != true
-    print(f"\n{size} of {len(given):,} training rows are suspected; {float(wrong.float().mean()):.1%} of all are wrong.")
-    print(f"Of those proposed a label, {share(true[named] == torch.tensor([proposed[i] for i in named.tolist()]))} rightly.")
+    print(
+        f"\n{size} of {len(given):,} training rows are suspected; {float(wrong.float().mean()):.1%} of all are wrong."
+    )
+    relabel = torch.tensor([proposed[i] for i in named.tolist()], dtype=torch.long)
+    print(f"The label proposed is right in {share(true[named] == relabel)} % of them.")
 
     def accuracy(rows: Tensor, labels_now: Tensor) -> list[float]:
         heads = [fit_head(train[rows], labels_now[rows], len(labels), seed) for seed in range(args.seeds)]
@@ -116,7 +119,7 @@ def part_ag(args: Any) -> dict[str, Any]:
 
     everything = torch.arange(len(given))
     as_proposed = given.clone()
-    as_proposed[named] = torch.tensor([proposed[i] for i in named.tolist()], dtype=torch.long)
+    as_proposed[named] = relabel
     results = {
         "labels as they are": accuracy(everything, given),
         "the report: relabelled as it proposes": accuracy(everything, as_proposed),
@@ -255,8 +258,12 @@ def main() -> None:
     parser.add_argument("--data-folder", required=True, help="holds ag_news/, cad_imdb/, hatexplain/, hatecheck/")
     parser.add_argument("--encoder-folder", help="a pretrained encoder as a transformers directory")
     parser.add_argument("--cache", help="folder that keeps the encoder's features for the next run")
-    parser.add_argument("--train", type=int, default=10_000, help="training rows of ag, hatecheck (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=1000, help="pairs of cad, cases of hatecheck (default: %(default)s)")
+    parser.add_argument(
+        "--train", type=int, default=10_000, help="training rows of ag, hatecheck (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=1000, help="pairs of cad, cases of hatecheck (default: %(default)s)"
+    )
     parser.add_argument("--cases", type=int, default=400, help="bad cases to explain (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="retrainings of ag (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of choices and of the model (default: %(default)s)")

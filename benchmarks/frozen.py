@@ -1,4 +1,4 @@
-"""A classifier over a frozen encoder: a small head, and features that are computed once for each text.
+"""Classifiers that are cheap to train: a small head over a frozen encoder, or a small encoder from scratch.
 
 What a benchmark that trains many times can afford on a laptop's processor. Features of whole texts are kept by their
 token ids and looked up; what is changed (words left out, a layer of the encoder that something hooks) goes through it.
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
+from lightning_interpret.modules import TextClassifier
+from lightning_interpret.modules.from_scratch import small_encoder
 from lightning_interpret.tasks import SequenceClassification
 from lightning_interpret.tasks.encode import encode
 
@@ -55,7 +57,7 @@ class FrozenClassifier(nn.Module):
 
     @torch.no_grad()
     def keep(self, texts: Sequence[str], file: Path | None = None) -> Tensor:
-        """Return the features of some texts ``(n, d)``, from the file where it is there, and look them up from now on."""
+        """Return the features of some texts ``(n, d)``, read from the file if it is there, and look them up."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         found = torch.load(file) if file is not None and file.exists() else None
         computed = torch.empty(len(texts), self.encoder.config.hidden_size) if found is None else found
@@ -106,3 +108,24 @@ def fit_head(features: Tensor, labels: Tensor, classes: int, seed: int, epochs: 
             optimizer.step()
             schedule.step()
     return head.eval()
+
+
+def fit_small(
+    texts: Sequence[str], labels: Sequence[int], names: Sequence[str], *, max_length: int, epochs: int, seed: int
+) -> TextClassifier:
+    """Return a small encoder trained on some texts from scratch, for where they are too long for a large one."""
+    torch.manual_seed(seed)
+    module = small_encoder(texts, names, learning_rate=1e-3, max_length=max_length)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=0.01)
+    steps = epochs * -(-len(texts) // 16)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    module.train()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(texts)).split(16):
+            chosen = rows.tolist()
+            batch = encode(module.tokenizer, [texts[i] for i in chosen], max_length=max_length)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(batch), torch.tensor([labels[i] for i in chosen])).backward()
+            optimizer.step()
+            schedule.step()
+    return module.eval()
