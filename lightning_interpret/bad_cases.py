@@ -286,7 +286,7 @@ class BadCasesRow(Row):
         confident_from: From which probability a wrong answer counts as confidently wrong.
         unsure_below: Below which probability a right answer counts as unsure.
         training: Training examples that were read.
-        seconds: What it took.
+        seconds: What it took; ``None`` where that is logged elsewhere.
     """
 
     kind: ClassVar[str] = "bad_cases"
@@ -302,4 +302,4 @@ class BadCasesRow(Row):
     confident_from: float = 0.9
     unsure_below: float = 0.6
     training: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None

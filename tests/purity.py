@@ -256,6 +256,9 @@ MONITORS: dict[str, Callable[..., Any]] = {
 }
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
 
+FIRST_ALONE = ("BadCaseMonitor",)
+"""Monitors that compute on the first process alone, for which the others wait."""
+
 WITHOUT_GRADIENTS = ("HierarchyMonitor", "NeighborMonitor", "TrustMonitor")
 """Monitors that make no backward pass, in which nothing can fail, or to which a method that fails is a finding."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -187,7 +188,7 @@ class BadCaseMonitor(EvidenceMonitor):
         found = self._found
         if found is None:
             return []
-        overview = found.overview
+        overview = replace(found.overview, seconds=None)  # which is a scalar: records of two runs can be compared
         known = (overview.wrong_cases, overview.confident, overview.unsure, overview.explained, overview.accuracy)
         for name, value in zip(_COUNTS, known, strict=True):
             if value is not None:

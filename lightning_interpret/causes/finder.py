@@ -301,7 +301,7 @@ def _facts(case: Case, known: Evidence) -> dict[str, Any]:
 def _slice(followed: Followed, key: Key, known: Evidence) -> tuple[float, int]:
     """Return accuracy and size of the slice of a group."""
     member = followed.slice(key, known.scan, known.training.texts, known.setting)
-    metric = SliceAccuracy()
+    metric = SliceAccuracy(sync_on_compute=False)  # the processes that wait have none to add
     metric.update(known.scan.answers.predicted, known.scan.answers.gold, member)
     return (float(metric.compute()) if metric.size else torch.nan), int(metric.size)
 

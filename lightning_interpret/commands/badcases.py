@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         if len(set(source.labels)) == 1:
             label = (module.labels or [])[source.labels[0]]
             _tell(f"`--{name} {source.path}`: every row has the label {label!r}, so that little can be said of causes.")
-    found = _find(module, sources, setting, options.batch_size)
+    found = _find(module, sources, setting, options)
     why = "The words of other rows and its neighbours speak against its label, though no bad case leads to it."
     suspects = [replace(edit, why=edit.why or why) for edit in found.suspects[: setting.edits]]
     report = report_dict(
@@ -98,13 +98,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _setting(options: argparse.Namespace) -> Setting:
     given = options_from(Setting, options.set)
-    named = {"cases": options.cases, "max_seconds": options.max_seconds}
-    for name, value in named.items():
-        if value is not None and name in given:
-            raise ValueError(
-                f"`--set {name}={given[name]}` and `--{name.replace('_', '-')} {value}`: give one of them."
-            )
-    return Setting(**{"max_seconds": None} | {k: v for k, v in named.items() if v is not None} | given)
+    if options.cases is not None and "cases" in given:
+        raise ValueError(f"`--set cases={given['cases']}` and `--cases {options.cases}`: give one of them.")
+    return Setting(**({} if options.cases is None else {"cases": options.cases}) | given)
 
 
 def _folder(name: str) -> Path:
@@ -142,7 +138,7 @@ def _source(name: str, options: argparse.Namespace, labels: Sequence[str]) -> So
     return Source(path, file_digest(Path(path).expanduser()), rows, classes)
 
 
-def _find(module: Any, sources: Mapping[str, Source], setting: Setting, batch_size: int) -> Found:
+def _find(module: Any, sources: Mapping[str, Source], setting: Setting, options: argparse.Namespace) -> Found:
     train, val = sources["train"], sources["val"]
     limit = max_tokens(module.tokenizer, module.model)
 
@@ -159,7 +155,7 @@ def _find(module: Any, sources: Mapping[str, Source], setting: Setting, batch_si
         range(len(train.rows)),
         collated,
         [row.example_id for row in train.rows],
-        batch_size=batch_size,
+        batch_size=options.batch_size,
         length=lambda number: len(train.rows[number].text),
     )
     validation = EncodedTexts(
@@ -172,7 +168,8 @@ def _find(module: Any, sources: Mapping[str, Source], setting: Setting, batch_si
     )
     texts = {row.example_id: row.text for row in train.rows if len(row.text) <= _WHOLE}
     _tell(f"Looking through {len(val.rows)} validation and {len(train.rows)} training rows ...")
-    return CauseFinder(setting).find(module, module.interpret_task(), validation, examples, training_text=texts.get)
+    finder = CauseFinder(setting, max_seconds=options.max_seconds)
+    return finder.find(module, module.interpret_task(), validation, examples, training_text=texts.get)
 
 
 def _predictions(found: Found, rows: Sequence[TextRow], model: str) -> list[Prediction]:
