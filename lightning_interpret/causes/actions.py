@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lightning_interpret.bad_cases import Action, RowEdit
 from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.cues import Shortcut
-from lightning_interpret.causes.rules import Evidence, negations, supporters, unseen_words
+from lightning_interpret.causes.rules import Evidence, negated, supporters, unseen_words
 from lightning_interpret.causes.training import Training
 from lightning_interpret.causes.words import words_of
 from lightning_interpret.evidence import TrainingExample
@@ -171,10 +171,11 @@ def _composition(group: Grouped) -> Action:
     training, edits = group.training, list[RowEdit]()
     assert training.texts is not None
     heads = dict.fromkeys(
-        (case.words.keys[case.words.at.index(places[-1])], case.predicted, case.other)
+        (case.words.keys[case.words.at.index(head)], case.predicted, case.other)
         for case in group.cases
-        for places in negations(case)
-        if case.turned(places) or case.fall(places) >= group.known.setting.turned
+        for found in negated(case)
+        if case.fall(found.places) >= group.known.setting.turned
+        for head in found.heads
     )
     for head, predicted, other in heads:
         rows = [i for i in training.texts.index.with_cue((head,)) if training.labels.get(i) == predicted]

@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.erase import Eraser, Words
-from lightning_interpret.causes.rules import negations
+from lightning_interpret.causes.rules import negated
 from lightning_interpret.causes.scan import Scan, Validation
 from lightning_interpret.causes.setting import Setting
 from lightning_interpret.causes.training import Training
@@ -160,8 +160,9 @@ class Asker:
         asked: list[tuple[Case, tuple[int, ...]]] = []
         for case in cases:
             single = [(place,) for place in case.strongest(self.setting.words)]
-            phrases = list(negations(case)) if case.wrong else []
-            wanted = dict.fromkeys([*single, *phrases, *(places[:1] for places in phrases)])
+            phrases = negated(case) if case.wrong else []
+            parts = [part for each in phrases for part in (each.places, each.negations)]
+            wanted = dict.fromkeys([*single, *parts])
             asked += [(case, places) for places in wanted]
         after = self.eraser.without([(case.number, places) for case, places in asked])
         for (case, places), row in zip(asked, after.tolist(), strict=True):

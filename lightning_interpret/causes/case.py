@@ -51,14 +51,20 @@ class Case:
         """Return the places of the words that score most for the prediction, the first ones where none is scored."""
         if self.attribution is None:
             return sorted(dict.fromkeys(self.words.at))[:count]
-        scored: dict[int, float] = {}
-        word_ids = self.attribution.word_ids or range(len(self.attribution.scores))
-        for word, score in zip(word_ids, self.attribution.scores, strict=True):
-            if word is not None:
-                scored[word] = scored.get(word, 0.0) + score
+        scored = self.scores()
         known = set(self.words.at)
         best = sorted((place for place in scored if place in known), key=lambda place: (-scored[place], place))
         return [place for place in best if scored[place] > 0][:count]
+
+    def scores(self) -> dict[int, float]:
+        """Return the score of each word for the prediction, by its place; none where that was not asked."""
+        scored: dict[int, float] = {}
+        if self.attribution is not None:
+            word_ids = self.attribution.word_ids or range(len(self.attribution.scores))
+            for word, score in zip(word_ids, self.attribution.scores, strict=True):
+                if word is not None:
+                    scored[word] = scored.get(word, 0.0) + score
+        return scored
 
     def after(self, places: Sequence[int]) -> list[float] | None:
         """Return the probabilities without some words; ``None`` where that was not asked, or nothing would be left."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
@@ -23,7 +24,7 @@ from lightning_interpret.causes.words import NEGATORS
 
 _NEARLY = 0.35  # confidence from which a verdict that does not hold is told
 _TOLD = 3  # how many of those
-_SCOPE = 3  # words after a negation in which it acts
+_SCOPE = 6  # words after a negation in which it acts
 _CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
 
 
@@ -126,14 +127,19 @@ def _training_label_error(place: int, case: Case, known: Evidence) -> Iterator[V
         return
     suspected = [i for i in speaking if i in known.training.suspected]
     share, least = len(suspected) / len(speaking), 1.0 if alike else 2.0
+    measured = {"suspected": float(len(suspected)), "suspected share": share}
+    thresholds = {"suspected": least, "suspected share": known.setting.suspects}
+    if not alike and known.words is not None:  # else what stands near need not be what it was learnt from
+        measured["words"] = float(known.words[place, case.other])
+        thresholds["words"] = known.setting.label_error_words
     name = known.training.classes[case.predicted]
     kind = "near-duplicates" if alike else "training examples that speak most for it"
     against = [] if not alike else [f"{len(alike)} near-duplicates say the same: together they are hard to doubt."]
     yield _judged(
         "training_label_error",
         "",
-        {"suspected": float(len(suspected)), "suspected share": share},
-        {"suspected": least, "suspected share": known.setting.suspects},
+        measured,
+        thresholds,
         [
             f"Of {len(speaking)} {kind}, labelled {name}, {len(suspected)} are probably labelled wrongly"
             + (f": ids {_ids(suspected)}." if suspected else ".")
@@ -181,7 +187,7 @@ def _shortcut(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 def _composition(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
     if not case.wrong:
         return
-    found = [_passed_over(places, case, known) for places in negations(case)]
+    found = [_passed_over(phrase, case, known) for phrase in negated(case)]
     best = max(
         (each for each in found if each is not None), key=lambda each: (each.holds, each.confidence), default=None
     )
@@ -189,12 +195,12 @@ def _composition(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
         yield best
 
 
-def _passed_over(places: tuple[int, ...], case: Case, known: Evidence) -> Verdict | None:
-    trigger, phrase = places[:1], places
+def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
+    trigger, phrase = found.negations, found.places
     if case.after(trigger) is None or case.after(phrase) is None:
         return None
     setting, name = known.setting, known.training.classes[case.predicted]
-    word, alone, whole = case.said(trigger), case.fall(trigger), case.fall(phrase)
+    word, alone, whole = case.said(trigger[:1]), case.fall(trigger), case.fall(phrase)
     return _judged(
         "composition",
         word.lower(),
@@ -209,19 +215,46 @@ def _passed_over(places: tuple[int, ...], case: Case, known: Evidence) -> Verdic
     )
 
 
-def negations(case: Case) -> Iterator[tuple[int, ...]]:
-    """Yield, for each negation and each word in its scope, the places from the one to the other."""
-    keys, at = case.words.keys, case.words.at
+@dataclass(frozen=True)
+class Negated:
+    """One negation and the word in its scope that scores most for the prediction, or all those of a text.
+
+    Attributes:
+        negations: Places of the negations.
+        places: Places from each to its word.
+        heads: Places of the words.
+    """
+
+    negations: tuple[int, ...]
+    places: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
+def negated(case: Case) -> list[Negated]:
+    """Return what each negation of a case acts on, and all of it together where there are several.
+
+    A negation acts on the words after it up to the next punctuation, :data:`_SCOPE` at most.
+    """
+    keys, at, found = case.words.keys, case.words.at, list[Negated]()
+    scores = case.scores()
     for i, key in enumerate(keys):
         if key not in NEGATORS or (key == "n" and keys[i + 1 : i + 2] != ("t",)):
             continue
         if key == "t" and not (i and keys[i - 1].endswith("n")):
             continue
-        for end in range(i + 1, min(len(keys), i + 1 + _SCOPE)):
-            between = range(at[i], at[end] + 1)
-            if any(not any(c.isalnum() for c in case.words.shown[place]) for place in between if place - at[i] > 2):
-                break  # punctuation ends what it acts on; an apostrophe of its own does not
-            yield tuple(between)
+        scope = list[int]()
+        for n in range(i + 1, min(len(keys), i + 1 + _SCOPE)):
+            between = case.words.shown[at[n - 1] + 1 : at[n]]
+            if any(mark not in ("'", "’") for mark in between) or keys[n] in NEGATORS - {"t"}:
+                break
+            scope.append(at[n])
+        if scope:
+            head = max(scope, key=lambda place: (scores.get(place, 0.0), place))
+            found.append(Negated((at[i],), tuple(range(at[i], head + 1)), (head,)))
+    if len(found) > 1:
+        every = ([each.negations for each in found], [each.places for each in found], [each.heads for each in found])
+        found.append(Negated(*(tuple(sorted(set(chain.from_iterable(part)))) for part in every)))
+    return found
 
 
 def _coverage(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:

@@ -29,7 +29,8 @@ class Setting:
         cue_broken: Share of right examples with the cue that turn wrong without it, at most, as a share of that.
         near_duplicate: Jaccard similarity of words and pairs of words from which texts are near-duplicates.
         suspicion: From which a training label is suspected: the mean of what the words of the other examples say
-            against it (cross-fitted) and of the share of its neighbours with another label.
+            against it (cross-fitted) and of the share of its neighbours with another label; or what the words say, less
+            1/4.
         suspects: Share of the training examples that speak for a prediction which are suspected.
         unseen: Share of a case's words that no training example has.
         distance: Share of right validation examples that are nearer to their neighbours.

@@ -20,6 +20,8 @@ from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
 from lightning_interpret.tasks import Task, batches
 
+_ALONE = 0.25  # by how much surer the words have to be where neighbours say nothing: a model that has learnt a wrong
+# label by heart has put the example among those of that label
 _CHECKED = 5000  # training labels that are checked against their neighbours: those that the words speak against most
 
 
@@ -159,7 +161,8 @@ class Training:
             both = (texts.model.held_out[row] + shares) / 2
             both[label] = -1
             proposed = int(both.argmax())
-            suspicion = float((1 - given[row] + 1 - shares[label]) / 2)
+            against, apart = 1 - float(given[row]), 1 - float(shares[label])
+            suspicion = max((against + apart) / 2, against - _ALONE)
             if suspicion >= self.setting.suspicion:
                 words = float(texts.model.held_out[row, proposed])
                 yield Suspected(texts.index.ids[row], label, proposed, suspicion, words, float(shares[proposed]))
