@@ -18,10 +18,10 @@ from lightning_interpret.records import Row
 #: Every cause by its key, in the order in which a case is given to one of several that hold; each in plain words.
 CAUSES: dict[str, str] = {
     "truncation": "the text is cut, and what decides is in the part that is not read",
-    "conflicting_duplicates": "near-duplicates in the training data have conflicting labels",
-    "training_label_error": "training examples that speak for the prediction are probably labelled wrongly",
     "composition": "a negation or another word that turns the meaning is passed over",
     "shortcut": "a word or phrase that training data tie to a label decides, and should not",
+    "conflicting_duplicates": "near-duplicates in the training data have conflicting labels",
+    "training_label_error": "training examples that speak for the prediction are probably labelled wrongly",
     "coverage": "the text is far from all training data",
     "validation_label_error": "the validation label itself is probably wrong",
     "confusion": "two classes that lie close together are confused",

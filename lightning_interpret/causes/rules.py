@@ -101,7 +101,8 @@ def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 
 
 def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
-    near = _near_duplicates(place, known)
+    # a copy whose label is suspected is no matter of two labels that could both be right
+    near = [i for i in _near_duplicates(place, known) if i not in known.training.suspected]
     labels = [known.training.labels.get(i, -1) for i in near]
     counts = {label: labels.count(label) for label in (case.predicted, case.other)}
     if not near or len(near) < 2:
@@ -130,7 +131,7 @@ def _training_label_error(place: int, case: Case, known: Evidence) -> Iterator[V
     measured = {"suspected": float(len(suspected)), "suspected share": share}
     thresholds = {"suspected": least, "suspected share": known.setting.suspects}
     if not alike and known.words is not None:  # else what stands near need not be what it was learnt from
-        measured["words"] = float(known.words[place, case.other])
+        measured["words"] = _words_say(case.other, case.predicted, place, known)
         thresholds["words"] = known.setting.label_error_words
     name = known.training.classes[case.predicted]
     kind = "near-duplicates" if alike else "training examples that speak most for it"
@@ -201,18 +202,49 @@ def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
         return None
     setting, name = known.setting, known.training.classes[case.predicted]
     word, alone, whole = case.said(trigger[:1]), case.fall(trigger), case.fall(phrase)
+    said, tied = case.said(phrase), _tied_to_prediction(found, case, known)
+    measured = {"fall without the negation, at most": -alone}
+    thresholds = {"fall without the negation, at most": -setting.composition}
+    evidence = [f"Without '{word}' its probability changes by {-alone:+.2f} alone, although the meaning turns."]
+    if whole < setting.turned and tied is not None:  # a class that is said where nothing is said does not fall
+        measured["training share of the word, above all"] = tied
+        thresholds["training share of the word, above all"] = setting.tied
+        evidence.insert(
+            0, f"In '{said}' training data tie the negated word to {name}: {tied:+.0%} beside all examples."
+        )
+    else:
+        measured["fall without the phrase"] = whole
+        thresholds["fall without the phrase"] = setting.turned
+        evidence.insert(0, f"'{said}' speaks for {name}: without it its probability falls by {whole:.2f}.")
     return _judged(
         "composition",
         word.lower(),
-        {"fall without the phrase": whole, "fall without the negation, at most": -alone},
-        {"fall without the phrase": setting.turned, "fall without the negation, at most": -setting.composition},
-        [
-            f"'{case.said(phrase)}' speaks for {name}: without it its probability falls by {whole:.2f}.",
-            f"Without '{word}' alone it changes by {-alone:+.2f}, although the meaning turns.",
-        ],
+        measured,
+        thresholds,
+        evidence,
         ["It was right to stay as it is, if the word does not turn the phrase."],
-        best={"fall without the negation, at most": 0.0},
+        best={"fall without the negation, at most": 0.0, "training share of the word, above all": 0.5},
     )
+
+
+def _tied_to_prediction(found: Negated, case: Case, known: Evidence) -> float | None:
+    """Return how much more often training examples with a negated word have the predicted label than all examples do.
+
+    ``None`` where the word is none of the strongest, or hardly any example has it.
+    """
+    texts, strongest = known.training.texts, case.strongest(known.setting.words)
+    heads = [head for head in found.heads if head in strongest]
+    if texts is None or not heads:
+        return None
+    counts = texts.index.counts(
+        [(case.words.keys[case.words.at.index(head)],) for head in heads], len(known.training.classes)
+    )
+    rows = counts.sum(dim=1)
+    if float(rows.min()) < known.setting.cue_rows:
+        return None
+    labelled = texts.labels[texts.labels >= 0]
+    base = float((labelled == case.predicted).double().mean())
+    return float((counts[:, case.predicted] / rows).min()) - base
 
 
 @dataclass(frozen=True)
@@ -289,9 +321,10 @@ def _validation_label_error(place: int, case: Case, known: Evidence) -> Iterator
     said = names[case.predicted]
     evidence = [f"The model says {said} with {case.before:.0%}, as {share:.0%} of {len(there)} neighbours do."]
     if known.words is not None:
-        measured["words"] = float(known.words[place, case.predicted])
+        measured["words"] = _words_say(case.predicted, case.other, place, known)
         thresholds["words"] = setting.label_error_words
-        evidence.append(f"The words alone, by the other examples, say {said} with {measured['words']:.0%}.")
+        against = names[case.other]
+        evidence.append(f"The words alone say {said} with {measured['words']:.0%}, of the two, and not {against}.")
     yield _judged(
         "validation_label_error",
         "",
@@ -325,6 +358,13 @@ def _confusion(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
         ],
         best={"mixed": 0.5, "cases of the pair": 10.0},
     )
+
+
+def _words_say(label: int, against: int, place: int, known: Evidence) -> float:
+    """Return the share of one of two classes in what the words alone say of both."""
+    assert known.words is not None
+    first, second = float(known.words[place, label]), float(known.words[place, against])
+    return first / max(first + second, 1e-9)
 
 
 def _words_mixed(place: int, case: Case, known: Evidence) -> float:

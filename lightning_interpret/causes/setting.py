@@ -36,9 +36,10 @@ class Setting:
         distance: Share of right validation examples that are nearer to their neighbours.
         label_error_confidence: Probability of the predicted class from which a validation label is suspected.
         label_error_neighbors: Share of the neighbours with that class.
-        label_error_words: Probability of that class by the words alone.
+        label_error_words: Share of one of two classes in what the words alone say of both.
         mixed: Share of the neighbours that each of two confused classes has.
         confused: Cases of two classes that make a group.
+        tied: By how much more often training examples with a negated word have the predicted label than all do.
         composition: Largest fall of the predicted class's probability without a negation that still passes it over.
         tail: Probability of the right class, read from the part that was cut.
         edits: Rows that an action lists, at most.
@@ -65,9 +66,10 @@ class Setting:
     distance: float = 0.99
     label_error_confidence: float = 0.8
     label_error_neighbors: float = 0.8
-    label_error_words: float = 0.5
+    label_error_words: float = 0.8
     mixed: float = 0.2
     confused: int = 3
+    tied: float = 0.15
     composition: float = 0.2
     tail: float = 0.5
     edits: int = 200
