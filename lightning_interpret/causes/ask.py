@@ -17,6 +17,7 @@ from lightning_interpret.causes.rules import negated
 from lightning_interpret.causes.scan import Scan, Validation
 from lightning_interpret.causes.setting import Setting
 from lightning_interpret.causes.training import Training
+from lightning_interpret.causes.words import NEGATORS
 from lightning_interpret.methods import Method
 from lightning_interpret.methods.influence import InfluenceMethod
 from lightning_interpret.methods.influence.measures import LossOfPrediction
@@ -81,6 +82,7 @@ class Asker:
             )
             for n in numbers
         ]
+        self._tie(cases)
         self._each("neighbors", cases, 0.7, self._neighbors)
         self._each("attribution", cases, 0.8, self._attribute)
         if self.influence is not None and cases:
@@ -88,6 +90,21 @@ class Asker:
         if text:
             self._each("erasures", cases, 0.9, self._erase)
         return cases
+
+    def _tie(self, cases: Sequence[Case]) -> None:
+        """Look up how training data tie the words of cases with a negation to what is predicted."""
+        texts, negated = self.training.texts, [case for case in cases if NEGATORS.intersection(case.words.keys)]
+        words = list(dict.fromkeys(key for case in negated for key in case.words.keys))
+        if texts is None or not words:
+            return
+        counts = texts.index.counts([(word,) for word in words], len(self.training.classes))
+        base = texts.labels[texts.labels >= 0].bincount(minlength=counts.shape[1]).double()
+        rows = counts.sum(dim=1)
+        lifts = counts / rows[:, None].clamp(min=1) - base / base.sum().clamp(min=1)
+        often = (rows >= self.setting.cue_rows).tolist()
+        known = {word: lift for word, lift, there in zip(words, lifts.tolist(), often, strict=True) if there}
+        for case in negated:
+            case.ties = {word: known[word][case.predicted] for word in case.words.keys if word in known}
 
     def tails(self, cases: Sequence[Case]) -> dict[int, list[float]]:
         """Return what is said of the last part of each case that is cut, given alone; by number."""

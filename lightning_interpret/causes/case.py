@@ -29,6 +29,7 @@ class Case:
         attribution: What the prediction comes from.
         neighbors: What stands near.
         influence: What training examples help and harm.
+        ties: By word, how much more often training examples with it have the predicted label than all do.
         erased: By places of words, the probabilities without them.
         reasons: Why something is missing.
     """
@@ -44,6 +45,7 @@ class Case:
     attribution: AttributionRow | None = None
     neighbors: NeighborsRow | None = None
     influence: InfluenceRow | None = None
+    ties: dict[str, float] = field(default_factory=dict)
     erased: dict[tuple[int, ...], list[float]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 

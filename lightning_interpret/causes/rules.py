@@ -132,7 +132,9 @@ def _training_label_error(place: int, case: Case, known: Evidence) -> Iterator[V
     thresholds = {"suspected": least, "suspected share": known.setting.suspects}
     if not alike and known.words is not None:  # else what stands near need not be what it was learnt from
         measured["words"] = _words_say(case.other, case.predicted, place, known)
-        thresholds["words"] = known.setting.label_error_words
+        thresholds["words"] = known.setting.right_words
+        measured["confidence"] = case.before
+        thresholds["confidence"] = known.setting.label_error_confidence
     name = known.training.classes[case.predicted]
     kind = "near-duplicates" if alike else "training examples that speak most for it"
     against = [] if not alike else [f"{len(alike)} near-duplicates say the same: together they are hard to doubt."]
@@ -202,7 +204,7 @@ def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
         return None
     setting, name = known.setting, known.training.classes[case.predicted]
     word, alone, whole = case.said(trigger[:1]), case.fall(trigger), case.fall(phrase)
-    said, tied = case.said(phrase), _tied_to_prediction(found, case, known)
+    said, tied = case.said(phrase), _tied_to_prediction(found, case)
     measured = {"fall without the negation, at most": -alone}
     thresholds = {"fall without the negation, at most": -setting.composition}
     evidence = [f"Without '{word}' its probability changes by {-alone:+.2f} alone, although the meaning turns."]
@@ -227,29 +229,15 @@ def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
     )
 
 
-def _tied_to_prediction(found: Negated, case: Case, known: Evidence) -> float | None:
-    """Return how much more often training examples with a negated word have the predicted label than all examples do.
-
-    ``None`` where the word is none of the strongest, or hardly any example has it.
-    """
-    texts, strongest = known.training.texts, case.strongest(known.setting.words)
-    heads = [head for head in found.heads if head in strongest]
-    if texts is None or not heads:
-        return None
-    counts = texts.index.counts(
-        [(case.words.keys[case.words.at.index(head)],) for head in heads], len(known.training.classes)
-    )
-    rows = counts.sum(dim=1)
-    if float(rows.min()) < known.setting.cue_rows:
-        return None
-    labelled = texts.labels[texts.labels >= 0]
-    base = float((labelled == case.predicted).double().mean())
-    return float((counts[:, case.predicted] / rows).min()) - base
+def _tied_to_prediction(found: Negated, case: Case) -> float | None:
+    """Return the least tie of the negated words to the prediction; ``None`` where it is not known of one."""
+    ties = [case.ties.get(case.words.keys[case.words.at.index(head)]) for head in found.heads]
+    return None if None in ties else min(tie for tie in ties if tie is not None)
 
 
 @dataclass(frozen=True)
 class Negated:
-    """One negation and the word in its scope that scores most for the prediction, or all those of a text.
+    """One negation and the word in its scope that says most of the prediction, or all those of a text.
 
     Attributes:
         negations: Places of the negations.
@@ -265,10 +253,12 @@ class Negated:
 def negated(case: Case) -> list[Negated]:
     """Return what each negation of a case acts on, and all of it together where there are several.
 
-    A negation acts on the words after it up to the next punctuation, :data:`_SCOPE` at most.
+    A negation acts on the words after it up to the next punctuation, :data:`_SCOPE` at most. Of these the word counts
+    that training data tie most to the prediction, or else that scores most for it.
     """
     keys, at, found = case.words.keys, case.words.at, list[Negated]()
     scores = case.scores()
+    size = 1e3 * max((abs(score) for score in scores.values()), default=1.0)  # where training data tie none of them
     for i, key in enumerate(keys):
         if key not in NEGATORS or (key == "n" and keys[i + 1 : i + 2] != ("t",)):
             continue
@@ -281,7 +271,8 @@ def negated(case: Case) -> list[Negated]:
                 break
             scope.append(at[n])
         if scope:
-            head = max(scope, key=lambda place: (scores.get(place, 0.0), place))
+            ties = {place: case.ties.get(keys[at.index(place)], 0.0) for place in scope}
+            head = max(scope, key=lambda place: ties[place] if ties[place] > 0 else scores.get(place, 0.0) / size)
             found.append(Negated((at[i],), tuple(range(at[i], head + 1)), (head,)))
     if len(found) > 1:
         every = ([each.negations for each in found], [each.places for each in found], [each.heads for each in found])

@@ -34,9 +34,11 @@ class Setting:
         suspects: Share of the training examples that speak for a prediction which are suspected.
         unseen: Share of a case's words that no training example has.
         distance: Share of right validation examples that are nearer to their neighbours.
-        label_error_confidence: Probability of the predicted class from which a validation label is suspected.
+        label_error_confidence: Probability of the predicted class from which a label is suspected.
         label_error_neighbors: Share of the neighbours with that class.
-        label_error_words: Share of one of two classes in what the words alone say of both.
+        label_error_words: Share of that class in what the words alone say of it and the validation label.
+        right_words: Share of the gold label in what the words alone say of it and the prediction, from which training
+            examples that are no near-duplicates can be what the prediction was learnt from.
         mixed: Share of the neighbours that each of two confused classes has.
         confused: Cases of two classes that make a group.
         tied: By how much more often training examples with a negated word have the predicted label than all do.
@@ -62,11 +64,12 @@ class Setting:
     near_duplicate: float = 0.6
     suspicion: float = 0.6
     suspects: float = 0.4
-    unseen: float = 0.3
+    unseen: float = 0.25
     distance: float = 0.99
     label_error_confidence: float = 0.8
     label_error_neighbors: float = 0.8
-    label_error_words: float = 0.8
+    label_error_words: float = 0.6
+    right_words: float = 0.8
     mixed: float = 0.2
     confused: int = 3
     tied: float = 0.15
