@@ -6,7 +6,7 @@ import argparse
 import gzip
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,8 +255,8 @@ def _unknown_ids(missing: set[int], accepted: Accepted, path: Path) -> str:
 def _say(
     report: Report,
     accepted: Mapping[str, Accepted],
-    answers: Iterable[Answer],
-    asked: Iterable[Proposal],
+    answers: Sequence[Answer],
+    asked: Sequence[Proposal],
     sources: Mapping[str, Path],
     written: Mapping[str, Path],
 ) -> None:
@@ -269,6 +269,12 @@ def _say(
     keys = {each.key for each in asked}
     taken = sum(len(each.said_by) for each in accepted.values())
     print(f"Of {len(keys)} rows that the report asks about, {taken} were accepted, {said['no']} refused.")
+    told = {answer.of for answer in answers if answer.accept} | {each.key for each in asked if each.edit.proposed}
+    if keys - told:
+        print(
+            f"{len(keys - told)} of them have no proposed label and no answer: a person has to write one under "
+            "`proposed`, or `drop`."
+        )
     for name in FILES:
         if accepted[name].unchanged:
             print(f"{accepted[name].unchanged} rows of {name} keep the label they have.")

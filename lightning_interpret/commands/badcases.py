@@ -149,7 +149,7 @@ def _find(module: Any, sources: Mapping[str, Source], setting: Setting, options:
             max_length=limit,
             labels=[train.labels[number] for number in numbers],
             example_ids=[train.rows[number].example_id for number in numbers],
-        )
+        ).to(module.device)
 
     examples = TrainingExamples(
         range(len(train.rows)),

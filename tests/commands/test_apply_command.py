@@ -210,6 +210,19 @@ def test_two_groups_that_ask_the_same_are_one_edit(found, apply):
     assert "Of 4 rows that the report asks about, 4 were accepted" in said
 
 
+def test_rows_without_a_proposed_label_are_left_to_a_person(found, answer, apply):
+    unclear = [RowEdit("train", key, "positive", None, "cold soup", None, "1 of 2") for key in (10, 11)]
+    report = found((group("conflicting_duplicates", "deduplicate", *unclear), BALANCE))
+    said, rows = apply(report, "--accept", "deduplicate,balance")
+    assert rows[:4] == AS_IT_WAS
+    assert "2 of them have no proposed label and no answer" in said
+    answer({2: "drop"})
+    answer({3: "yes"}, proposed="negative")
+    said, rows = apply(report)
+    assert rows == changed({11: "negative"})[1:]
+    assert "no proposed label" not in said
+
+
 def test_dropping_rows_that_have_no_ids_renumbers_and_says_so(found, answer, apply, tmp_path):
     edit = RowEdit("train", 1, "positive", "negative", "cold soup")
     report = found(
