@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from lightning_interpret.bad_cases import CAUSES, BadCasesRow
-from lightning_interpret.causes import CauseFinder, Found, Setting
-from lightning_interpret.causes.encoded import EncodedTexts
+from lightning_interpret.causes import CauseFinder, EncodedTexts, Found, Setting
 from lightning_interpret.commands.explain import options_from
 from lightning_interpret.commands.load import load_classifier
 from lightning_interpret.data import TextRow, TrainingExamples, class_of, read_rows
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If an option does not exist, a file cannot be read, or a label is none of the model's.
         OSError: If there is no such file or model, or the folder cannot be written.
     """
-    setting = _setting(options)
+    finder = CauseFinder(_setting(options), max_seconds=options.max_seconds)
     catalogues_of(options.language)  # what is wrong with it is said before work begins
     folder = _folder(options.output)
     module = load_classifier(options.model).to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -67,9 +66,9 @@ def run(options: argparse.Namespace) -> int:
         if len(set(source.labels)) == 1:
             label = (module.labels or [])[source.labels[0]]
             _tell(f"`--{name} {source.path}`: every row has the label {label!r}, so that little can be said of causes.")
-    found = _find(module, sources, setting, options)
+    found = _find(finder, module, sources, options.batch_size)
     why = "The words of other rows and its neighbours speak against its label, though no bad case leads to it."
-    suspects = [replace(edit, why=edit.why or why) for edit in found.suspects[: setting.edits]]
+    suspects = [replace(edit, why=edit.why or why) for edit in found.suspects[: finder.setting.edits]]
     report = report_dict(
         model=options.model,
         files={name: source.path for name, source in sources.items()},
@@ -98,9 +97,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _setting(options: argparse.Namespace) -> Setting:
     given = options_from(Setting, options.set)
-    if options.cases is not None and "cases" in given:
-        raise ValueError(f"`--set cases={given['cases']}` and `--cases {options.cases}`: give one of them.")
-    return Setting(**({} if options.cases is None else {"cases": options.cases}) | given)
+    if options.cases is not None:
+        if "cases" in given:
+            raise ValueError(f"`--set cases={given['cases']}` and `--cases {options.cases}`: give one of them.")
+        given["cases"] = options.cases
+    return Setting(**given)
 
 
 def _folder(name: str) -> Path:
@@ -138,7 +139,7 @@ def _source(name: str, options: argparse.Namespace, labels: Sequence[str]) -> So
     return Source(path, file_digest(Path(path).expanduser()), rows, classes)
 
 
-def _find(module: Any, sources: Mapping[str, Source], setting: Setting, options: argparse.Namespace) -> Found:
+def _find(finder: CauseFinder, module: Any, sources: Mapping[str, Source], batch_size: int) -> Found:
     train, val = sources["train"], sources["val"]
     limit = max_tokens(module.tokenizer, module.model)
 
@@ -155,7 +156,7 @@ def _find(module: Any, sources: Mapping[str, Source], setting: Setting, options:
         range(len(train.rows)),
         collated,
         [row.example_id for row in train.rows],
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         length=lambda number: len(train.rows[number].text),
     )
     validation = EncodedTexts(
@@ -168,7 +169,6 @@ def _find(module: Any, sources: Mapping[str, Source], setting: Setting, options:
     )
     texts = {row.example_id: row.text for row in train.rows if len(row.text) <= _WHOLE}
     _tell(f"Looking through {len(val.rows)} validation and {len(train.rows)} training rows ...")
-    finder = CauseFinder(setting, max_seconds=options.max_seconds)
     return finder.find(module, module.interpret_task(), validation, examples, training_text=texts.get)
 
 
