@@ -204,20 +204,21 @@ def _tabs(record: Mapping[str, Any], like: str) -> str:
 
 def _commas(record: Mapping[str, Any], like: str) -> str:
     line = StringIO()
-    quoting = csv.QUOTE_ALL if like.startswith('"') and like.rstrip("\r\n").endswith('"') else csv.QUOTE_MINIMAL
-    csv.writer(line, lineterminator="\r\n", quoting=quoting).writerow(record.values())
+    quoted = like.startswith('"') and like.rstrip("\r\n").endswith('"')
+    write = csv.writer(line, lineterminator="\r\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+    write.writerow(record.values())
     return line.getvalue().removesuffix("\r\n")
 
 
 def _json(record: Mapping[str, Any], like: str) -> str:
     """Return a record as JSON, with spaces and escapes as the row has them that it is like."""
-    options = [
+    options: list[dict[str, Any]] = [
         {"ensure_ascii": escaped, "separators": separators}
         for escaped in (False, True)
         for separators in ((", ", ": "), (",", ":"))
     ]
     of = json.loads(like)
-    chosen: dict[str, Any] = next((each for each in options if json.dumps(of, **each) == like.strip()), options[0])
+    chosen = next((each for each in options if json.dumps(of, **each) == like.strip()), options[0])
     return json.dumps(record, **chosen)
 
 

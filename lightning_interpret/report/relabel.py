@@ -161,6 +161,8 @@ def read_relabel(path: str | Path, asked: Collection[Proposal], labels: Sequence
     for line, record in reader_of(path)(lines_of(path), _Form("text", None, None), str(path)):
         where = f"{path}, line {line}"
         cell = {name: str(record[name] if record[name] is not None else "").strip() for name in COLUMNS}
+        if not any(cell.values()):  # a spreadsheet may write rows of nothing
+            continue
         accept = cell["accept"].lower()
         if accept not in ANSWERS:
             raise ValueError(f"{where}: {unknown('accept', cell['accept'], ANSWERS[:3])} Or leave it empty.")

@@ -113,6 +113,8 @@ def test_a_spreadsheet_may_have_saved_it_as_csv(path):
     rows = [line.split("\t") for line in path.read_text().splitlines()]
     with path.with_suffix(".csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+    with path.with_suffix(".csv").open("a") as file:
+        file.write("," * (len(COLUMNS) - 1) + "\n")  # a row of nothing
     as_csv = read_relabel(path.with_suffix(".csv"), proposals(GROUPS), LABELS)
     assert as_csv == read_relabel(path, proposals(GROUPS), LABELS)
 
