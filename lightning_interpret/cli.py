@@ -248,7 +248,7 @@ def _add_bad_cases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="where the three files go")
     _add_columns(parser, "label")
     parser.add_argument(
-        "--language", default="en", metavar="en|zh|FILE", help="of review.html, or its catalogue (default: %(default)s)"
+        "--language", default="en", metavar="en|zh|FILE", help="language of review.html (default: %(default)s)"
     )
     parser.add_argument("--cases", type=_positive, metavar="N", help="bad cases to explain (default: 100)")
     parser.add_argument("--max-seconds", type=float, help="after this nothing more is begun (default: no bound)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import sys
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -286,9 +286,10 @@ def _say(
     if report.columns.get("id") is None and any(accepted[name].dropped for name in written):
         print("The rows have no ids of their own, so that those after a dropped one have other numbers now.")
     train, val = written["train"], written.get("val", sources["val"])
-    after = f"lightning-interpret badcases --model NEW --train {train} --val {val} --output AFTER"
-    print(
-        f"\nNext: train on {train} as before, and see what became of the bad cases:\n  {after}\n  lightning-interpret "
-        f"compare --what runs --before {report.path} --after AFTER/report.json --output-dir COMPARED"
-    )
-    sys.stdout.flush()
+    usual = {"text": "text", "label": "label", "id": None}
+    named = [f"--{key}-column={name}" for key, name in report.columns.items() if name != usual.get(key)]
+    after = ["badcases", "--model", "NEW", "--train", train, "--val", val, *named, "--output", "AFTER"]
+    compare = ["compare", "--what", "runs", "--before", report.path, "--after", "AFTER", "--output-dir", "COMPARED"]
+    print(f"\nNext: train on {train} as before, and see what became of the bad cases:")
+    for words in (after, compare):
+        print(f"  {shlex.join(['lightning-interpret', *map(str, words)])}")

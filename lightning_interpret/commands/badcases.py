@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -215,7 +216,7 @@ def _say(found: Found, folder: Path, edits: int, kept: Path | None, train: str) 
         return
     print(
         f"Next: open {folder / 'review.html'}; write yes, no or drop under `accept` in {folder / 'relabel.tsv'}; then\n"
-        f"  lightning-interpret apply --report {folder / 'report.json'} --output NEW{suffix}"
+        f"  lightning-interpret apply --report {shlex.quote(str(folder))} --output NEW{suffix}"
     )
 
 

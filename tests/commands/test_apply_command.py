@@ -146,6 +146,7 @@ def test_what_a_person_accepted_is_done_and_the_rest_is_left(found, answer, appl
     assert [line.split()[:4] for line in said.splitlines() if line.startswith("train")] == [["train", "1", "1", "1"]]
     assert "Of 5 rows that the report asks about, 3 were accepted, 1 refused." in said
     assert f"badcases --model NEW --train {tmp_path / ('new' + suffix)} --val" in said
+    assert " --id-column=id --output AFTER" in said
     assert f"compare --what runs --before {report} --after" in said
     assert rows_of(tmp_path / ("train" + suffix)) == AS_IT_WAS
 
