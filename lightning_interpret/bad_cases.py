@@ -97,7 +97,7 @@ class BadCaseRow(Row):
         neighbors: The nearest training examples.
         influence: The training examples that help and harm.
         erasures: What became of the prediction without some words.
-        distance_rank: Share of training examples that have their k-th nearest other example nearer than this one has.
+        distance_rank: Share of the validation examples that are right which are nearer to their neighbours than it is.
         unseen: Share of its words that no training example has.
     """
 

@@ -91,7 +91,7 @@ def _case_facts(row: BadCaseRow) -> Iterator[tuple[str, str]]:
     yield "bad as", _BADNESS.get(row.badness, row.badness)
     yield "place", str(row.index)
     if row.distance_rank is not None:
-        yield "training examples less far off", percent(row.distance_rank)
+        yield "right ones nearer to training", percent(row.distance_rank)
     if row.unseen is not None:
         yield "words not in training", percent(row.unseen)
 

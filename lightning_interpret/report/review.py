@@ -203,14 +203,14 @@ def _list(say: Voices, report: Report) -> Iterator[str]:
     ]
     if not found:
         return
-    texts = {case.example_id: case.text for case in report.cases}
-    texts |= {each.example_id: each.text for group in report.groups for each in group.members if each.text}
+    texts: dict[Any, str | None] = {case.example_id: case.text for case in report.cases}
+    texts |= {row.get("example_id"): row["text"] for row in report.predictions if row.get("text")}
     ordered = sorted(found, key=lambda row: (not _wrong(row), -(row.get("confidence") or 0.0)))[:_LISTED]
     heads = [said(f"column.{name}") for name in ("where", "text", "label", "answer", "sure", "cause")]
     rows = (
         (
             say.of(report.where("val", row.get("example_id"))),
-            text_cell(say, texts.get(row.get("example_id")), _CHARACTERS),
+            text_cell(say, texts[row["example_id"]], _CHARACTERS) if row.get("example_id") in texts else "–",
             label_cell(say, row.get("gold")),
             label_cell(say, row.get("prediction")),
             say("value.share", share=Share(row.get("confidence"))),

@@ -13,7 +13,7 @@ from lightning_interpret.report.review_parts import Report, label, label_cell, q
 
 _SIMILAR, _ERASED = 5, 2  # training texts of a case, and sentences about words that were taken out
 _LESS = 0.05  # by which a probability has to fall to be told
-_UNSEEN, _FAR = 0.2, 0.9  # share of new words, and of training texts less far off, from which these are told
+_UNSEEN, _FAR = 0.2, 0.9  # shares of new words, and of right texts nearer to training data, that are told
 
 
 def article(say: Voices, report: Report, case: BadCaseRow) -> str:

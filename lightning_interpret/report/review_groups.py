@@ -86,7 +86,7 @@ def _facts(group: BadCaseGroupRow) -> Iterator[Said]:
 def _to_do(group: BadCaseGroupRow) -> Said:
     action = group.action
     if action is None or action.what not in ("relabel", "add", "balance", "deduplicate", "lengthen"):
-        return said("action.look")
+        return said("action.confusion" if group.cause == "confusion" else "action.look")
     if action.what == "lengthen":
         return said("action.lengthen")
     adds = action.what in ("add", "balance")
@@ -104,12 +104,13 @@ def _rows(say: Voices, report: Report, action: Action) -> Iterator[str]:
         heads = [said(f"column.{name}") for name in ("where", "text", "label_now", "proposed", "sure")]
         yield table(say, said("rows.change"), heads, (_change(say, report, each) for each in changed[:ROWS]))
         yield _more(say, "rows.more", len(changed) - ROWS)
-        yield f"<p>{say('rows.accept')}</p>" if any(each.proposed is not None for each in changed) else ""
+        yield f"<p>{say('rows.accept')}</p>"
     if added:
         heads = [said(f"column.{name}") for name in ("text", "label")]
         rows = ((text_cell(say, each.text), _proposed(say, each)) for each in added[:ROWS])
         yield table(say, said("rows.add"), heads, rows)
         yield _more(say, "rows.more", len(added) - ROWS)
+        yield f"<p>{say('rows.accept.new')}</p>"
     if action.templates:
         heads = [said(f"column.{name}") for name in ("where", "text", "label")]
         rows = (

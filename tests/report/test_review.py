@@ -89,6 +89,7 @@ def test_the_sentences_are_those_of_a_person():
         "This is very probably so (90%).",
         "The model was checked with 20 texts of this kind; it answers 40% of them rightly.",
         "Read these 3 examples again and compare the two labels.",
+        "It is unlike the training data: 97% of the texts that were answered rightly are closer to them.",
         "One cause that was found at an earlier check is no longer seen: Texts that are too long for the model",
         "83% of its words are in no training text.",
         "Where it was less than 60% sure, 9 of 9 answers are right (100%).",
@@ -124,6 +125,21 @@ def test_a_cause_is_said_as_surely_as_its_rule_is(sure, word):
     one = case()
     text = said([one], [group("composition", "not bad", [one], sure=sure)])
     assert f"The model {word} does not take that into account." in text
+
+
+@pytest.mark.parametrize(
+    ("cue", "title"),
+    [
+        ("a → b", "a is taken for b"),
+        ("a / b", "a and b are mixed up"),
+        *((cue, "Two labels are mixed up") for cue in ("a/b", "a / b / c", "a / b → c", "")),
+    ],
+)  # fmt: skip
+def test_a_confusion_names_its_labels_where_it_is_clear_which_they_are(cue, title):
+    text = said([], [replace(group("confusion", cue, action=Action("look", "!")), size=2)])
+    assert f"1 {title}" in text
+    assert ("This group is about" in text) == (bool(cue) and title.startswith("Two"))
+    assert "Write down what tells the two labels apart." in text
 
 
 def test_words_that_mattered_are_marked_by_more_than_colour():
