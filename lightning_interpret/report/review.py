@@ -19,7 +19,17 @@ from typing import Any
 from lightning_interpret.bad_cases import BadCaseGroupRow
 from lightning_interpret.files import replacing
 from lightning_interpret.report.catalogue import Catalogue, Html, Share, Voices, catalogues_of, said
-from lightning_interpret.report.review_groups import EXAMPLES, GROUPS, contents, ranked, section, solved, solved_list
+from lightning_interpret.report.review_groups import (
+    EXAMPLES,
+    GROUPS,
+    contents,
+    ranked,
+    section,
+    solved,
+    solved_list,
+    suspects,
+    suspects_section,
+)
 from lightning_interpret.report.review_parts import (
     HIGH,
     MIDDLE,
@@ -148,9 +158,11 @@ def _summary(say: Voices, report: Report, groups: Sequence[BadCaseGroupRow]) -> 
 
 
 def _todo(say: Voices, report: Report, groups: Sequence[BadCaseGroupRow]) -> Iterator[str]:
-    yield contents(say, groups) if groups else f"<p>{say('todo.none')}</p>"
+    rest = suspects(report)
+    yield contents(say, groups, len(rest)) if groups or rest else f"<p>{say('todo.none')}</p>"
     yield solved_list(say, solved(report.groups))
     yield from (section(say, report, number, group) for number, group in enumerate(groups[:GROUPS], 1))
+    yield suspects_section(say, report, rest) if rest else ""
 
 
 def _sure(say: Voices, report: Report) -> Iterator[str]:

@@ -25,7 +25,8 @@ from lightning_interpret.report.review_parts import (
 )
 from lightning_interpret.texts import printable
 
-GROUPS, EXAMPLES, ROWS = 40, 5, 50  # that are shown: groups, examples of a group, rows of a group
+GROUPS, EXAMPLES, ROWS = 40, 3, 50  # that are shown: groups, examples of a group, rows of a group
+_AT_ONCE = 6  # rows that are shown without a click
 _TEMPLATES, _MEASURES, _ARGUMENTS = 5, 20, 10
 _STATUSES = ("new", "growing", "steady", "shrinking")
 
@@ -45,14 +46,18 @@ def solved(groups: Iterable[BadCaseGroupRow]) -> list[BadCaseGroupRow]:
     return [group for group in groups if group.size <= 0]
 
 
-def contents(say: Voices, groups: Sequence[BadCaseGroupRow]) -> str:
-    """Return the titles of the groups, with a link to each."""
-    lines = "".join(
-        f'<li><a href="#group-{number}">{say.of(title_of(group.cause, group.cue))}</a> '
-        f"<small>{say('todo.size', count=group.size)}</small></li>"
+def contents(say: Voices, groups: Sequence[BadCaseGroupRow], suspected: int) -> str:
+    """Return the titles of the groups, and of the rows that are suspected beside them, with a link to each."""
+    lines = [
+        (f"group-{number}", say.of(title_of(group.cause, group.cue)), group.size)
         for number, group in enumerate(groups[:GROUPS], 1)
+    ]
+    lines += [("suspects", say("suspects.title"), suspected)] if suspected else []
+    shown = "".join(
+        f'<li><a href="#{name}">{title}</a> <small>{say("todo.size", count=count)}</small></li>'
+        for name, title, count in lines
     )
-    return f'<ol class="contents">{lines}</ol>' + _more(say, "todo.more", len(groups) - GROUPS)
+    return f'<ol class="contents">{shown}</ol>' + _more(say, "todo.more", len(groups) - GROUPS)
 
 
 def section(say: Voices, report: Report, number: int, group: BadCaseGroupRow) -> str:
@@ -98,27 +103,62 @@ def _to_do(group: BadCaseGroupRow) -> Said:
     return said("action.add" if count else f"action.{action.what}.bare", count=count)
 
 
+def suspects(report: Report) -> list[RowEdit]:
+    """Return the training rows whose labels are suspected though no group asks for them."""
+    asked = {
+        (each.file, each.example_id)
+        for group in report.groups
+        if group.action is not None
+        for each in group.action.edits
+        if not each.new
+    }
+    return [each for each in report.suspects if (each.file, each.example_id) not in asked]
+
+
+def suspects_section(say: Voices, report: Report, rest: Sequence[RowEdit]) -> str:
+    """Return these rows as HTML."""
+    parts = [
+        f'<h3 id="suspects">{say("suspects.title")}</h3><p>{say("suspects.meaning", count=len(rest))}</p>',
+        *_changes(say, report, rest),
+    ]
+    return f'<section class="group" aria-labelledby="suspects">{"".join(parts)}</section>'
+
+
 def _rows(say: Voices, report: Report, action: Action) -> Iterator[str]:
     changed, added = ([each for each in action.edits if each.new is new] for new in (False, True))
     if changed:
-        heads = [said(f"column.{name}") for name in ("where", "text", "label_now", "proposed", "sure")]
-        yield table(say, said("rows.change"), heads, (_change(say, report, each) for each in changed[:ROWS]))
-        yield _more(say, "rows.more", len(changed) - ROWS)
-        yield f"<p>{say('rows.accept')}</p>"
+        yield from _changes(say, report, changed)
     if added:
-        heads = [said(f"column.{name}") for name in ("text", "label")]
-        rows = ((text_cell(say, each.text), _proposed(say, each)) for each in added[:ROWS])
-        yield table(say, said("rows.add"), heads, rows)
-        yield _more(say, "rows.more", len(added) - ROWS)
+        rows = [(text_cell(say, each.text), _proposed(say, each)) for each in added[:ROWS]]
+        yield from _tables(say, "rows.add", ("text", "label"), rows, len(added))
         yield f"<p>{say('rows.accept.new')}</p>"
     if action.templates:
-        heads = [said(f"column.{name}") for name in ("where", "text", "label")]
-        rows = (
+        rows = [
             (say.of(report.where("train", each.example_id)), text_cell(say, each.text), label_cell(say, each.gold))
             for each in action.templates[:_TEMPLATES]
-        )
-        shown = table(say, said("rows.templates"), heads, rows, hidden=True)
+        ]
+        shown = table(say, said("rows.templates"), _heads("where", "text", "label"), rows, hidden=True)
         yield f"<details><summary>{say('rows.templates')}</summary>{shown}</details>"
+
+
+def _changes(say: Voices, report: Report, edits: Sequence[RowEdit]) -> Iterator[str]:
+    rows = [_change(say, report, each) for each in edits[:ROWS]]
+    yield from _tables(say, "rows.change", ("where", "text", "label_now", "proposed", "sure"), rows, len(edits))
+    yield f"<p>{say('rows.accept')}</p>"
+
+
+def _tables(say: Voices, key: str, names: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> Iterator[str]:
+    """Yield a table of the first rows, and one of the others that opens; ``count`` is how many there are in all."""
+    first, rest = rows[:_AT_ONCE], rows[_AT_ONCE:]
+    yield table(say, said(key), _heads(*names), first)
+    if rest:
+        shown = table(say, said(key), _heads(*names), rest, hidden=True)
+        yield f"<details><summary>{say('rows.show', count=len(rest))}</summary>{shown}</details>"
+    yield _more(say, "rows.more", count - len(rows))
+
+
+def _heads(*names: str) -> list[Said]:
+    return [said(f"column.{name}") for name in names]
 
 
 def _change(say: Voices, report: Report, edit: RowEdit) -> Sequence[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from pathlib import PureWindowsPath
 from typing import Any, TypeGuard
 
-from lightning_interpret.bad_cases import CAUSES, BadCaseGroupRow, BadCaseRow, BadCasesRow
+from lightning_interpret.bad_cases import CAUSES, BadCaseGroupRow, BadCaseRow, BadCasesRow, RowEdit
 from lightning_interpret.report.catalogue import Html, Said, Voices, said
 from lightning_interpret.report.excerpt import plain
 from lightning_interpret.texts import printable
@@ -30,6 +30,7 @@ class Report:
         predictions: Every validation row.
         names: Of the ``model`` and the files ``train`` and ``val``, without their folders.
         lines: The line of each validation row, by its id.
+        suspects: Training rows whose labels are suspected, whether or not a group asks for them.
     """
 
     overview: BadCasesRow
@@ -38,6 +39,7 @@ class Report:
     predictions: tuple[Mapping[str, Any], ...]
     names: Mapping[str, str]
     lines: Mapping[Any, int]
+    suspects: tuple[RowEdit, ...] = ()
 
     @classmethod
     def of(cls, report: Mapping[str, Any]) -> Report:
@@ -60,6 +62,7 @@ class Report:
             predictions=predictions,
             names={name: _file_name(report.get(name)) for name in ("model", "train", "val")},
             lines={row.get("example_id"): row["line"] for row in predictions if row.get("line") is not None},
+            suspects=tuple(_edit(each) for each in report.get("suspects") or ()),
         )
 
     def where(self, file: str, example_id: int | None, index: int | None = None) -> Said:
@@ -70,6 +73,11 @@ class Report:
             return said("where.line", file=name, line=Html(str(int(line))))
         number = index if example_id is None else example_id
         return said("where.id", file=name, id=Html("–" if number is None else str(int(number))))
+
+
+def _edit(values: Mapping[str, Any]) -> RowEdit:
+    """Return a row as it was written: a later version may have written more of it."""
+    return RowEdit(**{each.name: values[each.name] for each in fields(RowEdit) if each.name in values})
 
 
 def _file_name(path: Any) -> str:

@@ -1,6 +1,7 @@
 """The review of bad cases: what it says of a report, that no text of it is more than a text, and how large it gets."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -207,6 +208,22 @@ def test_what_to_do_is_said_for_each_action(what, edits, expected):
     assert expected in text
 
 
+def test_rows_that_no_group_asks_for_stand_at_the_end_and_the_first_are_shown_at_once():
+    suspects = [RowEdit("train", i, "a", "b", f"suspect {i}", 0.7) for i in range(60)]
+    written = [{**dataclasses.asdict(each), "novel": 1} for each in suspects]
+    asking = group("training_label_error", "", [case()], action=Action("relabel", "!", tuple(suspects[:2])))
+    page = review(report([], [asking]) | {"suspects": written})
+    text = read(page).text
+    assert "Other training examples with a doubtful label 58 texts" in text
+    assert "58 more training examples perhaps have the wrong label, though no wrong answer was traced to them." in text
+    assert "Show 44 more rows" in text
+    assert "8 more rows are in the file report.json." in text
+    assert text.count("suspect 1 ") == 1
+    calm = read(review(report([], []) | {"suspects": written[:1]})).text
+    assert "One more training example perhaps has the wrong label" in calm
+    assert "Nothing is proposed" not in calm
+
+
 def test_no_bad_case_at_all_is_good_news():
     text = said([], [])
     assert "Every answer agrees with its label." in text
@@ -355,7 +372,7 @@ def test_a_text_of_megabytes_and_a_thousand_cases_make_a_small_file():
         "50 more groups are",
         "950 more rows are",
         "8 more are",
-        "7 more texts of this group",
+        "8 more texts of this group",
         "Show 1,000 texts",
     ):
         assert f">{more}" in page
