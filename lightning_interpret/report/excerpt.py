@@ -18,7 +18,7 @@ _AROUND, _WINDOWS, _WORD = 80, 3, 120  # characters on either side, windows of a
 _MARKED, _MATTERS = 12, 0.35  # words that are marked, and from which share of the strongest
 _NAMED = 3  # words that a sentence names
 _SEARCHED = 20_000  # characters in which words without places are looked for
-_SPACE = re.compile(r"\s+")
+_SPACE, _SAID = re.compile(r"\s+"), re.compile(r"\w")
 _JOINERS = "\u200c\u200d"
 
 
@@ -73,20 +73,24 @@ def marked(words: Sequence[Word]) -> list[Word]:
 def reasons(words: Sequence[Word], text: str) -> tuple[list[str], bool]:
     """Return the phrases that speak most for an answer, the strongest first, and whether they are most of it.
 
-    Words side by side are one phrase. They are most of it where they add up to half of all that speaks for it.
+    Words side by side are one phrase, and punctuation is none. They are most of it where they add up to half of all
+    that speaks for it.
     """
     total = sum(word.score for word in words if word.score > 0)
-    strong = [word for word in marked(words) if word.score > 0]
+    strong = [word for word in marked(words) if word.score > 0 and _SAID.search(text, word.start, word.end)]
     phrases: list[list[Word]] = []
     for word in strong:
         if phrases and word.number == phrases[-1][-1].number + 1:
             phrases[-1].append(word)
         else:
             phrases.append([word])
-    ranked = sorted(phrases, key=lambda phrase: -sum(word.score for word in phrase))[:_NAMED]
-    weight = sum(word.score for phrase in ranked for word in phrase)
-    named = [plain(text[phrase[0].start : phrase[-1].end], _WORD) for phrase in ranked]
-    return named, bool(named) and weight >= 0.5 * total
+    weights: dict[str, float] = {}
+    for phrase in phrases:
+        name = plain(text[phrase[0].start : phrase[-1].end], _WORD)
+        name = next((known for known in weights if known.casefold() == name.casefold()), name)
+        weights[name] = weights.get(name, 0.0) + sum(word.score for word in phrase)
+    named = sorted(weights, key=lambda name: -weights[name])[:_NAMED]
+    return named, bool(named) and sum(weights[name] for name in named) >= 0.5 * total
 
 
 def excerpt(text: str, words: Sequence[Word]) -> Html:

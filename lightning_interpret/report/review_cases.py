@@ -9,7 +9,7 @@ from lightning_interpret.bad_cases import BadCaseRow, Erasure
 from lightning_interpret.evidence import TrainingExample
 from lightning_interpret.report.catalogue import Said, Share, Voices, said
 from lightning_interpret.report.excerpt import SHORT, Word, excerpt, found_in, reasons, whole, words_of
-from lightning_interpret.report.review_parts import Report, label, label_cell, quoted, table, text_cell
+from lightning_interpret.report.review_parts import Report, finite, label, label_cell, quoted, table, text_cell
 
 _SIMILAR, _ERASED = 5, 2  # training texts of a case, and sentences about words that were taken out
 _LESS = 0.05  # by which a probability has to fall to be told
@@ -48,10 +48,11 @@ def _sentences(case: BadCaseRow, words: Sequence[Word]) -> Iterator[Said]:
     else:
         yield said("case.unsure", answer=answer, share=share)
     named, most = reasons(words, case.text or "")
+    erased = _told(case)
     if named:
-        yield said("case.mainly" if most else "case.most", words=[quoted(each) for each in named])
-    told = filter(None, (_without(case, each) for each in case.erasures))
-    yield from (sentence for _, sentence in zip(range(_ERASED), told, strict=False))
+        shown = most and any(_same(each, named) for each in erased)
+        yield said("case.mainly" if shown else "case.most", words=[quoted(each) for each in named])
+    yield from (_without(case, each) for each in erased[:_ERASED])
     yield from _similar(case)
     if case.unseen is not None and case.unseen >= _UNSEEN:
         yield said("case.unseen", share=Share(case.unseen))
@@ -59,16 +60,48 @@ def _sentences(case: BadCaseRow, words: Sequence[Word]) -> Iterator[Said]:
         yield said("case.far", share=Share(case.distance_rank))
 
 
-def _without(case: BadCaseRow, erased: Erasure) -> Said | None:
-    """Return what became of the answer without some words, where that is worth a sentence."""
-    words = quoted(erased.text)
+def _told(case: BadCaseRow) -> list[Erasure]:
+    """Return what is worth a sentence: words that turn or lower the answer, the fewest first, none around others."""
+    found = [
+        each
+        for each in case.erasures
+        if finite(each.after)
+        and (each.prediction != case.prediction or (finite(each.before) and each.before - each.after >= _LESS))
+    ]
+    told: list[Erasure] = []
+    for each in sorted(found, key=lambda each: (each.prediction == case.prediction, len(each.words), each.after)):
+        if not any(set(known.words) <= set(each.words) for known in told):
+            told.append(each)
+    return told
+
+
+def _same(erased: Erasure, named: Sequence[str]) -> bool:
+    """Return whether the words that were taken out are among those that are named."""
+    every = " ".join(named).casefold()
+    return any(word in every for word in erased.text.casefold().split())
+
+
+def _without(case: BadCaseRow, erased: Erasure) -> Said:
+    """Return what became of the answer without some words."""
+    words = [quoted(each) for each in _phrases(erased)]
     if erased.prediction != case.prediction:
         return said("case.turns", words=words, answer=label(erased.prediction))
-    if not erased.before - erased.after >= _LESS:
-        return None
-    return said(
-        "case.stays", words=words, answer=label(case.prediction), before=Share(erased.before), after=Share(erased.after)
-    )
+    shares = {"before": Share(erased.before), "after": Share(erased.after)}
+    return said("case.stays", words=words, answer=label(case.prediction), **shares)
+
+
+def _phrases(erased: Erasure) -> list[str]:
+    """Return the words that were taken out, those side by side as one phrase, each once."""
+    words = erased.text.split(" ")
+    if len(words) != len(erased.words):
+        return [erased.text]
+    phrases: list[list[str]] = []
+    for i, word in enumerate(words):
+        if i and erased.words[i] == erased.words[i - 1] + 1:
+            phrases[-1].append(word)
+        else:
+            phrases.append([word])
+    return list(dict.fromkeys(" ".join(phrase) for phrase in phrases))
 
 
 def _similar(case: BadCaseRow) -> Iterator[Said]:

@@ -82,7 +82,7 @@ def _facts(group: BadCaseGroupRow) -> Iterator[Said]:
     yield said("group.size", count=group.size)
     if finite(group.sure) and group.cause != "unexplained":
         yield said("group.sure", hedge=hedge(group.sure), share=Share(group.sure))
-    if finite(group.accuracy) and group.slice_size:
+    if finite(group.accuracy) and group.slice_size > group.size:  # a slice of the cases alone says nothing
         yield said("group.slice", count=group.slice_size, share=Share(group.accuracy))
     if len(group.sizes) > 1 and group.status in _STATUSES:
         yield said(f"group.status.{group.status}")

@@ -38,6 +38,12 @@ def test_words_beside_each_other_are_one_phrase():
     assert reasons(_words("a b", [-1.0, -2.0]), "a b") == ([], False)
 
 
+def test_punctuation_and_a_word_twice_are_not_named():
+    text = "great . the soup . The end !"
+    assert reasons(_words(text, [1.0, 1.0, 1.1, 0, 1.0, 1.0, 0, 1.0]), text)[0] == ["the", "great"]
+    assert reasons(_words("a !", [0.1, 2.0]), "a !") == ([], False)
+
+
 def test_offsets_give_the_places_and_sub_words_are_joined():
     text = "unbelievably bad"
     found = attribution(

@@ -104,6 +104,7 @@ def test_the_same_is_said_in_chinese():
     for sentence in (
         "这次用 177 条文本检查了模型。", "其中 171 条回答正确（97%），6 条回答错误。", "模型只看“tuesday”",
         "模型的回答是“negative”（把握 91%），但标签是“positive”。", "它这样回答，主要是因为“not bad”。",
+        "对这个回答影响最大的是“不差”。",
         "如果去掉“tuesday”，它的回答会变成“negative”。", "训练数据里与它最相似的 3 条文本，标签都是“positive”。",
         "把“好评”当成了“差评”", "这个判断很可能成立（90%）。",
     ):  # fmt: skip
@@ -170,9 +171,28 @@ def test_where_nothing_was_measured_nothing_is_said():
         assert part not in text.replace("Training texts are called similar", "")
 
 
-def test_a_close_call_of_the_words_is_not_told_and_a_change_of_the_answer_is():
-    quiet = case(erasures=(Erasure((0,), "The", 0.91, 0.9, "negative"), Erasure((1,), "soup", 0.9, None, "negative")))
-    assert "Without" not in said([quiet], [group("composition", "not bad", [quiet])])
+def _of(*erasures):
+    one = case(erasures=erasures)
+    return said([one], [group("composition", "not bad", [one])])
+
+
+def test_words_whose_removal_changes_little_are_no_main_reason_and_are_not_told():
+    quiet = _of(Erasure((0,), "The", 0.91, 0.9, "negative"), Erasure((1,), "soup", 0.9, None, "negative"))
+    assert "Without" not in quiet
+    assert "What counted most for this answer: “not bad”." in quiet
+    other = _of(Erasure((1,), "soup", 0.91, 0.4, "positive"))
+    assert "What counted most for this answer: “not bad”. Without “soup” it would say positive." in other
+
+
+def test_the_fewest_words_that_change_the_answer_are_told():
+    text = _of(
+        Erasure((2, 3, 4), "was not bad", 0.91, 0.1, "positive"), Erasure((3,), "not", 0.91, 0.8, "negative"),
+        Erasure((4,), "bad", 0.91, 0.3, "positive"),
+    )  # fmt: skip
+    assert "Without “bad” it would say positive. Without “not” it would still say negative" in text
+    assert "was not bad”" not in text
+    assert "Without “a b” and “c” it" in _of(Erasure((1, 2, 5, 8), "a b c c", 0.91, 0.1, "positive"))
+    assert "Without “a-b c” it" in _of(Erasure((1, 2, 3), "a-b c", 0.91, 0.1, "positive"))
 
 
 def test_rows_stand_with_their_place_their_label_and_what_is_proposed():
@@ -217,7 +237,7 @@ def test_rows_that_no_group_asks_for_stand_at_the_end_and_the_first_are_shown_at
     assert "Other training examples with a doubtful label 58 texts" in text
     assert "58 more training examples perhaps have the wrong label, though no wrong answer was traced to them." in text
     assert "Show 44 more rows" in text
-    assert "8 more rows are in the file report.json." in text
+    assert "8 more rows are in the file relabel.tsv." in text
     assert text.count("suspect 1 ") == 1
     calm = read(review(report([], []) | {"suspects": written[:1]})).text
     assert "One more training example perhaps has the wrong label" in calm
