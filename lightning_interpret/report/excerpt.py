@@ -55,7 +55,7 @@ def words_of(attribution: AttributionRow | None, text: str) -> list[Word]:
 
 def found_in(text: str, words: Iterable[str]) -> list[Word]:
     """Return where texts occur as words of their own, each with the same weight."""
-    places = []
+    places: list[re.Match[str]] = []
     for word in words:
         pattern = rf"(?<!\w){re.escape(word)}(?!\w)" if word.isascii() else re.escape(word)
         places += re.finditer(pattern, text[:_SEARCHED], re.IGNORECASE) if word.strip() else []

@@ -133,11 +133,11 @@ def _rows(say: Voices, report: Report, action: Action) -> Iterator[str]:
         yield from _tables(say, "rows.add", ("text", "label"), rows, len(added))
         yield f"<p>{say('rows.accept.new')}</p>"
     if action.templates:
-        rows = [
+        near = [
             (say.of(report.where("train", each.example_id)), text_cell(say, each.text), label_cell(say, each.gold))
             for each in action.templates[:_TEMPLATES]
         ]
-        shown = table(say, said("rows.templates"), _heads("where", "text", "label"), rows, hidden=True)
+        shown = table(say, said("rows.templates"), _heads("where", "text", "label"), near, hidden=True)
         yield f"<details><summary>{say('rows.templates')}</summary>{shown}</details>"
 
 

@@ -90,7 +90,7 @@ def test_the_sentences_are_those_of_a_person():
         "This is very probably so (90%).",
         "The model was checked with 20 texts of this kind; it answers 40% of them rightly.",
         "Read these 3 examples again and compare the two labels.",
-        "It is unlike the training data: 97% of the texts that were answered rightly are closer to them.",
+        "It is unlike the training data: of the texts that were answered rightly, 97% are closer to the training data.",
         "One cause that was found at an earlier check is no longer seen: Texts that are too long for the model",
         "83% of its words are in no training text.",
         "Where it was less than 60% sure, 9 of 9 answers are right (100%).",
