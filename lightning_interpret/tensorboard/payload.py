@@ -34,7 +34,7 @@ _NO_FACTS = ("problem", "drift", "largest", "image")
 
 def page_of(tag: str) -> tuple[str, int]:
     """Return the tag of a page's first page, and which page it is, from 1."""
-    match = _PAGE.fullmatch(tag)
+    match = _PAGE.fullmatch(tag) if "/page_" in tag else None
     return (match["first"], int(match["number"])) if match else (tag, 1)
 
 

@@ -84,8 +84,9 @@ class InterpretPlugin(TBPlugin):
 
     def _tags(self, request: wrappers.Request) -> Any:
         found = self._provider.list_tensors(**_asked(request), plugin_name=PLUGIN)
-        series = [_listed(run, tag, of) for run, tags in found.items() for tag, of in tags.items()]
-        first = [entry for entry in series if page_of(entry["tag"])[1] == 1]
+        first = [
+            _listed(run, tag, of) for run, tags in found.items() for tag, of in tags.items() if page_of(tag)[1] == 1
+        ]
         return {
             "schema": SCHEMA,
             "kinds": sorted(path.stem for path in (_STATIC / "kinds").glob("*.js")),

@@ -267,7 +267,7 @@ def test_examples_are_filtered_by_keyboard_and_each_control_has_a_name(opened):
         frame.wait_for_selector(".count:has-text('1 of 24')")
         assert frame.evaluate("document.querySelector('select[aria-label=Cause]').value") == "Shortcut"
         frame.click("text=Clear filters")
-        frame.wait_for_selector(".count:text-is('24 examples')")
+        frame.wait_for_selector(".count span:text-is('24 examples')")
         frame.fill("input[aria-label='Last step up to']", "100")
         frame.press("input[aria-label='Last step up to']", "Enter")
         frame.wait_for_selector(".count:has-text('8 of 24')")

@@ -26,8 +26,8 @@ LONG = row([f"w{i}" for i in range(900)], scores=[math.sin(i) for i in range(900
 ODD = "a run/ü & #1 ?x=y"
 PROBE = "interpret/saliency/probe_0"
 KINDS = [
-    *("attention", "attribution", "concept_test", "concepts", "generated", "influence", "landmarks", "neighbors"),
-    *("plain", "rationale", "span_tree", "spans", "trust"),
+    *("attention", "attribution", "bad_case", "bad_case_group", "bad_cases", "concept_test", "concepts", "generated"),
+    *("influence", "landmarks", "neighbors", "plain", "rationale", "span_tree", "spans", "trust"),
 ]
 
 
@@ -116,6 +116,16 @@ def test_the_facts_of_several_probes_come_in_one_answer(board):
     assert (answer[PROBE]["step"], answer[PROBE]["largest"], answer[PROBE]["text"]) == (30, 30.0, "good bad")
     assert answer[PROBE]["example_id"] == 7
     assert answer["interpret/saliency/probe_2"]["largest"] == pytest.approx(max(abs(s) for s in LONG.scores[1:-1]))
+
+
+def test_the_last_records_of_several_probes_come_in_one_answer(board):
+    status, answer = board.get("records", run="good", tag=[PROBE, "interpret/saliency/probe_2", "not/there"])
+    assert status == 200
+    assert set(answer) == {PROBE, "interpret/saliency/probe_2"}
+    for tag, step in ((PROBE, 30), ("interpret/saliency/probe_2", 10)):
+        assert answer[tag] == board.get("record", run="good", tag=tag, step=step)[1]
+    broken = board.get("records", run=ODD, tag="interpret/odd/probe_2")[1]["interpret/odd/probe_2"]
+    assert (broken["payload"], broken["problem"][:14]) == (None, "Expected every")
 
 
 def test_steps_come_in_order_with_the_drift_since_the_step_before(board):
@@ -226,7 +236,7 @@ def test_a_payload_of_any_depth_is_an_answer(board):
     [
         ("latest", {}, "run"), ("latest", {"run": "good"}, "tag"), ("steps", {"run": "good"}, "tag"),
         ("steps", {"tag": PROBE}, "run"), ("record", {"run": "good", "tag": PROBE}, "step"),
-        ("record", {"tag": PROBE, "step": 10}, "run"),
+        ("record", {"tag": PROBE, "step": 10}, "run"), ("records", {"run": "good"}, "tag"),
     ],
 )  # fmt: skip
 def test_a_missing_argument_is_named(board, route, query, missing):
@@ -301,6 +311,23 @@ def test_an_empty_folder_has_no_tags_and_the_tab_is_there_but_not_active(tmp_pat
         },
     )
     assert board.get("/data/plugins_listing")[1]["interpret"]["enabled"] is False
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_an_events_file_that_breaks_off_leaves_what_is_before_and_the_other_runs(tmp_path, reader):
+    for run in ("broken", "garbage", "whole"):
+        with boards.Events(tmp_path / run) as events:
+            for probe in range(3):
+                events.row(row("good bad"), probe=probe, step=10)
+        (file,) = (tmp_path / run).iterdir()
+        written = file.read_bytes()
+        file.write_bytes({"broken": written[:-40], "garbage": b"\xff" * 300, "whole": written}[run])
+    del events.last["interpret/saliency/probe_2"]  # which the Rust reader waits for
+    board = boards.backend(tmp_path, reader, runs={"broken": events})
+    boards.wait_for(lambda: len(board.get("tags")[1]["tags"]) == 5)
+    found = [(entry["run"], entry["probe"]) for entry in board.get("tags")[1]["tags"]]
+    assert found == [("broken", 0), ("broken", 1), ("whole", 0), ("whole", 1), ("whole", 2)]
+    assert board.get("latest", run="broken", tag="interpret/saliency/probe_1")[1]
 
 
 def test_the_address_may_have_a_prefix(written):

@@ -12,6 +12,7 @@ from records import NASTY, row
 pytestmark = boards.needs_browser
 
 RUN = "a run/ü & #1"
+PROBE = "interpret/saliency/probe_0"
 WORDS = "nothing here is great and awful at the same time"
 SPREAD = [i / 10 for i in range(-10, 11)]
 RTL = "مرحبا بالعالم هذا فيلم جيد جدا"
@@ -173,16 +174,22 @@ def test_a_link_leads_to_its_step_or_where_it_names_none_to_the_last(opened):
 
 def test_new_steps_come_with_tensorboards_reload_and_the_chosen_step_stays(chromium, tmp_path):
     with boards.Events(tmp_path / "live") as events:
-        for step in (10, 20):
-            events.row(row("good bad", scores=[step, -1.0]), step=step)
+
+        def write(step):
+            for name in ("saliency", "occlusion"):
+                events.row(row("good bad", scores=[step, -1.0], example_id=3), step=step, name=name)
+
+        write(10)
+        write(20)
+        events.row(row("another one", example_id=4), step=20, probe=1)
         events.flush()
         with (
             boards.served(tmp_path, "--reload_interval", "1", "--load_fast", "false") as address,
-            tab.opened(chromium, address, alone=False) as (page, frame),
+            tab.opened(chromium, address, tab.hash_of(PROBE, "live"), alone=False) as (page, frame),
         ):
 
             def reload(step):
-                events.row(row("good bad", scores=[step, -1.0]), step=step)
+                write(step)
                 events.flush()
                 newest = f"fetch('./tags').then(r => r.json()).then(a => a.tags[0].last_step === {step})"
                 for _ in range(100):
@@ -204,6 +211,16 @@ def test_new_steps_come_with_tensorboards_reload_and_the_chosen_step_stays(chrom
             assert _active(frame) == "good"  # the reader's place in the words
             frame.press("body", "]")
             _at(frame, 20)
+            frame.fill("input[type=search]", "good")
+            frame.click(".elsewhere .check:has-text('occlusion')")
+            frame.wait_for_selector(".column >> nth=1")
+            frame.locator(".column >> nth=1").locator(".unit", has_text="bad").focus()
+            reload(50)
+            assert frame.get_attribute(".body", "data-step") == "20"
+            assert frame.evaluate("document.activeElement.closest('[data-pane]').dataset.pane") != "shown"
+            assert "step 20" in frame.locator(".column .name").nth(1).inner_text()
+            assert frame.input_value("input[type=search]") == "good"
+            assert frame.inner_text(".count") == "2 of 3 examples"
 
 
 def test_tensorboards_own_button_turns_the_tab_dark(opened):
@@ -478,7 +495,7 @@ def test_two_thousand_examples_and_twenty_thousand_words_are_shown_and_found(chr
         for step in (10, 20):
             assert events.row(row(words, [rng.gauss(0, 1) for _ in words]), step=step, name="verylong") > 10
     with boards.served(tmp_path) as address, tab.opened(chromium, address) as (_, frame):
-        frame.wait_for_selector(".count:text-is('2001 examples')", timeout=30_000)
+        frame.wait_for_selector(".count span:text-is('2001 examples')", timeout=30_000)
         assert frame.locator(".option").count() < 300  # those around what is on screen
         assert frame.locator(".option").first.get_attribute("aria-setsize") == "2001"
         frame.press(".list", "End")

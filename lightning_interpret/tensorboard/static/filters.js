@@ -15,7 +15,7 @@ export const NONE = { query: "", hidden: [], onlyWrong: false, from: null, to: n
 export function createFilters({ onfilter, oncompare, named }) {
   const search = h("input", { type: "search", placeholder: "Search words, labels, ids", "aria-label": "Search examples", oninput: (e) => onfilter({ query: e.target.value }) });
   const runs = h("details", { class: "runs" }), marks = h("div", { class: "marks" });
-  const count = h("p", { class: "muted count", role: "status" });
+  const count = h("span", { role: "status" }), progress = h("span"); // of which the first alone is read aloud
   const pickers = Object.entries(VALUES).map(([name, label]) => [name, picker(label, "all", (value) => onfilter({ [name]: value }))]);
   const change = picker("Changed", "all", (value) => onfilter({ change: value }));
   const other = picker("Compare with", "none", oncompare, "Compare with run");
@@ -26,10 +26,10 @@ export function createFilters({ onfilter, oncompare, named }) {
   const more = h("details", { class: "more" }, said, h("div", { class: "pickers" }, pickers.map(([, { element }]) => element),
     h("div", { class: "picker" }, h("span", { "aria-hidden": "true" }, "Last step"), h("span", { class: "range" }, from, h("span", { "aria-hidden": "true" }, "to"), to)), clear));
   const compared = h("div", { class: "pickers compared" }, other.element, change.element);
-  const element = h("div", { class: "filters" }, search, runs, more, compared, marks, count);
+  const element = h("div", { class: "filters" }, search, runs, more, compared, marks, h("p", { class: "muted count" }, count, progress));
 
   function update({ entries, shown, filter, run }) {
-    const all = [...new Set(entries.map((entry) => entry.run))], read = entries.filter((entry) => entry.facts).length;
+    const all = [...new Set(entries.map((entry) => entry.run))], read = entries.filter((entry) => entry.facts || !entry.stale).length;
     const on = all.filter((each) => !filter.hidden.includes(each));
     if (document.activeElement !== search) search.value = filter.query;
     runs.hidden = all.length < 2;
@@ -45,7 +45,9 @@ export function createFilters({ onfilter, oncompare, named }) {
     change.update(run === null ? [] : Object.entries(CHANGES), filter.change);
     const bad = entries.filter((entry) => wrong(entry.facts)).length;
     redraw(marks, check(`Wrong predictions only (${bad})`, filter.onlyWrong, (only) => onfilter({ onlyWrong: only }), "wrong"));
-    count.textContent = counted(shown.length, entries.length, read);
+    const now = counted(shown.length, entries.length);
+    if (count.textContent !== now) count.textContent = now;
+    progress.textContent = read < entries.length ? ` · ${read} read so far` : "";
   }
 
   return { element, search, update };

@@ -236,10 +236,9 @@ export function nameOf(entry) {
   return entry.probe === null ? entry.tag : `${{ bad_case: "Case", bad_case_group: "Group" }[entry.kind] ?? "Probe"} ${entry.probe}`;
 }
 
-/** How many are shown of how many there are, and of how many of these the facts are there. */
-export function counted(shown, all, read = all) {
-  const so = read < all ? ` · ${read} read so far` : "";
-  return `${shown === all ? "" : `${shown} of `}${all} example${all === 1 ? "" : "s"}${so}`;
+/** How many are shown of how many there are. */
+export function counted(shown, all) {
+  return `${shown === all ? "" : `${shown} of `}${all} example${all === 1 ? "" : "s"}`;
 }
 
 /** Entries in groups of one run and monitor, in their order. */
