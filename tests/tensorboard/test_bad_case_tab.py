@@ -186,12 +186,15 @@ def test_every_bad_case_is_readable_in_both_themes_and_on_a_narrow_screen(opened
 def test_other_records_of_the_example_stand_beside_at_the_step_or_before_it(opened):
     with opened(name="saliency") as (page, frame):
         _read(frame)
+        frame.click(".elsewhere summary:text-is('This example elsewhere: 3')")
         choices = frame.locator(".elsewhere .check")
         said = ["bad_case why it is a bad case", "neighbors neighbours", "occlusion saliency"]
         assert choices.all_inner_texts() == said
         choices.nth(1).click()
         choices.nth(2).click()
         frame.wait_for_selector(".column >> nth=2")
+        frame.press(".elsewhere .check >> nth=2 >> input", "Escape")
+        assert frame.inner_text(".elsewhere") == "This example elsewhere: 2 of 3 beside"
         names = [" ".join(name.split()) for name in frame.locator(".column .name").all_inner_texts()]
         assert names == ["saliency before · step 200", "neighbors before · step 150", "occlusion before · step 200"]
         assert frame.locator(".column").nth(1).locator(".evidence tbody tr").count() >= 3

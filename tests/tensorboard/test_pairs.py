@@ -42,13 +42,14 @@ def test_an_entry_is_of_an_example_or_of_a_group_or_of_a_place(pairs):
 
 def test_other_records_of_an_example_are_found_in_its_run(pairs):
     entries = [
-        {"run": run, "key": key, "facts": facts}
-        for run, key, facts in (
+        {"run": run, "monitor": monitor, "facts": facts}
+        for run, monitor, facts in (
             ("a", "0", {"example_id": 7}), ("a", "1", {"example_id": 7}), ("b", "2", {"example_id": 7}),
-            ("a", "3", {"example_id": 8}), ("a", "4", None), ("a", "5", {}),
+            ("a", "3", {"example_id": 8}), ("a", "4", None), ("a", "5", {}), ("a", "0", {"example_id": 7}),
+            ("a", "1", {"example_id": 7}),
         )
     ]  # fmt: skip
-    assert [entry["key"] for entry in pairs("elsewhere", entries, entries[0])] == ["1"]
+    assert pairs("elsewhere", entries, entries[0]) == [entries[1]]
     assert pairs("elsewhere", entries, entries[5]) == []
 
 

@@ -212,6 +212,7 @@ def test_new_steps_come_with_tensorboards_reload_and_the_chosen_step_stays(chrom
             frame.press("body", "]")
             _at(frame, 20)
             frame.fill("input[type=search]", "good")
+            frame.click(".elsewhere summary")
             frame.click(".elsewhere .check:has-text('occlusion')")
             frame.wait_for_selector(".column >> nth=1")
             frame.locator(".column >> nth=1").locator(".unit", has_text="bad").focus()

@@ -1,6 +1,6 @@
 // One example seen from several sides: other records of it beside the one that is shown, and what changes between them.
 
-import { check, h, leads, notice } from "./parts.js";
+import { check, h, leads, notice, redraw } from "./parts.js";
 import { percent, plain, printable, wrong } from "./model.js";
 import { alike, changeOf, figures, listedBoth } from "./pairs.js";
 
@@ -10,16 +10,29 @@ const KINDS = {
 };
 const SAID = { fixed: "Fixed", broke: "Broke", other: "Another prediction", same: "The same prediction" };
 
-/** Which of the other entries of this example stand beside it. */
-export function chooser({ found, chosen, onchoose }) {
-  if (!found.length) return null;
-  return h("section", { class: "card elsewhere", "aria-label": "This example elsewhere" },
-    h("h2", {}, "This example elsewhere"),
-    h("div", { class: "choices" }, found.map((entry) => check(described(entry), chosen(entry), (on) => onchoose(entry, on), `beside/${entry.key}`))));
+/** The choice of what stands beside: it opens over the page, so that nothing moves when more is found. */
+export function createChooser({ stands, onchoose }) {
+  const element = h("details", { class: "elsewhere", hidden: true });
+  const close = () => (element.open = false);
+  document.addEventListener("pointerdown", (event) => element.contains(event.target) || close());
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !element.open) return;
+    close();
+    element.firstChild.focus();
+  });
 
+  /** `found` are the other entries of the example that is shown. */
+  function update(found) {
+    const on = found.filter(stands).length;
+    element.hidden = !found.length;
+    redraw(element, h("summary", { "data-key": "elsewhere" }, `This example elsewhere: ${on ? `${on} of ` : ""}${found.length}${on ? " beside" : ""}`),
+      h("div", { class: "card choices", role: "group", "aria-label": "Put beside" }, h("p", { class: "muted" }, "Put beside what is shown:"), found.map((entry) => check(described(entry), stands(entry), (on) => onchoose(entry, on), `beside/${entry.key}`))));
+  }
+
+  return { element, update };
 }
 
-const described = (entry) => [h("bdi", {}, printable(entry.monitor)), h("small", { class: "muted" }, ` ${KINDS[entry.kind] ?? printable(entry.kind)}`)];
+const described = ({ monitor, kind }) => [h("bdi", {}, printable(monitor)), h("small", { class: "muted" }, ` ${KINDS[kind] ?? printable(kind)}`)];
 
 /** Records side by side; `panes` are `{key, entry, step, content, note}`, the one that is shown first. */
 export function sideBySide(panes, context) {

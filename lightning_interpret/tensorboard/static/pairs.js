@@ -22,11 +22,15 @@ export function finder(entries, run) {
   };
 }
 
-/** The other entries of a run that are of the same example as one of it. */
+/** The entries of other monitors of a run that are of the same example as one of it: the first of each monitor. */
 export function elsewhere(entries, entry) {
-  const id = entry.facts?.example_id;
+  const id = entry.facts?.example_id, found = new Map();
   if (id === undefined || id === null) return [];
-  return entries.filter((other) => other.run === entry.run && other.key !== entry.key && other.facts?.example_id === id);
+  for (const other of entries) {
+    const same = other.run === entry.run && other.monitor !== entry.monitor && other.facts?.example_id === id;
+    if (same && !found.has(other.monitor)) found.set(other.monitor, other);
+  }
+  return [...found.values()];
 }
 
 /** What became of a prediction: `fixed`, `broke`, `other`, `same`; `null` where one of them is not known. */

@@ -1,6 +1,6 @@
 // The Interpret tab: an example on the left, its records step by step on the right.
 
-import { changes, chooser, missing, sideBySide } from "./beside.js";
+import { changes, createChooser, missing, sideBySide } from "./beside.js";
 import { causeName } from "./causes.js";
 import { createReader } from "./facts.js";
 import { createFilters, NONE } from "./filters.js";
@@ -66,7 +66,8 @@ class Tab {
     this.step = h("div", { class: "steps", role: "group", "aria-label": "Steps" },
       h("button", { type: "button", class: "arrow", "aria-label": "Step before", title: "Step before  [", onclick: () => this.go(this.place - 1) }, "‹"), this.slider,
       h("button", { type: "button", class: "arrow", "aria-label": "Step after", title: "Step after  ]", onclick: () => this.go(this.place + 1) }, "›"), this.said, this.follow);
-    this.bar = h("header", { class: "bar", hidden: true }, this.head, this.step);
+    this.chooser = createChooser({ stands: (entry) => this.stands(entry), onchoose: (entry, on) => this.put(entry, on) });
+    this.bar = h("header", { class: "bar", hidden: true }, h("div", { class: "named" }, this.head, this.chooser.element), this.step);
     this.body = h("div", { class: "body", "aria-live": "off" }, h("p", { class: "muted" }, "Loading …"));
     const help = keys();
     const saver = createSaver({ listed: () => this.visible(), read: (onleft) => this.reader.whole(() => this.visible(), onleft), records: (run, tag) => this.get("records", { run, tag }, { loud: true }) });
@@ -150,8 +151,7 @@ class Tab {
   }
 
   drawSide() {
-    if (this.run !== null) this.partner = finder(this.entries, this.run);
-    else this.partner = () => null;
+    this.partner = this.run === null ? () => null : finder(this.entries, this.run);
     const shown = this.visible();
     this.filters.update({ entries: this.entries, shown, filter: this.filter, run: this.run });
     this.list.update(shown, this.selected);
@@ -282,9 +282,9 @@ class Tab {
     const here = { entry, record, facts: steps[place] };
     const compared = panes.map((pane) => changes(here, { entry: pane.entry, record: pane.record, facts: pane.steps[pane.place] })).filter(Boolean);
     const alone = this.run !== null && this.run !== entry.run && !panes.some((pane) => pane.entry.run === this.run) ? missing(this.run, left) : null;
-    const choices = chooser({ found: found.map((key) => this.entries.find((other) => other.key === key)), chosen: (other) => this.stands(other), onchoose: (other, on) => this.put(other, on) });
+    this.chooser.update(found.map((key) => this.entries.find((other) => other.key === key)));
     this.body.classList.toggle("wider", panes.length > 0);
-    return [choices, alone, ...compared, ...(panes.length ? [sideBySide([{ key: "shown", entry, step: steps[place].step, content: own, note: null }, ...others], context)] : own), ...below].filter(Boolean);
+    return [alone, ...compared, ...(panes.length ? [sideBySide([{ key: "shown", entry, step: steps[place].step, content: own, note: null }, ...others], context)] : own), ...below].filter(Boolean);
   }
 
   /** What a renderer is told beside the record. */
