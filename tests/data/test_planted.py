@@ -15,7 +15,7 @@ from lightning_interpret.data.planted_words import (
     TASTES,
 )
 
-DIGEST = "fd5968e84b782f8797a365565cd87f40113e4c610acadd18de2386af93fe62c6"
+DIGEST = "c22b2487417bb3c92b299d40a2b1b02636e27e22a2f12279e29c6a3778a5f804"
 OF_TRAINING = {"truncation", "conflicting_duplicates", "training_label_error", "shortcut", "confusion"}
 
 
