@@ -1,4 +1,4 @@
-"""Examples that carry ids: any data set's, labelled text, the generated review corpus, generated pictures."""
+"""Examples that carry ids: any data set's, labelled text, generated reviews (with bad cases planted), pictures."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from lightning_interpret.data.examples import TrainingExamples
     from lightning_interpret.data.find_ids import example_ids
     from lightning_interpret.data.ids import WithIds
+    from lightning_interpret.data.planted import PlantedBadCases, PlantedRow
     from lightning_interpret.data.reviews import Phrase, Review, ReviewCorpus
     from lightning_interpret.data.shapes import ShapesDataset
 
 _ROOMS = {
     "Phrase": "reviews",
+    "PlantedBadCases": "planted",
+    "PlantedRow": "planted",
     "Review": "reviews",
     "ReviewCorpus": "reviews",
     "ShapesDataset": "shapes",
@@ -25,6 +28,8 @@ _ROOMS = {
 }
 __all__ = [
     "Phrase",
+    "PlantedBadCases",
+    "PlantedRow",
     "Review",
     "ReviewCorpus",
     "ShapesDataset",

@@ -4,8 +4,9 @@ from hashlib import sha256
 import pytest
 
 from lightning_interpret.bad_cases import CAUSES
+from lightning_interpret.data import PlantedBadCases
 from lightning_interpret.data.lexicon import ADJECTIVES, NEGATORS
-from lightning_interpret.data.planted import LABELS, MAX_WORDS, PLANTED, PlantedBadCases
+from lightning_interpret.data.planted import LABELS, MAX_WORDS, PLANTED
 from lightning_interpret.data.planted_words import (
     BICYCLE_BLAME,
     BICYCLE_NOUNS,
