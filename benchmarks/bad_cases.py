@@ -111,6 +111,16 @@ def part_ag(args: Any) -> dict[str, Any]:
     )
     relabel = torch.tensor([proposed[i] for i in named.tolist()], dtype=torch.long)
     print(f"The label proposed is right in {share(true[named] == relabel)} % of them.")
+    edits = {
+        each.example_id: labels.index(each.proposed)
+        for group in found.groups
+        for each in (() if group.action is None else group.action.edits)
+        if each.file == "train" and each.proposed and not each.new
+    }
+    listed = torch.tensor(sorted(edits), dtype=torch.long)
+    right = torch.tensor([edits[i] == int(true[i]) for i in listed.tolist()])
+    print(f"{len(edits)} training rows are listed to relabel: {share(wrong[listed])} % are wrong, ", end="")
+    print(f"the label proposed is right in {share(right)} %.")
 
     def accuracy(rows: Tensor, labels_now: Tensor) -> list[float]:
         heads = [fit_head(train[rows], labels_now[rows], len(labels), seed) for seed in range(args.seeds)]
@@ -138,6 +148,7 @@ def part_ag(args: Any) -> dict[str, Any]:
         values = 100 * torch.tensor(found_here)
         print(f"| {name} | {among} | {values.mean():.2f} | {values.std():.2f} |")
     figures |= {"suspects": size, "wrong": {name: float(wrong[rows].float().mean()) for name, rows in picks.items()}}
+    figures["listed"] = {"rows": len(edits), "wrong": share(wrong[listed]), "proposed right": share(right)}
     return figures | {"accuracy of": results}
 
 
