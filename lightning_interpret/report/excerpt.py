@@ -57,8 +57,10 @@ def found_in(text: str, words: Iterable[str]) -> list[Word]:
     """Return where texts occur as words of their own, each with the same weight."""
     places: list[re.Match[str]] = []
     for word in words:
+        if not 0 < len(word.strip()) <= _WORD:
+            continue
         pattern = rf"(?<!\w){re.escape(word)}(?!\w)" if word.isascii() else re.escape(word)
-        places += re.finditer(pattern, text[:_SEARCHED], re.IGNORECASE) if word.strip() else []
+        places += re.finditer(pattern, text[:_SEARCHED], re.IGNORECASE)
     ordered = sorted((match.start(), match.end()) for match in places)
     return [Word(start, end, 1.0, 2 * number) for number, (start, end) in enumerate(ordered)]
 

@@ -49,15 +49,17 @@ def solved(groups: Iterable[BadCaseGroupRow]) -> list[BadCaseGroupRow]:
 def contents(say: Voices, groups: Sequence[BadCaseGroupRow], suspected: int) -> str:
     """Return the titles of the groups, and of the rows that are suspected beside them, with a link to each."""
     lines = [
-        (f"group-{number}", say.of(title_of(group.cause, group.cue)), group.size)
+        (f"group-{number}", say.of(title_of(group.cause, group.cue)), say.of(_size(group)))
         for number, group in enumerate(groups[:GROUPS], 1)
     ]
-    lines += [("suspects", say("suspects.title"), suspected)] if suspected else []
-    shown = "".join(
-        f'<li><a href="#{name}">{title}</a> <small>{say("todo.size", count=count)}</small></li>'
-        for name, title, count in lines
-    )
+    lines += [("suspects", say("suspects.title"), say("todo.size", count=suspected))] if suspected else []
+    shown = "".join(f'<li><a href="#{name}">{title}</a> <small>{size}</small></li>' for name, title, size in lines)
     return f'<ol class="contents">{shown}</ol>' + _more(say, "todo.more", len(groups) - GROUPS)
+
+
+def _size(group: BadCaseGroupRow) -> Said:
+    sure = {} if group.cause == "unexplained" else {"hedge": hedge(group.sure)}
+    return said("todo.sure" if sure else "todo.size", count=group.size, **sure)
 
 
 def section(say: Voices, report: Report, number: int, group: BadCaseGroupRow) -> str:

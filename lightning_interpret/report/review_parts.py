@@ -67,7 +67,7 @@ class Report:
 
     def where(self, file: str, example_id: int | None, index: int | None = None) -> Said:
         """Return where a row stands: its line if that is known, and else its id, or its place among the others."""
-        name = isolated(self.names.get(file) or file)
+        name = isolated(self.names.get(file) or plain(file, NAME))
         line = self.lines.get(example_id) if file == "val" and example_id is not None else None
         if line is not None:
             return said("where.line", file=name, line=Html(str(int(line))))

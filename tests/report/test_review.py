@@ -80,6 +80,8 @@ def test_the_sentences_are_those_of_a_person():
         "6 of the wrong answers were given with confidence: the model was at least 90% sure.",
         "9 right answers were close calls: the model was less than 60% sure.",
         "Start here: The model goes by “tuesday”.",
+        "The model goes by “tuesday” 12 texts; very probably so",
+        "No cause was found 1 text",
         "The model said negative (91% sure), but the label is positive.",
         "It said so mainly because of “not bad”.",
         "Without “not bad” it would still say negative, but be 70% sure instead of 91%.",
@@ -179,9 +181,9 @@ def _of(*erasures):
 def test_words_whose_removal_changes_little_are_no_main_reason_and_are_not_told():
     quiet = _of(Erasure((0,), "The", 0.91, 0.9, "negative"), Erasure((1,), "soup", 0.9, None, "negative"))
     assert "Without" not in quiet
-    assert "What counted most for this answer: “not bad”." in quiet
+    assert "What seems to have counted most for this answer: “not bad”." in quiet
     other = _of(Erasure((1,), "soup", 0.91, 0.4, "positive"))
-    assert "What counted most for this answer: “not bad”. Without “soup” it would say positive." in other
+    assert "What seems to have counted most for this answer: “not bad”. Without “soup” it would say positive." in other
 
 
 def test_the_fewest_words_that_change_the_answer_are_told():
@@ -376,6 +378,11 @@ def test_a_review_is_written_whole_and_over_the_one_before(tmp_path):
     written = (tmp_path / "review.html").read_text(encoding="utf8")
     assert written == review(reviews.usual(), "zh")
     assert "<title>模型错在哪里" in written
+
+
+@pytest.mark.parametrize("text", ["ab " * 300_000, "\u202e" * 1_000_000])
+def test_megabytes_wherever_a_text_stands_make_a_small_file(text):
+    assert len(review(reviews.of_text(text))) < 1_500_000
 
 
 def test_a_text_of_megabytes_and_a_thousand_cases_make_a_small_file():
