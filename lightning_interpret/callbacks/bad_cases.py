@@ -127,6 +127,11 @@ class BadCaseMonitor(EvidenceMonitor):
             self.followed = Followed()
         self.finder.forget()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hold on to no data."""
+        super().teardown(trainer, pl_module, stage)
+        self.finder.forget()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what is remembered of the groups, for a checkpoint."""
         return {"followed": self.followed.state()}
