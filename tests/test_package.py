@@ -49,9 +49,13 @@ ROOMS = {
         *("layers", "trainer", "methods", "metrics", "tasks", "functional", "data"),
         *("evidence", "rationales", "names"),
     },
+    "causes": {
+        *("functional", "methods", "metrics", "tasks"),
+        *("bad_cases", "evidence", "explanations", "names"),
+    },
     "callbacks": {
         *("methods", "metrics", "report", "tasks", "functional", "data", "trainer", "trust"),
-        *("evidence", "explanations", "names", "rationales", "records"),
+        *("bad_cases", "causes", "evidence", "explanations", "names", "rationales", "records"),
     },
     "commands": {
         *("callbacks", "modules", "methods", "report", "tasks", "functional", "data", "trust"),
@@ -101,7 +105,7 @@ def test_imports_run_one_way(path):
         parts = name.split(".")
         if parts[0] == "lightning_interpret" and len(parts) > 1:
             assert parts[1] == room or parts[1] in ROOMS[room], f"{path} imports {name}"
-        if room in ("functional", "tasks", "methods", "metrics", "trust", "report", "data", "explanations"):
+        if room in ("causes", "functional", "tasks", "methods", "metrics", "trust", "report", "data", "explanations"):
             assert parts[0] not in ("lightning", "pytorch_lightning"), f"{path} imports {name}"
         if room == "functional":
             assert parts[0] != "transformers", f"{path} imports {name}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from lightning_interpret.bad_cases import Action, RowEdit
 from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.cues import Shortcut
-from lightning_interpret.causes.rules import Evidence, negated, supporters, unseen_words
+from lightning_interpret.causes.known import Evidence, supporters, unseen_words
+from lightning_interpret.causes.negations import negated
 from lightning_interpret.causes.training import Training
 from lightning_interpret.causes.words import words_of
 from lightning_interpret.evidence import TrainingExample

@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.erase import Eraser, Words
-from lightning_interpret.causes.rules import negated
+from lightning_interpret.causes.negations import negated
 from lightning_interpret.causes.scan import Scan, Validation
 from lightning_interpret.causes.setting import Setting
 from lightning_interpret.causes.training import Training

@@ -9,50 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
-
-import torch
+from dataclasses import replace
 
 from lightning_interpret.bad_cases import CAUSES, Verdict
 from lightning_interpret.causes.case import Case
-from lightning_interpret.causes.cues import Shortcut
-from lightning_interpret.causes.scan import Scan
-from lightning_interpret.causes.setting import Setting
-from lightning_interpret.causes.training import Training
-from lightning_interpret.causes.words import NEGATORS
+from lightning_interpret.causes.known import Evidence, near_duplicates, supporters, unseen_words
+from lightning_interpret.causes.negations import Negated, negated
+
+__all__ = ["Evidence", "verdicts"]
 
 _NEARLY = 0.35  # confidence from which a verdict that does not hold is told
 _TOLD = 3  # how many of those
-_SCOPE = 6  # words after a negation in which it acts
 _CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the rules go by, beside the case.
-
-    Attributes:
-        scan: The validation examples.
-        training: The training data.
-        setting: The thresholds.
-        alike: Jaccard similarity of each case with each training example, ``(N, n)``; ``None`` without texts.
-        words: Probability of each class by the words alone, ``(N, C)``; ``None`` without texts.
-        distances: For each validation example the share of right ones that are nearer to their neighbours.
-        shortcuts: By number of a case, the shortcut that decides it.
-        tails: By number of a case that is cut, the probabilities of the part that is not read.
-        confused: By unordered pair of classes, how many wrong cases have it.
-    """
-
-    scan: Scan
-    training: Training
-    setting: Setting
-    alike: torch.Tensor | None
-    words: torch.Tensor | None
-    distances: torch.Tensor
-    shortcuts: Mapping[int, Shortcut]
-    tails: Mapping[int, Sequence[float]]
-    confused: Mapping[frozenset[int], int]
 
 
 def verdicts(place: int, case: Case, known: Evidence) -> tuple[Verdict, ...]:
@@ -102,7 +70,7 @@ def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 
 def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
     # a copy whose label is suspected is no matter of two labels that could both be right
-    near = [i for i in _near_duplicates(place, known) if i not in known.training.suspected]
+    near = [i for i in near_duplicates(place, known) if i not in known.training.suspected]
     labels = [known.training.labels.get(i, -1) for i in near]
     counts = {label: labels.count(label) for label in (case.predicted, case.other)}
     if not near or len(near) < 2:
@@ -235,51 +203,6 @@ def _tied_to_prediction(found: Negated, case: Case) -> float | None:
     return None if None in ties else min(tie for tie in ties if tie is not None)
 
 
-@dataclass(frozen=True)
-class Negated:
-    """One negation and the word in its scope that says most of the prediction, or all those of a text.
-
-    Attributes:
-        negations: Places of the negations.
-        places: Places from each to its word.
-        heads: Places of the words.
-    """
-
-    negations: tuple[int, ...]
-    places: tuple[int, ...]
-    heads: tuple[int, ...]
-
-
-def negated(case: Case) -> list[Negated]:
-    """Return what each negation of a case acts on, and all of it together where there are several.
-
-    A negation acts on the words after it up to the next punctuation, :data:`_SCOPE` at most. Of these the word counts
-    that training data tie most to the prediction, or else that scores most for it.
-    """
-    keys, at, found = case.words.keys, case.words.at, list[Negated]()
-    scores = case.scores()
-    size = 1e3 * max((abs(score) for score in scores.values()), default=1.0)  # where training data tie none of them
-    for i, key in enumerate(keys):
-        if key not in NEGATORS or (key == "n" and keys[i + 1 : i + 2] != ("t",)):
-            continue
-        if key == "t" and not (i and keys[i - 1].endswith("n")):
-            continue
-        scope = list[int]()
-        for n in range(i + 1, min(len(keys), i + 1 + _SCOPE)):
-            between = case.words.shown[at[n - 1] + 1 : at[n]]
-            if any(mark not in ("'", "’") for mark in between) or keys[n] in NEGATORS - {"t"}:
-                break
-            scope.append(at[n])
-        if scope:
-            ties = {place: case.ties.get(keys[at.index(place)], 0.0) for place in scope}
-            head = max(scope, key=lambda place: ties[place] if ties[place] > 0 else scores.get(place, 0.0) / size)
-            found.append(Negated((at[i],), tuple(range(at[i], head + 1)), (head,)))
-    if len(found) > 1:
-        every = ([each.negations for each in found], [each.places for each in found], [each.heads for each in found])
-        found.append(Negated(*(tuple(sorted(set(chain.from_iterable(part)))) for part in every)))
-    return found
-
-
 def _coverage(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
     unseen, rank = unseen_words(case, known), float(known.distances[case.number])
     words = len(dict.fromkeys(case.words.keys))
@@ -373,41 +296,6 @@ _RULES: tuple[Callable[[int, Case, Evidence], Iterator[Verdict]], ...] = (
     _validation_label_error,
     _confusion,
 )
-
-
-def supporters(place: int, case: Case, known: Evidence) -> tuple[list[int], list[int]]:
-    """Return the training examples that speak most for a wrong prediction, and which of them are near-duplicates.
-
-    Its near-duplicates with the predicted label, where there are any; else the nearest and the most harmful with it.
-    """
-    labels = known.training.labels
-    alike = [i for i in _near_duplicates(place, known) if labels.get(i) == case.predicted]
-    if alike:
-        return alike, alike
-    answers, store = known.scan.answers, known.training.fitted.store
-    near = [
-        int(store.ids[p])
-        for p, d in zip(answers.places[case.number].tolist(), answers.distances[case.number].tolist(), strict=True)
-        if d < torch.inf
-    ]
-    harmful = [] if case.influence is None else [each.example_id for each in case.influence.harmful]
-    both = dict.fromkeys([*near[: known.setting.shown], *harmful])
-    return [i for i in both if labels.get(i) == case.predicted], []
-
-
-def unseen_words(case: Case, known: Evidence) -> list[str]:
-    """Return the words of a case that no training example has."""
-    return [] if known.training.texts is None else known.training.texts.index.unseen(case.words.keys)
-
-
-def _near_duplicates(place: int, known: Evidence) -> list[int]:
-    """Return the ids of the training examples that are nearly the same text, the most alike first."""
-    texts = known.training.texts
-    if known.alike is None or texts is None:
-        return []
-    rows = (known.alike[place] >= known.setting.near_duplicate).nonzero().flatten()
-    rows = rows[known.alike[place][rows].argsort(descending=True, stable=True)]
-    return [texts.index.ids[row] for row in rows.tolist()]
 
 
 def _judged(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.methods.describe import labels_of
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Task
 
 _ALONE = 0.25  # by how much surer the words have to be where neighbours say nothing: a model that has learnt a wrong
 # label by heart has put the example among those of that label
@@ -175,13 +174,3 @@ def right_distances(training: Training, distances: Tensor, right: Tensor) -> Ten
     if not len(known):
         return torch.zeros(len(last))
     return torch.searchsorted(known, last.contiguous()).double() / len(known)
-
-
-def clone(batch: Any) -> Any:
-    """Return a copy of a batch that inference tensors of the trainer's are no part of."""
-    return batches.clone(batch)
-
-
-def ids_in(rows: Sequence[int], ids: Sequence[int]) -> list[int]:
-    """Return the ids that stand at some rows."""
-    return [ids[row] for row in rows]
