@@ -9,6 +9,7 @@ from torch import distributed
 from torch import multiprocessing as processes
 
 from lightning_interpret import metrics
+from lightning_interpret.metrics.slice import SliceAccuracy
 
 N, T = 9, 6
 DRAW = torch.Generator().manual_seed(0)
@@ -92,6 +93,7 @@ METRICS = MARGINAL | {
     ),
     "AUPRC": (metrics.RationaleAUPRC, lambda rows: (SCORES[rows], GOLD[rows], COUNTS[rows])),
     "selection rate": (metrics.SelectionRate, lambda rows: (SELECTED[rows], COUNTS[rows])),
+    "slice": (SliceAccuracy, lambda rows: (SELECTED[rows, 0].long(), GOLD[rows, 0].long(), COUNTS[rows, 0])),
 }  # fmt: skip
 PARTS = (torch.arange(0, 2), torch.arange(2, N))
 
