@@ -69,12 +69,16 @@ def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 
 
 def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
-    # a copy whose label is suspected is no matter of two labels that could both be right
-    near = [i for i in near_duplicates(place, known) if i not in known.training.suspected]
+    near, pair = near_duplicates(place, known), (case.predicted, case.other)
     labels = [known.training.labels.get(i, -1) for i in near]
-    counts = {label: labels.count(label) for label in (case.predicted, case.other)}
-    if not near or len(near) < 2:
+    rarer = min(pair, key=labels.count)
+    if len(near) < 2:
         return
+    # where each copy with one of the labels is suspected, it is an error, and no matter of two labels
+    apart = [i for i, label in zip(near, labels, strict=True) if label == rarer]
+    counts = {label: labels.count(label) for label in pair}
+    if all(i in known.training.suspected for i in apart):
+        counts[rarer] = 0
     share = min(counts.values()) / len(near)
     names = known.training.classes
     told = " and ".join(f"{count} {names[label]}" for label, count in counts.items())
