@@ -1,4 +1,4 @@
-"""Bad cases in the Interpret tab, beside other records of the same examples, in a real browser in a real TensorBoard."""
+"""Bad cases in the Interpret tab, beside other records of the same examples, in a real browser."""
 
 import json
 from dataclasses import replace

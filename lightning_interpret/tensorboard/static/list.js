@@ -4,7 +4,7 @@ import { groupName, status } from "./causes.js";
 import { h } from "./parts.js";
 import { grouped, keyOf, nameOf, printable, wrong } from "./model.js";
 
-const AROUND = 60; // options above and below those on screen: a list this short stands in the document whole
+const AROUND = 30; // options above and below those on screen: a list this short stands in the document whole
 const CHANGES = { fixed: "→ fixed", broke: "→ broke", other: "→ other" };
 
 /**

@@ -244,10 +244,14 @@ export function counted(shown, all) {
 /** Entries in groups of one run and monitor, in their order. */
 export function grouped(entries) {
   const groups = new Map();
+  let last = null; // most entries stand beside others of their group
   for (const entry of entries) {
-    const key = JSON.stringify([entry.run, entry.monitor]);
-    if (!groups.has(key)) groups.set(key, { id: key, run: entry.run, monitor: entry.monitor, entries: [] });
-    groups.get(key).entries.push(entry);
+    if (last?.run !== entry.run || last.monitor !== entry.monitor) {
+      const { run, monitor } = entry, id = JSON.stringify([run, monitor]);
+      if (!groups.has(id)) groups.set(id, { id, run, monitor, entries: [] });
+      last = groups.get(id);
+    }
+    last.entries.push(entry);
   }
   return [...groups.values()];
 }
