@@ -5,7 +5,8 @@
   random and as many of the highest loss. Test accuracy, retrained on several seeds.
 - `--part cad`: a model of original reviews is asked for its bad cases on originals and on people's minimal edits of
   them. Cues of the shortcut and composition groups, and words without which the prediction turns, against the words
-  that were edited, beside as many random words of the same texts.
+  that were edited, beside as many random words of the same texts. What people edit decides the label: a composition's
+  cue should be among it, a shortcut's should not.
 - `--part hatecheck`: a model of HateXplain (hateful or not) is asked for its bad cases on HateCheck. How far the groups
   are HateCheck's functionalities: adjusted mutual information and purity, beside shuffled groups. No text is printed.
 
