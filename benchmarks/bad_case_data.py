@@ -43,8 +43,8 @@ def counterfactuals(folder: Path, pairs: int) -> tuple[list[tuple[str, str]], li
 
 
 def hatexplain(folder: Path, count: int, seed: int) -> tuple[list[str], list[int]]:
-    """Return posts, and 1 for those that are hate speech by the majority of their annotators."""
-    rows = _objects(folder / "hatexplain" / "train.jsonl.gz")
+    """Return posts, and 1 for those that most annotators called hate speech; not those they called offensive only."""
+    rows = [row for row in _objects(folder / "hatexplain" / "train.jsonl.gz") if row["label"] != "offensive"]
     rows = random.Random(seed).sample(rows, min(count, len(rows)))
     return [" ".join(row["tokens"]) for row in rows], [int(row["label"] == "hatespeech") for row in rows]
 
