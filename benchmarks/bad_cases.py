@@ -8,7 +8,8 @@
   that were edited, beside as many random words of the same texts. What people edit decides the label: a composition's
   cue should be among it, a shortcut's should not.
 - `--part hatecheck`: a model of HateXplain (hateful or not) is asked for its bad cases on HateCheck. How far the groups
-  are HateCheck's functionalities: adjusted mutual information and purity, beside shuffled groups. No text is printed.
+  are HateCheck's functionalities: adjusted mutual information beside shuffled groups, and what each functionality is
+  over-represented in. No text is printed, nor a cue.
 
 To be affordable on a laptop's processor, `ag` and `hatecheck` train a small head over a frozen encoder whose features
 are computed once (`--cache` keeps them), and `cad`, of longer texts, a small encoder from scratch: the figures are of
@@ -31,7 +32,7 @@ from typing import Any
 import torch
 from bad_case_data import Pair, ag_news, counterfactuals, edited, hatecheck, hatexplain, words
 from frozen import FrozenClassifier, FrozenTask, fit_head, fit_small
-from groups import adjusted_mutual_information, purities
+from groups import adjusted_mutual_information, over_represented
 from sst2 import where_run
 from torch import Tensor
 
@@ -230,14 +231,14 @@ def part_hatecheck(args: Any) -> dict[str, Any]:
     measured, shuffled = adjusted_mutual_information(functions, [numbers[key] for key in groups], args.seed)
     print(f"\n{len(numbers)} groups, {len({*functions})} functionalities.")
     print(f"Adjusted mutual information {measured:.3f}; of shuffled groups {shuffled:.3f} at most.")
-    print("\n| functionality | bad cases | in one group % (shuffled) | times its share | cause of it |")
-    print("| --- | ---: | ---: | ---: | --- |")
-    rows = purities(functions, [numbers[key] for key in groups], args.seed)
+    print("\n| functionality | bad cases | most in | % of it there | % of the others | p |")
+    print("| --- | ---: | --- | ---: | ---: | ---: |")
+    rows = over_represented(functions, [numbers[key] for key in groups])
     causes = {number: key[0] for key, number in numbers.items()}
     for row in rows:
         print(
-            f"| {row['name']} | {row['cases']} | {row['purity']:.0%} ({row['shuffled']:.0%}) | {row['times']:.1f} | "
-            f"{causes[row['group']]} (group {row['group']}) |"
+            f"| {row['name']} | {row['cases']} | {causes[row['group']]} (group {row['group']}) | {row['purity']:.0%} | "
+            f"{row['base']:.0%} | {row['p']:.2g} |"
         )
     figures |= {"groups": len(numbers), "adjusted mutual information": measured, "shuffled": shuffled}
     return figures | {"functionalities": [row | {"cause": causes[row["group"]]} for row in rows]}

@@ -1,4 +1,4 @@
-"""How far groups agree with kinds that are known: adjusted mutual information, purity, and both by chance."""
+"""How far groups agree with kinds that are known: adjusted mutual information, and what is over-represented."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from lightning_interpret.functional.count_tests import fisher_p_value
+
 SHUFFLES = 200
-LEAST = 5  # cases of a kind that its purity is told of
+LEAST = 5  # cases of a kind that is told of
 
 
 def mutual_information(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
@@ -35,36 +37,30 @@ def adjusted_mutual_information(a: Sequence[Hashable], b: Sequence[Hashable], se
     return (mutual_information(a, b) - expected) / (most - expected), (max(chance) - expected) / (most - expected)
 
 
-def purities(kinds: Sequence[str], groups: Sequence[int], seed: int) -> list[dict[str, Any]]:
-    """Return for each kind the largest share of its cases that one group has, beside that of shuffled groups.
+def over_represented(kinds: Sequence[str], groups: Sequence[int]) -> list[dict[str, Any]]:
+    """Return for each kind the group that it is most over-represented in, by Fisher's exact test.
 
-    ``times`` says how often that share is the group's own share of all cases.
+    ``purity`` is the share of the kind's cases that are in the group, ``base`` that of all others, ``p`` the p-value of
+    the one being so much larger, times the pairs that were tried (Bonferroni).
     """
-    draw, sizes, shuffled = random.Random(seed), Counter(groups), list(groups)
-    chance: dict[str, list[float]] = {}
-    for _ in range(SHUFFLES):
-        draw.shuffle(shuffled)
-        for kind, (_, share) in _largest(kinds, shuffled).items():
-            chance.setdefault(kind, []).append(share)
-    counts = Counter(kinds)
-    rows = [
-        {
-            "name": kind,
-            "cases": counts[kind],
-            "group": group,
-            "purity": share,
-            "shuffled": sum(chance[kind]) / SHUFFLES,
-            "times": share / (sizes[group] / len(groups)),
+    counts, sizes, both = Counter(kinds), Counter(groups), Counter(zip(kinds, groups, strict=True))
+    tried = [kind for kind, count in counts.items() if count >= LEAST]
+    rows = []
+    for kind in tried:
+        others = len(kinds) - counts[kind]
+        found = {
+            group: fisher_p_value(both[kind, group], counts[kind], size - both[kind, group], others)
+            for group, size in sizes.items()
         }
-        for kind, (group, share) in _largest(kinds, groups).items()
-        if counts[kind] >= LEAST
-    ]
-    return sorted(rows, key=lambda row: -(row["purity"] - row["shuffled"]))
-
-
-def _largest(kinds: Sequence[str], groups: Sequence[int]) -> dict[str, tuple[int, float]]:
-    found: dict[str, Counter[int]] = {}
-    for kind, group in zip(kinds, groups, strict=True):
-        found.setdefault(kind, Counter())[group] += 1
-    largest = {kind: counter.most_common(1)[0] for kind, counter in found.items()}
-    return {kind: (group, count / found[kind].total()) for kind, (group, count) in largest.items()}
+        group = min(found, key=lambda g: (found[g], g))
+        rows.append(
+            {
+                "name": kind,
+                "cases": counts[kind],
+                "group": group,
+                "purity": both[kind, group] / counts[kind],
+                "base": (sizes[group] - both[kind, group]) / max(1, others),
+                "p": min(1.0, found[group] * len(tried) * len(sizes)),
+            }
+        )
+    return sorted(rows, key=lambda row: row["p"])

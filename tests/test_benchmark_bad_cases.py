@@ -16,7 +16,7 @@ from lightning_interpret.modules.from_scratch import word_piece
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from bad_case_data import Pair, edited
 from frozen import FrozenClassifier, fit_head
-from groups import adjusted_mutual_information, mutual_information, purities
+from groups import adjusted_mutual_information, mutual_information, over_represented
 
 
 def test_groups_that_are_the_kinds_agree_wholly_and_random_ones_by_chance():
@@ -32,15 +32,17 @@ def test_groups_that_are_the_kinds_agree_wholly_and_random_ones_by_chance():
     assert mutual_information([0, 0, 1, 1], [0, 0, 1, 1]) == pytest.approx(0.6931, abs=1e-4)
 
 
-def test_purity_is_the_largest_share_in_one_group_beside_that_of_shuffled_groups():
-    kinds = ["a"] * 10 + ["b"] * 10 + ["c"] * 4
-    groups = [0] * 9 + [1] + [0, 1] * 5 + [2] * 4
-    rows = {row["name"]: row for row in purities(kinds, groups, seed=0)}
+def test_a_kind_is_told_beside_the_group_that_has_more_of_it_than_of_others():
+    kinds = ["a"] * 10 + ["b"] * 30 + ["c"] * 4
+    groups = [1] * 8 + [0] * 2 + [0] * 30 + [1] * 4
+    rows = {row["name"]: row for row in over_represented(kinds, groups)}
     assert set(rows) == {"a", "b"}, "a kind of few cases says nothing"
-    assert (rows["a"]["group"], rows["a"]["purity"], rows["a"]["cases"]) == (0, 0.9, 10)
-    assert rows["a"]["times"] == pytest.approx(0.9 / (14 / 24))
-    assert 0.4 < rows["a"]["shuffled"] < rows["a"]["purity"]
-    assert rows["b"]["purity"] == 0.5
+    assert (rows["a"]["group"], rows["a"]["purity"], rows["a"]["cases"]) == (1, 0.8, 10)
+    assert rows["a"]["base"] == pytest.approx(4 / 34)
+    assert rows["a"]["p"] < 0.001
+    assert (rows["b"]["group"], rows["b"]["purity"]) == (0, 1)
+    evenly = over_represented(["a", "b"] * 20, [0, 0, 1, 1] * 10)
+    assert [row["p"] for row in evenly] == [1, 1]
 
 
 def test_what_is_edited_are_the_words_that_the_other_side_lacks_at_their_place():
@@ -101,11 +103,14 @@ def test_features_that_are_kept_are_those_of_the_encoder(folder, tmp_path):
     again = FrozenClassifier(str(folder / "encoder"), ["a", "b"], max_length=32)
     assert torch.equal(again.keep(texts, tmp_path / "kept.pt"), computed)
     batch = module.tokenizer(texts, truncation=True, max_length=32, padding=True, return_tensors="pt")
+    forward, calls = module.encoder.forward, []
+    module.encoder.forward = lambda **parts: calls.append(parts) or forward(**parts)
     kept = module.features(batch)
-    handle = module.encoder.embeddings.word_embeddings.register_forward_hook(lambda *_: None)
-    assert torch.allclose(module.features(batch), kept, atol=1e-6)
-    assert not torch.equal(module.features(batch), kept) or kept.grad_fn is None
-    handle.remove()
+    assert not calls
+    assert torch.equal(kept, computed)
+    module.encoder.embeddings.word_embeddings.register_forward_hook(lambda *_: None)
+    assert torch.allclose(module.features(batch), kept, atol=1e-5)
+    assert len(calls) == 1
     head = fit_head(computed, torch.tensor([0, 1] * 4 + [0]), 2, seed=0, epochs=1)
     assert head(computed).shape == (9, 2)
 
