@@ -257,7 +257,10 @@ MONITORS: dict[str, Callable[..., Any]] = {
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
 
 FIRST_ALONE = ("BadCaseMonitor",)
-"""Monitors that compute on the first process alone, for which the others wait."""
+"""Monitors that explain all examples at once, on the first process alone, for which the others wait."""
+
+STATEFUL = ("BadCaseMonitor",)
+"""Monitors that keep something in checkpoints: what they follow over training goes on after a resume."""
 
 WITHOUT_GRADIENTS = ("HierarchyMonitor", "NeighborMonitor", "TrustMonitor")
 """Monitors that make no backward pass, in which nothing can fail, or to which a method that fails is a finding."""
@@ -535,6 +538,7 @@ class Cell:
 def written(path):
     """Return what a checkpoint holds, less the folder that it was written to."""
     found = torch.load(path, weights_only=False)
+    found["callbacks"] = {key: of for key, of in found["callbacks"].items() if not key.startswith(STATEFUL)}
     for state in found["callbacks"].values():
         for key in ("dirpath", "best_model_path", "last_model_path", "kth_best_model_path", "best_k_models"):
             state.pop(key, None)

@@ -116,7 +116,7 @@ class BadCaseMonitor(EvidenceMonitor):
             on_error=on_error,  # type: ignore[arg-type]
             save_jsonl=save_jsonl,
         )
-        self.finder = CauseFinder(setting, method, influence, max_seconds=max_seconds)
+        self.finder = CauseFinder(setting, method, influence, max_seconds=max_seconds, on_error=on_error)  # type: ignore[arg-type]
         self.followed = Followed()
         self._found: Found | None = None
 
@@ -131,6 +131,11 @@ class BadCaseMonitor(EvidenceMonitor):
         """Hold on to no data."""
         super().teardown(trainer, pl_module, stage)
         self.finder.forget()
+
+    @property
+    def state_key(self) -> str:
+        """What a checkpoint knows it by: there may be several of different names."""
+        return self._generate_state_key(name=self.name)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is remembered of the groups, for a checkpoint."""
@@ -184,8 +189,8 @@ class BadCaseMonitor(EvidenceMonitor):
             return 1
         self._shortfall()  # which says what could not be read
         for note in self._found.overview.notes:
-            self._say(note, once=note, rank_zero=False)
-        return 0
+            self._say(f"{note}; training goes on.", once=note, rank_zero=False)
+        return self._found.failures
 
     def _gathered(self, trainer: Trainer) -> written.Rows:
         """Return the records that are shown, which every process is told by the first; collective."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class Asker:
         begin: When it all began, by ``time.perf_counter``.
         seconds: Seconds it may take.
         notes: What was left out or failed, and why.
+        on_error: ``"raise"`` to let an error through, ``"warn"`` to tell it in the notes.
+        failed: Numbers of the cases of which something is missing because of an error.
     """
 
     module: nn.Module
@@ -60,6 +62,8 @@ class Asker:
     begin: float
     seconds: float
     notes: list[str]
+    on_error: str = "warn"
+    failed: set[int] = field(default_factory=set)
 
     def cases(self) -> list[Case]:
         """Return the bad cases with what was asked about them."""
@@ -137,9 +141,12 @@ class Asker:
             try:
                 ask(some)
             except Exception as error:
+                if self.on_error == "raise":
+                    raise
                 if len(some) > 1 and name != "influence":  # which is fitted once for all
                     self._each(name, some, share, ask, 1)
                     continue
+                self.failed.update(case.number for case in some)
                 for case in some:
                     case.reasons[name] = f"{type(error).__name__}: {error}"
         why = dict.fromkeys(case.reasons[name] for case in cases if name in case.reasons)

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from lightning_interpret.methods import Method, method_named
 from lightning_interpret.methods.describe import class_names
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence import InfluenceMethod, influence_named
+from lightning_interpret.names import choose
 from lightning_interpret.tasks import Task
 
 
@@ -42,6 +43,8 @@ class CauseFinder:
         method: Saliency method, by name or with its options.
         influence: Influence method, by name or with its options; ``None`` for none.
         max_seconds: After which no further part is begun; ``None`` for no bound. What is left out is told.
+        on_error: What becomes of an error in what is asked about a case: ``"warn"`` to tell it in the overview's notes
+            and go on without the answer, ``"raise"`` to let it through.
 
     Raises:
         ValueError: If a name does not exist, or the seconds are not positive.
@@ -54,12 +57,14 @@ class CauseFinder:
         influence: str | InfluenceMethod | None = "exact",
         *,
         max_seconds: float | None = 60.0,
+        on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         self.setting, self.max_seconds = setting or Setting(), max_seconds
         self.method = method_named(method) if isinstance(method, str) else method
         self.influence = None if influence is None else influence_named(influence)
         if max_seconds is not None and not max_seconds > 0:
             raise ValueError(f"`max_seconds={max_seconds!r}` must be positive, or None for no bound.")
+        self.on_error = choose("on_error", on_error, ("warn", "raise"))
         self._texts: Texts | None = None
         self._read: Any = None  # what the texts were read from: they stay while weights change
 
@@ -123,6 +128,7 @@ class CauseFinder:
                 begin,
                 seconds,
                 notes,
+                self.on_error,
             )
             cases = asker.cases()
             known = _evidence(cases, scanned, seen, eraser, setting, asker.tails(cases))
@@ -135,6 +141,7 @@ class CauseFinder:
             step,
             training_text or (lambda i: None if texts is None else texts.index.texts.get(i)),
             notes,
+            len(asker.failed),
             begin,
         )
 

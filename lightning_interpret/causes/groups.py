@@ -44,6 +44,7 @@ class Found:
             the ``cause`` and ``cue`` of its group, ``None`` for one that is in none.
         slices: By tag, accuracy and size of each slice that is watched.
         numbers: By index of a case, the number of its record.
+        failures: Cases of which something is missing because of an error.
     """
 
     overview: BadCasesRow
@@ -53,6 +54,7 @@ class Found:
     predictions: tuple[dict[str, Any], ...] = ()
     slices: dict[str, tuple[float, int]] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
+    failures: int = 0
 
 
 def grouped(
@@ -63,6 +65,7 @@ def grouped(
     step: int,
     text: Callable[[int], str | None],
     notes: Sequence[str],
+    failures: int,
     begin: float,
 ) -> Found:
     """Return what was found, the cases in groups.
@@ -75,6 +78,7 @@ def grouped(
         step: Step of the training run.
         text: Returns a training example's text whole, by its id.
         notes: What was left out or failed.
+        failures: Cases of which something is missing because of an error.
         begin: When it all began, by ``time.perf_counter``.
     """
     scanned, training, setting = known.scan, known.training, known.setting
@@ -134,6 +138,7 @@ def grouped(
         tuple(_predictions(scanned, training, rows)),
         {followed.tags[key]: found for key, found in slices.items()},
         of_case,
+        failures,
     )
 
 

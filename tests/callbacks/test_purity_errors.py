@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
-from purity import MONITORS, WITHOUT_GRADIENTS, Cell, Toy, ToyTask, assert_same, watched
+from purity import FIRST_ALONE, MONITORS, WITHOUT_GRADIENTS, Cell, Toy, ToyTask, assert_same, watched
 from tiny import wordpiece
 
 everyone = pytest.mark.parametrize("name", MONITORS)
@@ -87,7 +87,8 @@ def test_t20_training_is_bit_identical_when_the_method_raises_in_the_middle(puri
         shown, trainer = cell.run([monitor], purity.folder())
     assert_same(purity.plain(cell), shown)
     assert monitor.found  # it went well until then
-    assert trainer.callback_metrics[f"interpret/{monitor.name}/failures"] == 3
+    failures = trainer.callback_metrics[f"interpret/{monitor.name}/failures"]
+    assert failures >= 1 if name in FIRST_ALONE else failures == 3
 
 
 CELLS = {precision: Cell(precision=precision) for precision in ("32-true", "bf16-mixed", "bf16-true")}
@@ -135,7 +136,10 @@ def test_numbers_that_cannot_be_made_of_a_record_cost_no_run(purity, name):
         shown, trainer = cell.run([monitor], purity.folder())
     assert_same(purity.plain(cell), shown)
     assert trainer.callback_metrics[f"interpret/{monitor.name}/failures"] == 1
-    assert {probe for probe, _ in monitor.found} == {0, 2}
+    probes = {probe for probe, _ in monitor.found}
+    assert 1 not in probes
+    assert probes >= {0, 2}
+    assert name in FIRST_ALONE or len(probes) == 2  # which shows groups and cases beside its overview
 
 
 @everyone
