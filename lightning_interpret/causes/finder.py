@@ -113,6 +113,7 @@ class CauseFinder:
                 notes.append(
                     f"`max_seconds` was spent: {len(scanned)} of {len(validation)} examples were looked through"
                 )
+            seen.weigh(scanned.words, scanned.answers)
             eraser = Eraser(module, task, validation)
             asker = Asker(
                 module,

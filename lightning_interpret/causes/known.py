@@ -74,3 +74,11 @@ def near_duplicates(place: int, known: Evidence) -> list[int]:
     rows = (known.alike[place] >= known.setting.near_duplicate).nonzero().flatten()
     rows = rows[known.alike[place][rows].argsort(descending=True, stable=True)]
     return [texts.index.ids[row] for row in rows.tolist()]
+
+
+def same_text(example_id: int, place: int, known: Evidence) -> bool:
+    """Return whether a near-duplicate is nearly the very text of a case."""
+    texts = known.training.texts
+    assert texts is not None
+    assert known.alike is not None
+    return float(known.alike[place, texts.row_of[example_id]]) >= known.setting.same_text

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from lightning_interpret.bad_cases import CAUSES, Verdict
 from lightning_interpret.causes.case import Case
-from lightning_interpret.causes.known import Evidence, near_duplicates, supporters, unseen_words
+from lightning_interpret.causes.known import Evidence, near_duplicates, same_text, supporters, unseen_words
 from lightning_interpret.causes.negations import Negated, negated
 
 __all__ = ["Evidence", "verdicts"]
@@ -70,25 +70,26 @@ def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 
 def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
     near, pair = near_duplicates(place, known), (case.predicted, case.other)
-    labels = [known.training.labels.get(i, -1) for i in near]
-    rarer = min(pair, key=labels.count)
     if len(near) < 2:
         return
-    # where each copy with one of the labels is suspected, it is an error, and no matter of two labels
-    apart = [i for i, label in zip(near, labels, strict=True) if label == rarer]
-    counts = {label: labels.count(label) for label in pair}
+    copies = {label: [i for i in near if known.training.labels.get(i) == label] for label in pair}
+    # where each copy with the rarer label is suspected, it is an error, and no matter of two labels
+    rarer = min(pair, key=lambda label: len(copies[label]))
+    apart, counts = copies[rarer], {label: len(ids) for label, ids in copies.items()}
     if all(i in known.training.suspected for i in apart):
         counts[rarer] = 0
+    # one other label among texts that are only alike may be an error, or said of what differs
+    least = 1.0 if any(same_text(i, place, known) for i in apart) else 2.0
     share = min(counts.values()) / len(near)
     names = known.training.classes
     told = " and ".join(f"{count} {names[label]}" for label, count in counts.items())
     yield _judged(
         "conflicting_duplicates",
         "",
-        {"near-duplicates": float(len(near)), "share of the rarer label": share},
-        {"near-duplicates": 2.0, "share of the rarer label": 0.2},
+        {"near-duplicates": float(len(near)), "of the rarer label": float(min(counts.values())), "share of it": share},
+        {"near-duplicates": 2.0, "of the rarer label": least, "share of it": 0.2},
         [f"{len(near)} training examples are near-duplicates of it, {told}: ids {_ids(near)}."],
-        best={"near-duplicates": 4.0, "share of the rarer label": 0.5},
+        best={"near-duplicates": 4.0, "of the rarer label": 3.0, "share of it": 0.5},
     )
 
 

@@ -28,9 +28,11 @@ class Setting:
         cue_fixed: Share of the wrong cases with a cue that turn right without it.
         cue_broken: Share of right examples with the cue that turn wrong without it, at most, as a share of that.
         near_duplicate: Jaccard similarity of words and pairs of words from which texts are near-duplicates.
+        same_text: Jaccard similarity from which one near-duplicate with another label makes a conflict; of less similar
+            ones it takes two.
         suspicion: From which a training label is suspected: the mean of what the words of the other examples say
-            against it (cross-fitted) and of the share of its neighbours with another label; or what the words say, less
-            1/4.
+            against it (cross-fitted) and of the share of its neighbours with another label, weighed by how often each
+            of the two is right on validation examples; or what the better one says, less 1/4.
         suspects: Share of the training examples that speak for a prediction which are suspected.
         unseen: Share of a case's words that no training example has.
         distance: Share of right validation examples that are nearer to their neighbours.
@@ -61,7 +63,8 @@ class Setting:
     cue_cases: int = 3
     cue_fixed: float = 0.5
     cue_broken: float = 0.5
-    near_duplicate: float = 0.6
+    near_duplicate: float = 0.55
+    same_text: float = 0.8
     suspicion: float = 0.6
     suspects: float = 0.4
     unseen: float = 0.25

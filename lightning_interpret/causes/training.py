@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_interpret.causes.setting import Setting
 from lightning_interpret.causes.words import WordIndex
@@ -16,11 +18,11 @@ from lightning_interpret.functional.bags import Bags, LabelModel, near_duplicate
 from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.methods.describe import labels_of
 from lightning_interpret.methods.examples import Examples
-from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
+from lightning_interpret.methods.neighbors import Answers, FittedNeighbors, NearestNeighbors
 from lightning_interpret.tasks import Task
 
-_ALONE = 0.25  # by how much surer the words have to be where neighbours say nothing: a model that has learnt a wrong
-# label by heart has put the example among those of that label
+_ALONE = 0.25  # by how much surer the better witness has to be where the other says nothing: a model that has learnt a
+# wrong label by heart has put the example among those of that label
 _CHECKED = 5000  # training labels that are checked against their neighbours: those that the words speak against most
 
 
@@ -96,7 +98,10 @@ class Training:
         fitted: The datastore of features, ready to be searched.
         texts: The words; ``None`` where examples are no texts.
         labels: By id, the class of each example in the datastore.
+        trust: How far words and neighbours are trusted when a label is suspected, in log-odds; see :meth:`weigh`.
     """
+
+    trust: tuple[float, float] = (1.0, 1.0)
 
     def __init__(self, fitted: FittedNeighbors, texts: Texts | None, setting: Setting) -> None:
         self.fitted, self.texts, self.setting = fitted, texts, setting
@@ -116,6 +121,24 @@ class Training:
         """Names of the classes."""
         return tuple(self.fitted.store.classes)
 
+    def weigh(self, words: Sequence[Sequence[str]], answers: Answers) -> None:
+        """Trust words and neighbours as far as they are right on the validation examples.
+
+        The weight of each is the log-odds of its being right, corrected for chance: what is best for witnesses that err
+        independently (Nitzan and Paroush, 1982).
+
+        Args:
+            words: The words of each validation example.
+            answers: Their neighbours and gold labels.
+        """
+        if self.texts is None:
+            return
+        gold, classes = answers.gold, len(self.classes)
+        there = gold >= 0
+        said = self.texts.model.probabilities(self.texts.index.bags_of(words)).argmax(dim=1)
+        votes = F.one_hot(answers.labels.clamp(min=0), classes) * (answers.labels >= 0)[..., None]
+        self.trust = tuple(_log_odds((each == gold)[there], classes) for each in (said, votes.sum(dim=1).argmax(dim=1)))
+
     @cached_property
     def suspected(self) -> dict[int, Suspected]:
         """The training examples whose labels are suspected, by id, the most suspected first."""
@@ -125,6 +148,8 @@ class Training:
     def _suspects(self) -> Iterable[Suspected]:
         """Yield what both witnesses speak against: the words of other examples, and neighbours in feature space.
 
+        They are weighed by their trust, and the better one alone may speak if it is much surer.
+
         Near-duplicates of an example are left out of both: several copies of one wrong label would back each other.
         """
         texts, store = self.texts, self.fitted.store
@@ -133,7 +158,11 @@ class Training:
         rows = {i: row for row, i in enumerate(store.ids.tolist())}
         labels = texts.labels
         given = texts.model.held_out.gather(1, labels.clamp(min=0)[:, None]).flatten()
-        unlikely = ((labels >= 0) & (given < 0.5)).nonzero().flatten()
+        both_trusted = sum(self.trust)
+        share = self.trust[0] / both_trusted if both_trusted else 0.5
+        # all of which the words do not speak so much for the label that neighbours cannot be enough
+        possible = (labels >= 0) & ((1 - given) * share + 1 - share >= self.setting.suspicion)
+        unlikely = possible.nonzero().flatten()
         unlikely = unlikely[given[unlikely].argsort(stable=True)][:_CHECKED]
         asked = [row for row in unlikely.tolist() if texts.index.ids[row] in rows]
         if not asked:
@@ -157,14 +186,21 @@ class Training:
             if not len(known):
                 continue
             shares = known.bincount(minlength=len(self.classes)).double() / len(known)
-            both = (texts.model.held_out[row] + shares) / 2
+            both = share * texts.model.held_out[row] + (1 - share) * shares
             both[label] = -1
             proposed = int(both.argmax())
             against, apart = 1 - float(given[row]), 1 - float(shares[label])
-            suspicion = max((against + apart) / 2, against - _ALONE)
+            better = against if share >= 0.5 else apart
+            suspicion = max(share * against + (1 - share) * apart, better - _ALONE)
             if suspicion >= self.setting.suspicion:
                 words = float(texts.model.held_out[row, proposed])
                 yield Suspected(texts.index.ids[row], label, proposed, suspicion, words, float(shares[proposed]))
+
+
+def _log_odds(right: Tensor, classes: int) -> float:
+    """Return the log-odds of being right against one wrong class, at least 0; one of each is added to the counts."""
+    hits, size = int(right.sum()) + 1, len(right) + 2
+    return max(0.0, math.log(hits * max(1, classes - 1) / (size - hits)))
 
 
 def right_distances(training: Training, distances: Tensor, right: Tensor) -> Tensor:
