@@ -25,6 +25,7 @@ from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.follow import Followed, Key
 from lightning_interpret.causes.known import Evidence, unseen_words
 from lightning_interpret.causes.scan import Scan
+from lightning_interpret.causes.shared import what_they_share
 from lightning_interpret.causes.training import Training
 from lightning_interpret.metrics.slice import SliceAccuracy
 
@@ -178,6 +179,7 @@ def _group(
     cause, cue = key
     first = [judged[place][0] for place in places]
     names = dict.fromkeys(name for each in first for name in each.measured)
+    shared = what_they_share([cases[place].number for place in places], cue, known.scan, known.setting)
     grouped = Grouped(cue, [cases[place] for place in places], places, known, text, followed.tags[key])
     return BadCaseGroupRow(
         text=cue or None,
@@ -189,7 +191,7 @@ def _group(
         sure=sum(each.confidence for each in first) / len(first),
         measured={name: _mean([each.measured[name] for each in first if name in each.measured]) for name in names},
         thresholds={name: said for each in first for name, said in each.thresholds.items()},
-        evidence=tuple(dict.fromkeys(said for each in first for said in each.evidence))[:_SENTENCES],
+        evidence=tuple(dict.fromkeys([*shared, *(said for each in first for said in each.evidence)]))[:_SENTENCES],
         against=tuple(dict.fromkeys(said for each in first for said in each.against))[:_SENTENCES],
         action=action_of(cause, grouped),
         status=followed.status(key),
