@@ -36,7 +36,7 @@ def negated(case: Case) -> list[Negated]:
     scores = case.scores()
     size = 1e3 * max((abs(score) for score in scores.values()), default=1.0)  # where training data tie none of them
     for i, key in enumerate(keys):
-        if key not in NEGATORS or (key == "n" and keys[i + 1 : i + 2] != ("t",)):
+        if key not in NEGATORS or key == "n":  # of "n't" the "t" stands for both
             continue
         if key == "t" and not (i and keys[i - 1].endswith("n")):
             continue
