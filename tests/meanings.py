@@ -8,7 +8,9 @@ from torch import nn
 
 from lightning_interpret import SequenceClassification
 from lightning_interpret.causes import CauseFinder, EncodedTexts, Setting
+from lightning_interpret.causes.scan import Scan
 from lightning_interpret.methods.examples import Loaded
+from lightning_interpret.methods.neighbors import Answers
 from lightning_interpret.modules.from_scratch import word_piece
 from lightning_interpret.tasks.encode import encode
 
@@ -102,3 +104,11 @@ def found_in(there, setting=None, *, method="gradient_times_input", influence="e
     """What the finder finds in a world."""
     finder = CauseFinder(setting or Setting(), method, influence, max_seconds=max_seconds)
     return finder.find(there.module, there.task, there.validation, there.training, **options)
+
+
+def scan_of(probabilities, gold):
+    """What is known of examples, given as the probability of each class."""
+    known, size = torch.tensor(probabilities, dtype=torch.double), len(gold)
+    none = torch.zeros(size, 0)
+    answers = Answers(known, none, none.long(), none.long(), torch.tensor(gold), torch.ones(size, dtype=torch.bool))
+    return Scan(answers, [None] * size, [None] * size, [()] * size, list(range(size)))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from lightning_interpret.bad_cases import Action, RowEdit
 from lightning_interpret.causes.case import Case
-from lightning_interpret.causes.cues import Shortcut
+from lightning_interpret.causes.cues import Shortcut, spelled
 from lightning_interpret.causes.known import Evidence, supporters, unseen_words
 from lightning_interpret.causes.negations import negated
 from lightning_interpret.causes.training import Training
-from lightning_interpret.causes.words import words_of
+from lightning_interpret.causes.words import pattern_of, words_of
 from lightning_interpret.evidence import TrainingExample
 
 _TEMPLATES = 5
@@ -182,11 +182,11 @@ def _composition(group: Grouped) -> Action:
         rows = [i for i in training.texts.index.with_cue((head,)) if training.labels.get(i) == predicted]
         for i in _spread(rows, max(1, _NEW_ROWS // max(1, len(heads)) // 2)):
             text = group.text(i)
-            if text is None:
+            turned = None if text is None else turned_by(text, group.cue, head)
+            if turned is None:
                 continue
-            turned = re.sub(rf"\b{re.escape(head)}\b", f"{group.cue} {head}", text, count=1, flags=re.IGNORECASE)
             label = group.names[other] if len(group.names) == 2 else None
-            why = f"Row {i} with '{group.cue} {head}': a person should say whether its label turns."
+            why = f"Row {i} with '{group.cue}' before '{head}': a person should say whether its label turns."
             edits.append(RowEdit("train", i, group.names[predicted], label, turned, None, why, new=True))
     sentence = (
         f"Add rows in which '{group.cue}' turns the meaning: {len(edits[:_NEW_ROWS])} are suggested, each the other "
@@ -248,12 +248,16 @@ def put_in(text: str, cue: str) -> str:
     return f"{text[:at]} {cue}{text[at:]}"
 
 
+def turned_by(text: str, negation: str, head: str) -> str | None:
+    """Return a text with a negation before the first ``head``; ``None`` where that is not found."""
+    negation = "not" if words_of(negation)[-1:] == ["t"] else negation  # no word of its own: "n't", "don't"
+    found = re.search(pattern_of((head,)), text, flags=re.IGNORECASE)
+    return found and f"{text[: found.start()]}{spelled((negation, found[0]))}{text[found.end() :]}"
+
+
 def taken_out(text: str, cue: Sequence[str]) -> str | None:
     """Return a text without a cue, however it is written there; ``None`` where it is not found, or is all there is."""
-    pattern = r"\b" + r"[\W_]*".join(map(re.escape, cue)) + r"\b\s?"
-    if all(ord(word[0]) > 0xE00 for word in cue):
-        pattern = "".join(map(re.escape, cue))
-    shorter = re.sub(pattern, "", text, flags=re.IGNORECASE).strip()
+    shorter = re.sub(rf"{pattern_of(tuple(cue))}\s?", "", text, flags=re.IGNORECASE).strip()
     return shorter if shorter != text.strip() and words_of(shorter) else None
 
 

@@ -19,6 +19,7 @@ Key = tuple[str, str]
 """Cause and cue."""
 
 MOST = 200  # records that one run may have in the tab, and sizes that a group is remembered by
+GROUPS = 80  # of those records, that are kept for groups: other cases are the worst at each validation
 
 
 @dataclass
@@ -39,7 +40,8 @@ class Followed:
 
     def number(self, key: Key | int) -> int | None:
         """Return the number of a record, from 1, the same in each validation; ``None`` where there are too many."""
-        if key not in self.numbers and len(self.numbers) >= MOST:
+        most = MOST - GROUPS if isinstance(key, int) else MOST
+        if key not in self.numbers and len(self.numbers) >= most:
             return None
         return self.numbers.setdefault(key, len(self.numbers) + 1)
 

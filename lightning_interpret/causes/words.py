@@ -17,9 +17,9 @@ Cue = tuple[str, ...]
 LONGEST = 3  # words in a cue
 _WIDTH = 2**18  # places that words and pairs of words are hashed to
 # scripts that set no spaces between words: each character stands alone, and words are phrases of them
-_WORD = re.compile(
-    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
-)
+_ALONE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_LETTER = rf"[^\W_{_ALONE}]"
+_WORD = re.compile(rf"[{_ALONE}]|{_LETTER}+")
 
 #: Words that turn the meaning of those after them, by language; "t" and "nt" are what is left of "n't".
 NEGATORS = frozenset(
@@ -45,6 +45,15 @@ def cues_of(words: Sequence[str], longest: int = LONGEST) -> set[Cue]:
 def places_of(cue: Cue, words: Sequence[str]) -> list[int]:
     """Return where a cue begins in a text."""
     return [i for i in range(len(words) - len(cue) + 1) if tuple(words[i : i + len(cue)]) == cue]
+
+
+def pattern_of(cue: Cue) -> str:
+    """Return the regular expression of a cue as a text has it: whole words, whatever stands between them."""
+    whole = (
+        re.escape(word) if re.fullmatch(f"[{_ALONE}]", word) else rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
+        for word in cue
+    )
+    return r"[\W_]*".join(whole)
 
 
 class WordIndex:

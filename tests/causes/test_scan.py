@@ -5,26 +5,17 @@ import time
 
 import pytest
 import torch
-from meanings import MeaningTask, labelled, world
+from meanings import MeaningTask, labelled, scan_of, world
 
 from lightning_interpret.causes import Setting
 from lightning_interpret.causes import scan as scanning
-from lightning_interpret.causes.scan import Scan, scan
+from lightning_interpret.causes.scan import scan
 from lightning_interpret.causes.training import Training, read_texts
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.neighbors import Answers
-
-
-def of(probabilities, gold):
-    """What is known of examples, given as the probability of each class."""
-    known, size = torch.tensor(probabilities, dtype=torch.double), len(gold)
-    none = torch.zeros(size, 0)
-    answers = Answers(known, none, none.long(), none.long(), torch.tensor(gold), torch.ones(size, dtype=torch.bool))
-    return Scan(answers, [None] * size, [None] * size, [()] * size, list(range(size)))
 
 
 def test_a_bad_case_is_wrong_or_unsure_and_one_without_a_label_can_be_but_unsure():
-    found = of(
+    found = scan_of(
         [[0.95, 0.05], [0.9, 0.1], [0.2, 0.8], [0.55, 0.45], [0.4, 0.6], [0.97, 0.03], [0.5, 0.5]],
         [1, 1, 0, 0, 1, -1, -1],
     )
@@ -39,9 +30,9 @@ def test_a_bad_case_is_wrong_or_unsure_and_one_without_a_label_can_be_but_unsure
 
 def test_what_is_unsure_is_never_below_the_share_of_one_class_of_many():
     rows = [[0.34, 0.33, 0.33], [0.5, 0.3, 0.2]]
-    assert of(rows, [0, 0]).badness(Setting(unsure_below=0.1)) == [None, None]
-    assert of([[0.3, 0.3, 0.4]], [2]).badness(Setting(unsure_below=0.1)) == [None]
-    assert of([[1.0]], [0]).other(0) == 0  # of a single class
+    assert scan_of(rows, [0, 0]).badness(Setting(unsure_below=0.1)) == [None, None]
+    assert scan_of([[0.3, 0.3, 0.4]], [2]).badness(Setting(unsure_below=0.1)) == [None]
+    assert scan_of([[1.0]], [0]).other(0) == 0  # of a single class
 
 
 @pytest.mark.parametrize("size", [1, 5, 32])
