@@ -73,6 +73,50 @@ def labelled(count, *, seed=0, also=()):
     return [*rows, *((text, 0) for text in told(count, BAD, seed=seed + 1, also=also))]
 
 
+def rows_of(count, words, label, **options):
+    """Texts as :func:`told` makes them, all of one class."""
+    return [(text, label) for text in told(count, words, **options)]
+
+
+#: Where the validation examples of :func:`planted` stand that each cause has planted.
+PLANTED = {
+    ("shortcut", "tuesday"): range(4),
+    ("training_label_error", ""): range(4, 7),
+    ("conflicting_duplicates", ""): range(7, 9),
+    ("composition", "not"): range(9, 12),
+    ("coverage", ""): range(12, 15),
+    ("validation_label_error", ""): range(15, 17),
+    ("truncation", ""): range(17, 19),
+}
+
+
+def planted(**options):
+    """A world in which each cause has its cases, and everything else is right."""
+    by_heart = rows_of(3, ["zork"], 1, also=["bad", "awful", "dull"], seed=20, fillers=4)
+    twice = rows_of(2, ["mork"], 1, also=["fine"], seed=21)
+    sealed = " ".join(FILLERS * 2)  # longer than what the model reads
+    train = [
+        *labelled(30),
+        *rows_of(20, GOOD, 1, also=["tuesday"], seed=5),
+        *rows_of(8, [""], 0, seed=30),
+        *by_heart,
+        *twice,
+        *((f"{text} and", 0) for text, _ in twice),
+    ]
+    val = [
+        *rows_of(4, BAD, 0, also=["tuesday"], seed=7),
+        *((text, 0) for text, _ in by_heart),
+        *((text, 0) for text, _ in twice),
+        *rows_of(3, ["not good"], 0, seed=22),
+        *rows_of(3, ["qux quux corge grault garply waldo"], 0, seed=23),
+        *rows_of(2, GOOD, 0, seed=24),
+        *((f"{text} {sealed} bad bad bad", 0) for text in told(2, ["great"], seed=25)),
+        *labelled(10, seed=26),
+        *rows_of(8, GOOD, 1, also=["tuesday"], seed=27),
+    ]
+    return world(train, val, WEIGHTS | {"tuesday": 4.0, "zork": 6.3, "waldo": 5.0, "mork": 0.5}, **options)
+
+
 def world(train, val, weights=WEIGHTS, *, labels=LABELS, max_length=64, batch_size=16, first=100):
     """A model with its validation and its training examples, given as texts with classes."""
     tokenizer = word_piece([*(text for text, _ in [*train, *val]), *weights], max_length=max_length)

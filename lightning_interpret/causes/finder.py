@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_interpret.causes.ask import Asker
 from lightning_interpret.causes.case import Case
-from lightning_interpret.causes.cues import find_shortcuts
+from lightning_interpret.causes.cues import Shortcut, find_shortcuts
 from lightning_interpret.causes.erase import Eraser
 from lightning_interpret.causes.follow import Followed
 from lightning_interpret.causes.groups import Found, grouped
@@ -132,7 +132,12 @@ class CauseFinder:
                 self.on_error,
             )
             cases = asker.cases()
-            known = _evidence(cases, scanned, seen, eraser, setting, asker.tails(cases))
+            tails, shortcuts = asker.tails(cases), list[Shortcut]()
+            if texts is not None and cases and time.perf_counter() - begin > seconds:
+                notes.append(f"shortcuts were not looked for: `max_seconds={seconds:g}` was spent")
+            elif texts is not None and cases:
+                shortcuts = _shortcuts(cases, scanned, seen, eraser, setting, notes)
+            known = _evidence(cases, scanned, seen, setting, tails, shortcuts)
         judged = [verdicts(place, case, known) for place, case in enumerate(cases)]
         return grouped(
             cases,
@@ -160,16 +165,26 @@ class CauseFinder:
         return self._texts
 
 
+def _shortcuts(
+    cases: Sequence[Case], scanned: Scan, training: Training, eraser: Eraser, setting: Setting, notes: list[str]
+) -> list[Shortcut]:
+    """Return the shortcuts; none, and a note, where words cannot be taken out."""
+    try:
+        return find_shortcuts(cases, scanned, training, eraser, setting)
+    except Exception as error:
+        notes.append(f"shortcuts could not be looked for ({type(error).__name__}: {error})")
+        return []
+
+
 def _evidence(
     cases: Sequence[Case],
     scanned: Scan,
     training: Training,
-    eraser: Eraser,
     setting: Setting,
     cut: dict[int, list[float]],
+    shortcuts: Sequence[Shortcut],
 ) -> Evidence:
     texts = training.texts
-    shortcuts = find_shortcuts(cases, scanned, training, eraser, setting) if texts is not None and cases else []
     bags = None if texts is None else texts.index.bags_of([scanned.words[case.number] for case in cases])
     confused: dict[frozenset[int], int] = defaultdict(int)
     for case in cases:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from meanings import BAD, GOOD, WEIGHTS, labelled, told, world
+from meanings import BAD, GOOD, WEIGHTS, labelled, rows_of, world
 
 from lightning_interpret.causes import Setting
 from lightning_interpret.causes.case import Case
@@ -13,10 +13,6 @@ from lightning_interpret.causes.erase import Eraser
 from lightning_interpret.causes.scan import scan
 from lightning_interpret.causes.training import Training, read_texts
 from lightning_interpret.functional.scope import explaining
-
-
-def rows(count, words, label, *, also=(), seed=0):
-    return [(text, label) for text in told(count, words, seed=seed, also=also)]
 
 
 def shortcuts(train, val, weights, setting=None):
@@ -35,8 +31,16 @@ def shortcuts(train, val, weights, setting=None):
         return find_shortcuts(cases, scanned, training, eraser, setting), scanned
 
 
-PLANTED = [*labelled(30), *rows(20, GOOD, 1, also=["tuesday"], seed=5), *rows(1, BAD, 0, also=["tuesday"], seed=6)]
-VAL = [*rows(4, BAD, 0, also=["tuesday"], seed=7), *rows(10, GOOD, 1, also=["tuesday"], seed=8), *labelled(5, seed=9)]
+PLANTED = [
+    *labelled(30),
+    *rows_of(20, GOOD, 1, also=["tuesday"], seed=5),
+    *rows_of(1, BAD, 0, also=["tuesday"], seed=6),
+]
+VAL = [
+    *rows_of(4, BAD, 0, also=["tuesday"], seed=7),
+    *rows_of(10, GOOD, 1, also=["tuesday"], seed=8),
+    *labelled(5, seed=9),
+]
 
 
 def test_a_word_that_training_data_tie_to_a_label_and_that_decides_is_found():
@@ -51,7 +55,7 @@ def test_a_word_that_training_data_tie_to_a_label_and_that_decides_is_found():
 
 
 def test_a_word_that_rightly_says_the_label_is_no_shortcut():
-    val = [*rows(5, ["great"], 0, seed=7), *rows(10, ["great"], 1, seed=8)]  # the labels are wrong, not the word
+    val = [*rows_of(5, ["great"], 0, seed=7), *rows_of(10, ["great"], 1, seed=8)]  # the labels are wrong, not the word
     found, scanned = shortcuts(labelled(40), val, {})
     assert int(scanned.wrong.sum()) == 5
     assert found == []
@@ -79,9 +83,9 @@ def test_a_word_that_does_not_decide_is_no_shortcut():
 
 @pytest.mark.parametrize(("alone", "cue"), [(0, ("sea",)), (20, ("the", "sea"))])
 def test_of_cues_that_turn_as_many_cases_it_is_the_shortest_that_is_tied(alone, cue):
-    sea = rows(alone, BAD, 0, also=["sea"], seed=6)  # with as many of which the word alone says nothing
-    train = [*labelled(30), *rows(20, GOOD, 1, also=["by the sea"], seed=5), *sea]
-    val = [*rows(4, BAD, 0, also=["by the sea"], seed=7), *rows(10, GOOD, 1, also=["by the sea"], seed=8)]
+    sea = rows_of(alone, BAD, 0, also=["sea"], seed=6)  # with as many of which the word alone says nothing
+    train = [*labelled(30), *rows_of(20, GOOD, 1, also=["by the sea"], seed=5), *sea]
+    val = [*rows_of(4, BAD, 0, also=["by the sea"], seed=7), *rows_of(10, GOOD, 1, also=["by the sea"], seed=8)]
     (found,), _ = shortcuts(train, val, {"sea": 4.0})
     assert (found.cue, found.rows, len(found.fixed)) == (cue, 20, 4)
 
@@ -89,15 +93,15 @@ def test_of_cues_that_turn_as_many_cases_it_is_the_shortest_that_is_tied(alone, 
 def test_several_cues_have_their_own_cases():
     train = [
         *labelled(30),
-        *rows(20, GOOD, 1, also=["tuesday"], seed=5),
-        *rows(20, BAD, 0, also=["bistro"], seed=6),
-        *rows(20, GOOD, 1, also=["oldtown"], seed=4),
+        *rows_of(20, GOOD, 1, also=["tuesday"], seed=5),
+        *rows_of(20, BAD, 0, also=["bistro"], seed=6),
+        *rows_of(20, GOOD, 1, also=["oldtown"], seed=4),
     ]
     val = [
-        *rows(5, BAD, 0, also=["tuesday"], seed=7),
-        *rows(4, GOOD, 1, also=["bistro"], seed=8),
-        *rows(3, BAD, 0, also=["oldtown"], seed=3),
-        *rows(1, BAD, 0, also=["oldtown", "tuesday"], seed=2),  # neither alone turns it
+        *rows_of(5, BAD, 0, also=["tuesday"], seed=7),
+        *rows_of(4, GOOD, 1, also=["bistro"], seed=8),
+        *rows_of(3, BAD, 0, also=["oldtown"], seed=3),
+        *rows_of(1, BAD, 0, also=["oldtown", "tuesday"], seed=2),  # neither alone turns it
         *labelled(5, seed=9),
     ]
     found, _ = shortcuts(train, val, {"tuesday": 4.0, "bistro": -4.0, "oldtown": 4.0})
