@@ -13,7 +13,7 @@ import csv
 import random
 import shlex
 from argparse import ArgumentParser
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
@@ -48,7 +48,7 @@ def step(title, why):
 def command(*words):
     """Run a command of ours as a shell would."""
     words = [str(word) for word in words]
-    print(f"$ lightning-interpret {shlex.join(words)}\n", flush=True)
+    print(f"\n$ lightning-interpret {shlex.join(words)}\n", flush=True)
     if status := lightning_interpret(words):
         raise SystemExit(status)
 
@@ -80,18 +80,19 @@ def train(corpus, folder, name, file, val, callbacks=()):
 
 def answer(path, truth):
     """Fill in `relabel.tsv` as a person who reads each text; return how many rows were read, mended and added."""
-    rows, counts = read(path), Counter()
+    rows, found = read(path), defaultdict(set)
     for row in rows:
         right, added = truth[row["file"]][int(row["example_id"])], not row["line"]  # a row to add has no line yet
         if added and row["cause"] != "shortcut":
             continue  # rows with a negation put in are left open: the truth of these is not known here
         row["proposed"] = right  # with "tuesday" put in or taken out the label stays that of the row it is made from
         row["accept"] = "yes" if added or row["label"] != right else "no"
-        counts[row["file"], "added" if added else "read"] += 1
-        counts[row["file"], "mended"] += not added and row["label"] != right
+        for what, holds in (("added", added), ("read", not added), ("mended", not added and row["label"] != right)):
+            if holds:
+                found[row["file"], what].add((row["example_id"], row["text"]))  # two groups may ask about one row
     lines = [row.values() for row in rows]
     path.write_text("".join("\t".join(line) + "\n" for line in [rows[0].keys(), *lines] if rows), encoding="utf8")
-    return counts
+    return Counter({what: len(named) for what, named in found.items()})
 
 
 def at_random(corpus, counts):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -265,10 +264,11 @@ def _say(
         for name, path in written.items()
     ]
     print(table(["file", "relabelled", "dropped", "added", "written to"], rows) + "\n")
-    said = Counter(answer.accept for answer in answers)
     keys = {each.key for each in asked}
     taken = sum(len(each.said_by) for each in accepted.values())
-    print(f"Of {len(keys)} rows that the report asks about, {taken} were accepted, {said['no']} refused.")
+    refused = {answer.of for answer in answers if answer.accept == "no"}  # two groups may ask about one row
+    refused -= {answer.of for answer in answers if answer.accept in ("yes", "drop")}
+    print(f"Of {len(keys)} rows that the report asks about, {taken} were accepted, {len(refused)} refused.")
     told = {answer.of for answer in answers if answer.accept} | {each.key for each in asked if each.edit.proposed}
     if keys - told:
         print(

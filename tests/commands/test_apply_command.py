@@ -151,6 +151,13 @@ def test_what_a_person_accepted_is_done_and_the_rest_is_left(found, answer, appl
     assert rows_of(tmp_path / ("train" + suffix)) == AS_IT_WAS
 
 
+def test_a_row_that_two_groups_ask_about_is_refused_once(found, answer, apply):
+    other = group("conflicting_duplicates", "deduplicate", RowEdit("train", 11, "positive", None, "cold soup", None))
+    report = found((RELABEL, other))
+    answer({2: "no", 3: "yes", 4: "no"})
+    assert "Of 2 rows that the report asks about, 1 were accepted, 1 refused." in apply(report)[0]
+
+
 def test_the_folder_of_a_report_names_it(found, apply):
     assert apply(found().parent, "--accept", "relabel")[1] == changed({11: "negative", 12: "negative"})
 
