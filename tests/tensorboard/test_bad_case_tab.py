@@ -87,6 +87,13 @@ def _rows(frame, title):
     return [" ".join(line.split()) for line in table.locator("tbody tr").all_inner_texts()]
 
 
+def test_a_long_record_scrolls_in_its_own_place_and_makes_no_page_longer(opened):
+    with opened(4, height=400) as (_, frame):
+        frame.wait_for_selector("caption.hidden", state="attached")
+        assert frame.evaluate("document.querySelector('main').scrollHeight") > 500
+        assert frame.evaluate("document.documentElement.scrollHeight") == 400
+
+
 def test_from_the_overview_to_a_group_to_a_case_and_back(opened):
     with opened() as (_, frame):
         facts = " ".join(frame.inner_text(".facts").split())
