@@ -82,6 +82,8 @@ def test_no_page_is_wider_than_its_window_and_words_stand_out(shown):
     for width in (320, 1200):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        texts = page.locator("td:has(> bdi)").evaluate_all("(all) => all.map((each) => each.clientWidth)")
+        assert min(texts) > 120  # a text in a table is not one word wide
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert min(page.evaluate(CONTRASTS)) >= 4.5

@@ -145,6 +145,8 @@ def test_a_case_stands_with_its_explanations_side_by_side(opened):
             "Shortcut: tuesday holds · confidence 90 %", "Far from training data does not hold · confidence 20 %",
         ]  # fmt: skip
         assert "97 % are labelled positive" in verdicts.first.inner_text()
+        facts = " ".join(frame.inner_text(".facts >> nth=0").split())
+        assert "Far from training data 40 % of right validation examples lie nearer to their neighbours" in facts
         assert _rows(frame, "Without some words") == ["tuesday turns to negative 0.87 95 % 8 %"]
         assert _rows(frame, "Probabilities") == ["positive 95 %", "negative gold label 5 %"]
         assert len(_rows(frame, "Nearest")) == 3

@@ -14,7 +14,7 @@ export function lines(steps) {
   return [
     { label: "Loss", values: over(steps, "loss"), zero: true },
     { label: "Confidence", note: "of the prediction", values: over(steps, "confidence"), zero: true, format: percent },
-    { label: "Far from training data", note: "share of training examples that are nearer to their own neighbours", values: over(steps, "distance_rank"), zero: true, format: percent },
+    { label: "Far from training data", note: "share of the validation examples that are right which lie nearer to their neighbours", values: over(steps, "distance_rank"), zero: true, format: percent },
     { label: "Unseen words", note: "share of its words that no training example has", values: over(steps, "unseen"), zero: true, format: percent },
   ];
 }
@@ -31,7 +31,7 @@ function one(record, context, charts) {
     h("section", { class: "card sentence", "aria-label": "Why it is a bad case" },
       h("p", {}, leads(group, h("bdi", {}, groupName(record)), context, { "data-key": "its group" })), h("small", { class: "muted" }, causeMeaning(record.cause))),
     query(record, fact("How it is bad", badness(record.badness)),
-      given(record.distance_rank) ? fact("Far from training data", percent(record.distance_rank), { note: "of training examples lie nearer to their own neighbours" }) : null,
+      given(record.distance_rank) ? fact("Far from training data", percent(record.distance_rank), { note: "of right validation examples lie nearer to their neighbours" }) : null,
       given(record.unseen) ? fact("Unseen words", percent(record.unseen), { note: "of its words are in no training example" }) : null,
       verdict(record.neighbors)),
     verdicts(record.verdicts ?? []),
