@@ -79,7 +79,7 @@ def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator
     if all(i in known.training.suspected for i in apart):
         counts[rarer] = 0
     # one other label among texts that are only alike may be an error, or said of what differs
-    least = 1.0 if any(same_text(i, place, known) for i in apart) else 2.0
+    verbatim = all(any(same_text(i, place, known) for i in ids) for ids in copies.values())
     share = min(counts.values()) / len(near)
     names = known.training.classes
     told = " and ".join(f"{count} {names[label]}" for label, count in counts.items())
@@ -87,7 +87,7 @@ def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator
         "conflicting_duplicates",
         "",
         {"near-duplicates": float(len(near)), "of the rarer label": float(min(counts.values())), "share of it": share},
-        {"near-duplicates": 2.0, "of the rarer label": least, "share of it": 0.2},
+        {"near-duplicates": 2.0, "of the rarer label": 1.0 if verbatim else 2.0, "share of it": 0.2},
         [f"{len(near)} training examples are near-duplicates of it, {told}: ids {_ids(near)}."],
         best={"near-duplicates": 4.0, "of the rarer label": 3.0, "share of it": 0.5},
     )

@@ -28,8 +28,8 @@ class Setting:
         cue_fixed: Share of the wrong cases with a cue that turn right without it.
         cue_broken: Share of right examples with the cue that turn wrong without it, at most, as a share of that.
         near_duplicate: Jaccard similarity of words and pairs of words from which texts are near-duplicates.
-        same_text: Jaccard similarity from which one near-duplicate with another label makes a conflict; of less similar
-            ones it takes two.
+        same_text: Jaccard similarity from which one near-duplicate of each label makes a conflict; of less similar ones
+            it takes two of each.
         suspicion: From which a training label is suspected: the mean of what the words of the other examples say
             against it (cross-fitted) and of the share of its neighbours with another label, weighed by how often each
             of the two is right on validation examples; or what the better one says, less 1/4.

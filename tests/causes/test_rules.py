@@ -44,7 +44,7 @@ def known(
         classes=NAMES,
         labels=dict(enumerate(given)),
         suspected=dict.fromkeys(suspected),
-        texts=SimpleNamespace(index=index),
+        texts=SimpleNamespace(index=index, row_of={i: i for i in range(12)}),
         fitted=SimpleNamespace(store=store),
     )
     count = len(neighbors)
@@ -135,8 +135,10 @@ def test_a_cut_text_whose_tail_is_not_known_is_never_sure():
 @pytest.mark.parametrize(
     ("alike", "labels", "suspected", "wanted"),
     [
-        ([0.6, 0.6], [0, 1], (), True),
-        ([0.59, 0.6], [0, 1], (), False),  # one alone
+        ([0.8, 0.8], [0, 1], (), True),
+        ([0.54, 0.8], [0, 1], (), False),  # one alone
+        ([0.8, 0.79], [0, 1], (), False),  # of which one is only alike
+        ([0.6, 0.6, 0.6, 0.6], [0, 0, 1, 1], (), True),  # or two
         ([0.9] * 5, [0, 1, 1, 1, 1], (), True),  # a share of 0.2
         ([0.9] * 6, [0, 1, 1, 1, 1, 1], (), False),
         ([0.9] * 4, [0, 0, 1, 1], (2, 3), False),  # the others agree

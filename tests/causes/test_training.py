@@ -12,6 +12,7 @@ from lightning_interpret.causes import Setting
 from lightning_interpret.causes.training import Training, read_texts, right_distances
 from lightning_interpret.causes.words import WordIndex
 from lightning_interpret.functional.scope import explaining
+from lightning_interpret.methods.neighbors import Answers
 
 
 def seen(there, setting=None):
@@ -76,11 +77,12 @@ def test_wrong_labels_are_suspected_and_no_others():
         (0.6, 2, None),
         (0.84, 0, None),  # words alone
         (0.85, 0, 0.6),
-        (0.49, 4, None),  # neighbours alone
+        (0.49, 4, 0.745),
+        (0.1, 4, None),  # neighbours alone: both are trusted alike, and the words are the first
     ],
 )
 def test_both_witnesses_speak_or_one_is_very_sure(said, near, wanted):
-    said += 1e-9 if said != 0.49 else 0
+    said += 1e-9
     others = [1] * near + [0] * (4 - near)
     training = witnesses([[1 - said, said]] + [[1.0 - label, float(label)] for label in others], [0, *others], range(5))
     found = training.suspected
@@ -88,6 +90,37 @@ def test_both_witnesses_speak_or_one_is_very_sure(said, near, wanted):
     if wanted is not None:
         assert found[10].suspicion == pytest.approx(wanted)
         assert (found[10].proposed, found[10].words, found[10].neighbors) == (1, pytest.approx(said), near / 4)
+
+
+def answers(predicted, labels, gold):
+    """What neighbours say of validation examples."""
+    known, none = torch.nn.functional.one_hot(torch.tensor(predicted), 2).float(), torch.ones(len(gold), 1)
+    return Answers(known, none, none.long(), torch.tensor(labels)[:, None], torch.tensor(gold), none[:, 0] > 0)
+
+
+def test_each_witness_is_trusted_as_far_as_it_is_right_on_validation_examples():
+    """Of 8 the words have 6 right and the neighbours all; one without a label is not asked."""
+    training = witnesses([[0.4, 0.6]], [0], [0])
+    gold, said = [0, 1] * 4 + [-1], [0, 1, 0, 1, 0, 1, 1, 0, 0]
+    training.texts.model.probabilities = lambda bags: torch.nn.functional.one_hot(torch.tensor(said), 2).double()
+    training.weigh([["a"]] * 9, answers([0] * 9, [0, 1] * 4 + [1], gold))
+    assert training.trust == pytest.approx((math.log(7 / 3), math.log(9)))
+    training.weigh([["a"]] * 9, answers([0] * 9, [1, 0] * 4 + [1], gold))
+    assert training.trust[1] == 0  # worse than chance is no witness
+    training.weigh([["a"]] * 9, answers([0] * 9, [0, 1] * 4 + [1], [-1] * 9))
+    assert training.trust == (0, 0)
+
+
+def test_the_better_witness_has_more_to_say_and_alone_may_be_enough():
+    near = [[0.9, 0.1]] + [[0.0, 1.0]] * 4, [0, 1, 1, 1, 1], range(5)
+    assert not witnesses(*near).suspected
+    training = witnesses(*near)
+    training.trust = (0.5, 1.5)
+    (found,) = training.suspected.values()
+    assert found.suspicion == pytest.approx(0.25 * 0.1 + 0.75)  # also more than 1 - 0.25
+    training = witnesses(*near)
+    training.trust = (0.0, 0.0)  # nothing is known: alike, as without validation labels
+    assert not training.suspected
 
 
 def test_near_duplicates_of_a_wrong_label_do_not_back_it():
