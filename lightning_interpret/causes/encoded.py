@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from lightning_interpret.tasks.encode import encode
 
+_KEPT = 8
+
 
 class EncodedTexts:
     """Texts with labels and ids as :class:`~lightning_interpret.causes.scan.Validation`.
+
+    The last batches are kept, as each question about some examples asks for the same: a text of megabytes is encoded in
+    seconds.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -34,12 +40,16 @@ class EncodedTexts:
     ) -> None:
         self._tokenizer, self._texts, self._labels, self._ids = tokenizer, texts, labels, example_ids
         self._max_length, self._device = max_length, device
+        self._kept = lru_cache(_KEPT)(self._batch)
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def batch(self, numbers: Sequence[int]) -> Any:
-        """Return the batch of some texts."""
+        """Return the batch of some texts, which is to be left as it is."""
+        return self._kept(tuple(numbers))
+
+    def _batch(self, numbers: tuple[int, ...]) -> Any:
         return encode(
             self._tokenizer,
             [self._texts[number] for number in numbers],
