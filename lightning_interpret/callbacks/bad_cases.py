@@ -21,7 +21,7 @@ from lightning_interpret.methods.influence import InfluenceMethod
 from lightning_interpret.report import relabel
 from lightning_interpret.tasks import Task, batches
 from lightning_interpret.tasks.encode import encode, max_tokens
-from lightning_interpret.trainer._compat import fast_dev_run, logging_step
+from lightning_interpret.trainer._compat import logging_step
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.optimisation import objective_weight_decay
 from lightning_interpret.trainer.transfer import to_module
@@ -42,9 +42,9 @@ class BadCaseMonitor(EvidenceMonitor):
     of its own, whose number stays. Rows to relabel are written to ``interpret/<name>_relabel.tsv`` too.
 
     Scalars, under ``interpret/<name>/``: ``wrong``, ``confident`` and ``unsure`` (counts), ``explained``, ``accuracy``,
-    ``cause/<cause>`` (cases of each cause), ``slice/<group>`` (accuracy on what the examples of a group have in common,
-    from the validation on in which the group was first seen), ``seconds`` and ``failures``. The slices are not in
-    ``trainer.callback_metrics`` before that.
+    ``cause/<cause>`` (cases of each cause), ``slice/<group>`` (accuracy on what examples of a group have in common),
+    ``seconds`` and ``failures``. Causes and slices are logged from the validation on in which they were first seen, and
+    are not in ``trainer.callback_metrics`` before that.
 
     Under DDP the first process finds the causes, and the others wait for it; all of them log the same.
 
@@ -180,6 +180,7 @@ class BadCaseMonitor(EvidenceMonitor):
                     followed=self.followed,
                     step=logging_step(trainer),
                     source=self._training,
+                    records=None if isinstance(self.probes, list) else self.probes,
                 )
         except Exception as error:
             if self.on_error == "raise":
@@ -207,7 +208,7 @@ class BadCaseMonitor(EvidenceMonitor):
         for group in found.groups:
             number = self.followed.number((group.cause, group.cue))
             rows += [(number, group)] if number is not None else []
-        for case in found.cases[: None if isinstance(self.probes, list) else self.probes]:
+        for case in found.cases:
             number = found.numbers.get(case.index)
             rows += [(number, case)] if number is not None else []
         rows.sort(key=lambda pair: pair[0])
@@ -219,9 +220,9 @@ class BadCaseMonitor(EvidenceMonitor):
         """Return the metrics, the size of each cause and the accuracy on each slice."""
         values: dict[str, float] = {}
         if self._found is not None:
-            sizes: dict[str, int] = {}
+            sizes = dict.fromkeys((cause for cause, _ in self.followed.sizes), 0)
             for group in self._found.groups:
-                sizes[group.cause] = sizes.get(group.cause, 0) + group.size
+                sizes[group.cause] += group.size
             values = {f"cause/{cause}": float(size) for cause, size in sizes.items()}
             values |= {tag: accuracy for tag, (accuracy, _) in self._found.slices.items()}
         return super()._computed(module) | {
@@ -231,8 +232,11 @@ class BadCaseMonitor(EvidenceMonitor):
     def _write(self, trainer: Trainer, rows: written.Rows, name: str, step: int) -> None:
         super()._write(trainer, rows, name, step)
         groups = [row for _, row in rows if isinstance(row, BadCaseGroupRow)]
-        if _edits(groups) and not fast_dev_run(trainer):
-            relabel.write_relabel(written.beside(trainer, f"{name}_relabel.tsv"), groups, {})
+        path = written.jsonl_path(trainer, True, f"{name}_relabel").with_suffix(".tsv")
+        # a file of the validation before must not stand where nothing is to be relabelled any more
+        if _edits(groups) or (self._found is not None and path.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            relabel.write_relabel(path, groups, {})
 
 
 class _Validation:

@@ -84,6 +84,7 @@ class CauseFinder:
         followed: Followed | None = None,
         step: int = 0,
         source: Any = None,
+        records: int | None = None,
     ) -> Found:
         """Return the bad cases of a model in groups.
 
@@ -97,6 +98,7 @@ class CauseFinder:
             followed: What was found before, which is added to.
             step: Step of the training run.
             source: What the training texts are read from: while it is the same object they are not read again.
+            records: How many cases have a record of their own, those of highest loss; ``None`` for all.
 
         Raises:
             ValueError: If the task knows no probabilities of classes.
@@ -149,6 +151,7 @@ class CauseFinder:
             notes,
             len(asker.failed),
             begin,
+            records,
         )
 
     def _training_texts(

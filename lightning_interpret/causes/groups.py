@@ -44,7 +44,7 @@ class Found:
         predictions: Of every validation example ``index``, ``example_id``, ``gold``, ``prediction``, ``confidence`` and
             the ``cause`` and ``cue`` of its group, ``None`` for one that is in none.
         slices: By tag, accuracy and size of each slice that is watched.
-        numbers: By index of a case, the number of its record.
+        numbers: By index of a case, the number of its record; ``None`` where it has none of its own.
         failures: Cases of which something is missing because of an error.
     """
 
@@ -68,6 +68,7 @@ def grouped(
     notes: Sequence[str],
     failures: int,
     begin: float,
+    records: int | None = None,
 ) -> Found:
     """Return what was found, the cases in groups.
 
@@ -81,6 +82,7 @@ def grouped(
         notes: What was left out or failed.
         failures: Cases of which something is missing because of an error.
         begin: When it all began, by ``time.perf_counter``.
+        records: How many cases have a record of their own, those of highest loss; ``None`` for all.
     """
     scanned, training, setting = known.scan, known.training, known.setting
     members: dict[Key, list[int]] = defaultdict(list)
@@ -92,7 +94,10 @@ def grouped(
     rows = [case.row(scanned, training.classes, judged[place], _facts(case, known)) for place, case in enumerate(cases)]
     order = sorted(members, key=lambda key: (key[0] == "unexplained", -len(members[key]), key))
     numbers: dict[Key, int | None] = {key: followed.number(key) for key in order}
-    of_case = {row.index: followed.number(row.index) for row in rows}
+    shown = rows[:records]
+    of_case = dict.fromkeys((row.index for row in rows), None) | {
+        row.index: followed.number(row.index) for row in shown
+    }
     slices = {key: _slice(followed, key, known) for key in followed.sizes}
     groups = [
         _group(key, members[key], cases, judged, rows, known, followed, slices[key], of_case, text) for key in order
