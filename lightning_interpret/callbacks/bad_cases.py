@@ -189,7 +189,7 @@ class BadCaseMonitor(EvidenceMonitor):
             self._say(f"no causes could be found ({why}); training goes on.", once=why, rank_zero=False)
             return 1
         self._shortfall()  # which says what could not be read
-        for note in self._found.overview.notes:
+        for note in self._found.errors:  # the other notes are in the record
             self._say(f"{note}; training goes on.", once=note, rank_zero=False)
         return self._found.failures
 

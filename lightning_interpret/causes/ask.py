@@ -46,7 +46,8 @@ class Asker:
         seconds: Seconds it may take.
         notes: What was left out or failed, and why.
         on_error: ``"raise"`` to let an error through, ``"warn"`` to tell it in the notes.
-        failed: Numbers of the cases of which something is missing because of an error.
+        failed: By number of a case of which something is missing because of an error, that error.
+        errors: Those of the notes that tell of errors.
     """
 
     module: nn.Module
@@ -63,7 +64,8 @@ class Asker:
     seconds: float
     notes: list[str]
     on_error: str = "warn"
-    failed: set[int] = field(default_factory=set)
+    failed: dict[int, str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
 
     def cases(self) -> list[Case]:
         """Return the bad cases with what was asked about them."""
@@ -146,12 +148,13 @@ class Asker:
                 if len(some) > 1 and name != "influence":  # which is fitted once for all
                     self._each(name, some, share, ask, 1)
                     continue
-                self.failed.update(case.number for case in some)
                 for case in some:
-                    case.reasons[name] = f"{type(error).__name__}: {error}"
-        why = dict.fromkeys(case.reasons[name] for case in cases if name in case.reasons)
+                    case.reasons[name] = self.failed[case.number] = f"{type(error).__name__}: {error}"
         if at_once > 1:
-            self.notes += [f"{name} of some cases is missing: {each}" for each in why]
+            told = {case.reasons[name]: case.number in self.failed for case in cases if name in case.reasons}
+            notes = {f"{name} of some cases is missing: {why}": failed for why, failed in told.items()}
+            self.notes += notes
+            self.errors += [note for note, failed in notes.items() if failed]
 
     def _spent(self, share: float) -> bool:
         return time.perf_counter() - self.begin > share * self.seconds

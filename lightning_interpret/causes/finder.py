@@ -149,9 +149,10 @@ class CauseFinder:
             step,
             training_text or (lambda i: None if texts is None else texts.index.texts.get(i)),
             notes,
-            len(asker.failed),
             begin,
             records,
+            failures=len(asker.failed),
+            errors=asker.errors,
         )
 
     def _training_texts(

@@ -46,6 +46,7 @@ class Found:
         slices: By tag, accuracy and size of each slice that is watched.
         numbers: By index of a case, the number of its record; ``None`` where it has none of its own.
         failures: Cases of which something is missing because of an error.
+        errors: Those of the overview's notes that tell of errors.
     """
 
     overview: BadCasesRow
@@ -56,6 +57,7 @@ class Found:
     slices: dict[str, tuple[float, int]] = field(default_factory=dict)
     numbers: dict[int, int | None] = field(default_factory=dict)
     failures: int = 0
+    errors: tuple[str, ...] = ()
 
 
 def grouped(
@@ -66,9 +68,11 @@ def grouped(
     step: int,
     text: Callable[[int], str | None],
     notes: Sequence[str],
-    failures: int,
     begin: float,
     records: int | None = None,
+    *,
+    failures: int = 0,
+    errors: Sequence[str] = (),
 ) -> Found:
     """Return what was found, the cases in groups.
 
@@ -80,9 +84,10 @@ def grouped(
         step: Step of the training run.
         text: Returns a training example's text whole, by its id.
         notes: What was left out or failed.
-        failures: Cases of which something is missing because of an error.
         begin: When it all began, by ``time.perf_counter``.
         records: How many cases have a record of their own, those of highest loss; ``None`` for all.
+        failures: Cases of which something is missing because of an error.
+        errors: Those of the notes that tell of errors.
     """
     scanned, training, setting = known.scan, known.training, known.setting
     members: dict[Key, list[int]] = defaultdict(list)
@@ -145,6 +150,7 @@ def grouped(
         {followed.tags[key]: found for key, found in slices.items()},
         of_case,
         failures,
+        tuple(errors),
     )
 
 
