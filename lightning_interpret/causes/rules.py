@@ -73,11 +73,13 @@ def _conflicting_duplicates(place: int, case: Case, known: Evidence) -> Iterator
     if len(near) < 2:
         return
     copies = {label: [i for i in near if known.training.labels.get(i) == label] for label in pair}
-    # where each copy with the rarer label is suspected, it is an error, and no matter of two labels
-    rarer = min(pair, key=lambda label: len(copies[label]))
-    apart, counts = copies[rarer], {label: len(ids) for label, ids in copies.items()}
-    if all(i in known.training.suspected for i in apart):
-        counts[rarer] = 0
+    # where each copy with one of the labels is suspected, it is an error and no matter of two labels; of as many copies
+    # with each label it is anyone's guess
+    tie = len({len(ids) for ids in copies.values()}) == 1
+    counts = {
+        label: len(ids) if tie or any(i not in known.training.suspected for i in ids) else 0
+        for label, ids in copies.items()
+    }
     # one other label among texts that are only alike may be an error, or said of what differs
     verbatim = all(any(same_text(i, place, known) for i in ids) for ids in copies.values())
     share = min(counts.values()) / len(near)

@@ -141,7 +141,10 @@ def test_a_cut_text_whose_tail_is_not_known_is_never_sure():
         ([0.6, 0.6, 0.6, 0.6], [0, 0, 1, 1], (), True),  # or two
         ([0.9] * 5, [0, 1, 1, 1, 1], (), True),  # a share of 0.2
         ([0.9] * 6, [0, 1, 1, 1, 1, 1], (), False),
-        ([0.9] * 4, [0, 0, 1, 1], (2, 3), False),  # the others agree
+        ([0.9] * 5, [0, 0, 1, 1, 1], (0, 1), False),  # the others agree
+        ([0.9] * 5, [0, 0, 1, 1, 1], (2, 3, 4), False),  # those that the model has learnt are the errors
+        ([0.9] * 5, [0, 0, 1, 1, 1], (2, 3), True),
+        ([0.9] * 4, [0, 0, 1, 1], (2, 3), True),  # as many say each
         ([0.9] * 4, [2, 2, 1, 1], (), False),  # not the two classes of the case
     ],
 )
