@@ -144,9 +144,18 @@ def world(train, val, weights=WEIGHTS, *, labels=LABELS, max_length=64, batch_si
     )
 
 
-def found_in(there, setting=None, *, method="gradient_times_input", influence="exact", max_seconds=None, **options):
+def found_in(
+    there,
+    setting=None,
+    *,
+    method="gradient_times_input",
+    influence="exact",
+    max_seconds=None,
+    on_error="warn",
+    **options,
+):
     """What the finder finds in a world."""
-    finder = CauseFinder(setting or Setting(), method, influence, max_seconds=max_seconds)
+    finder = CauseFinder(setting or Setting(), method, influence, max_seconds=max_seconds, on_error=on_error)
     return finder.find(there.module, there.task, there.validation, there.training, **options)
 
 

@@ -190,7 +190,7 @@ class BadCaseMonitor(EvidenceMonitor):
             return 1
         self._shortfall()  # which says what could not be read
         for note in self._found.errors:  # the other notes are in the record
-            self._say(f"{note}; training goes on.", once=note, rank_zero=False)
+            self._say(f"{note.rstrip('.')}; training goes on.", once=note, rank_zero=False)
         return self._found.failures
 
     def _gathered(self, trainer: Trainer) -> written.Rows:

@@ -138,7 +138,7 @@ class CauseFinder:
             if texts is not None and cases and time.perf_counter() - begin > seconds:
                 notes.append(f"shortcuts were not looked for: `max_seconds={seconds:g}` was spent")
             elif texts is not None and cases:
-                shortcuts = _shortcuts(cases, scanned, seen, eraser, setting, notes)
+                shortcuts = _shortcuts(cases, asker)
             known = _evidence(cases, scanned, seen, setting, tails, shortcuts)
         judged = [verdicts(place, case, known) for place, case in enumerate(cases)]
         return grouped(
@@ -169,14 +169,16 @@ class CauseFinder:
         return self._texts
 
 
-def _shortcuts(
-    cases: Sequence[Case], scanned: Scan, training: Training, eraser: Eraser, setting: Setting, notes: list[str]
-) -> list[Shortcut]:
+def _shortcuts(cases: Sequence[Case], asker: Asker) -> list[Shortcut]:
     """Return the shortcuts; none, and a note, where words cannot be taken out."""
     try:
-        return find_shortcuts(cases, scanned, training, eraser, setting)
+        return find_shortcuts(cases, asker.scanned, asker.training, asker.eraser, asker.setting)
     except Exception as error:
-        notes.append(f"shortcuts could not be looked for ({type(error).__name__}: {error})")
+        if asker.on_error == "raise":
+            raise
+        note = f"shortcuts could not be looked for ({type(error).__name__}: {error})"
+        asker.notes.append(note)
+        asker.errors.append(note)
         return []
 
 

@@ -13,17 +13,24 @@ from lightning_interpret.functional.scope import explaining
 RAW = (*TEXTS, "good", "the play was bad bad . he is great", "[CLS] !")
 
 
+def read(name, **options):
+    model, tokenizer = classifier(name, dtype=torch.float64), tokenizer_for(name, **options)
+    return model, SequenceClassification(tokenizer, ["bad", "dull", "good"]), tokenizer
+
+
+def of(model, task, tokenizer):
+    return Eraser(model, task, EncodedTexts(tokenizer, RAW, [0] * len(RAW), range(len(RAW))))
+
+
 @pytest.fixture(scope="module")
 def bert():
-    model, tokenizer = classifier("bert", dtype=torch.float64), tokenizer_for("bert")
-    return model, SequenceClassification(tokenizer, ["bad", "dull", "good"]), tokenizer
+    return read("bert")
 
 
 @pytest.fixture
 def eraser(bert):
-    model, task, tokenizer = bert
-    with explaining(model, full_precision=True):
-        yield Eraser(model, task, EncodedTexts(tokenizer, RAW, [0] * len(RAW), range(len(RAW))))
+    with explaining(bert[0], full_precision=True):
+        yield of(*bert)
 
 
 def every(eraser):
@@ -41,24 +48,43 @@ def test_words_are_those_of_the_text_with_punctuation_that_is_no_key(eraser):
     assert Words.of(("don't", "…")) == Words(("don't", "…"), ("don", "t"), (0, 0))
 
 
-def test_several_at_once_are_what_they_are_one_at_a_time(eraser):
-    asked = [*every(eraser), (0, (1, 4, 5)), (3, (0, 3)), (1, ())]
-    asked = asked[::-1] + asked[:3]  # in no order, some twice
-    together = eraser.without(asked)
-    for row, one in zip(together, asked, strict=True):
-        torch.testing.assert_close(row, eraser.without([one])[0], rtol=0, atol=1e-6, equal_nan=True)
-    assert eraser.without([]).shape[0] == 0
+# the sides on which the models themselves say the same of a padded text
+EXACT = [
+    ("bert", "right"),
+    ("roberta", "right"),
+    ("t5", "right"),
+    ("gpt2", "right"),
+    ("gpt2", "left"),
+    ("xlnet", "left"),
+]
 
 
-def test_it_is_what_the_model_says_of_the_shorter_text(bert, eraser):
-    model, task, tokenizer = bert
-    for number, places in [(0, (3,)), (0, (2, 9)), (3, (3,)), (3, (0, 1, 8))]:
-        shown = eraser.words([number])[number].shown
-        shorter = " ".join(word for place, word in enumerate(shown) if place not in places)
-        batch = batch_of(tokenizer, [shorter])
-        with torch.no_grad():
-            wanted = task.logits(model, batch).softmax(dim=1)[0].double()
-        torch.testing.assert_close(eraser.without([(number, places)])[0], wanted, rtol=0, atol=1e-6)
+@pytest.mark.parametrize(("name", "side"), EXACT)
+def test_several_at_once_are_what_they_are_one_at_a_time(name, side):
+    model, task, tokenizer = read(name, padding_side=side)
+    with explaining(model, full_precision=True):
+        eraser = of(model, task, tokenizer)
+        asked = [*every(eraser), (0, (1, 4, 5)), (3, (0, 3)), (1, ())]
+        asked = asked[::-1] + asked[:3]  # in no order, some twice
+        together = eraser.without(asked)
+        for row, one in zip(together, asked, strict=True):
+            torch.testing.assert_close(row, eraser.without([one])[0], rtol=0, atol=1e-12, equal_nan=True)
+        assert eraser.without([]).shape[0] == 0
+
+
+@pytest.mark.parametrize(("name", "side"), EXACT)
+def test_it_is_what_the_model_says_of_the_shorter_text(name, side):
+    model, task, tokenizer = read(name, padding_side=side)
+    asked = [(0, (3,)), (0, (2, 9)), (3, (3,)), (3, (0, 1, 8))]
+    with explaining(model, full_precision=True):
+        eraser = of(model, task, tokenizer)
+        after = eraser.without(asked)
+        for row, (number, places) in zip(after, asked, strict=True):
+            shown = eraser.words([number])[number].shown
+            shorter = " ".join(word for place, word in enumerate(shown) if place not in places)
+            with torch.no_grad():
+                wanted = task.logits(model, batch_of(tokenizer, [shorter])).softmax(dim=1)[0]
+            torch.testing.assert_close(row, wanted, rtol=0, atol=1e-12)
 
 
 def test_nothing_taken_out_is_the_text_and_all_of_it_is_not_a_number(bert, eraser):

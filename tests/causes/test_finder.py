@@ -311,6 +311,8 @@ def test_options_out_of_their_range_are_refused():
         Setting(turned=1.5)
     with pytest.raises(ValueError, match="cases"):
         Setting(cases=0)
+    with pytest.raises(ValueError, match="ignore"):
+        CauseFinder(on_error="ignore")
     with pytest.raises(ValueError, match="nonsense"):
         CauseFinder(method="nonsense")
     with pytest.raises(ValueError, match="nonsense"):
@@ -378,9 +380,26 @@ def test_words_that_cannot_be_taken_out_cost_what_goes_by_them(there, monkeypatc
         "erasures of some cases is missing: NotImplementedError: no masks",
         "shortcuts could not be looked for (NotImplementedError: no masks)",
     )
+    assert found.errors == found.overview.notes
+    assert found.failures == len(found.cases)
     left = {cause for cause, _ in causes_of(found).values()}
     assert {"coverage", "truncation", "conflicting_duplicates", "training_label_error"} <= left
     assert not left & {"shortcut", "composition"}
+
+
+@pytest.mark.parametrize("what", ["method", "influence", "erasures", "shortcuts"])
+def test_an_error_is_let_through_where_that_is_asked_for(what, there, monkeypatch):
+    def broken(*args, **options):
+        raise RuntimeError("it is too much")
+
+    if what == "influence":
+        monkeypatch.setattr(ExactInfluence, "fit", broken)
+    if what == "erasures":
+        monkeypatch.setattr(there.task, "delete", broken)
+    if what == "shortcuts":
+        monkeypatch.setattr("lightning_interpret.causes.finder.find_shortcuts", broken)
+    with pytest.raises(RuntimeError, match="it is too much"):
+        found_in(there, on_error="raise", **({"method": Breaks(None)} if what == "method" else {}))
 
 
 def test_what_there_was_no_time_for_is_told(there):
@@ -389,6 +408,7 @@ def test_what_there_was_no_time_for_is_told(there):
     assert overview.validated == 32  # one part is read all the same
     assert overview.notes[0] == f"`max_seconds` was spent: 32 of {len(there.val)} examples were looked through"
     assert "shortcuts were not looked for: `max_seconds=1e-09` was spent" in overview.notes
+    assert (found.errors, found.failures) == ((), 0)
     for row in found.cases:
         assert row.attribution is row.neighbors is row.influence is None
         assert set(row.reasons) == {"neighbors", "attribution", "influence", "erasures"}

@@ -258,6 +258,7 @@ def test_a_negation_that_was_not_asked_about_and_a_case_that_is_right_say_nothin
         ("it was not very good", [("not", "not very good")]),
         ("it did n't help", [("n't", "n't help")]),
         ("it wasn ' t good", [("t", "t good")]),
+        ("it did n ' t help", [("t", "t help")]),
         ("not", []),
         ("not , good", []),  # of another part
         ("t good", []),  # no negation by itself
