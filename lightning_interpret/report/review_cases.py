@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from lightning_interpret.bad_cases import BadCaseRow, Erasure
 from lightning_interpret.evidence import TrainingExample
@@ -19,7 +20,7 @@ _UNSEEN, _FAR = 0.2, 0.9  # shares of new words, and of right texts nearer to tr
 def article(say: Voices, report: Report, case: BadCaseRow) -> str:
     """Return a case as HTML."""
     text = case.text or ""
-    words = words_of(case.attribution, text) if _of_prediction(case) else []
+    words = _tried(case, words_of(case.attribution, text)) if _of_prediction(case) else []
     known = words or found_in(text, [case.cue] if case.cause in ("shortcut", "composition") else [])
     shown = f'<p class="text" dir="auto">{excerpt(text, known)}</p>' if text.strip() else ""
     sentences = "".join(f"<li>{say.of(each)}</li>" for each in _sentences(case, words))
@@ -37,6 +38,19 @@ def _of_prediction(case: BadCaseRow) -> bool:
     """Return whether the attribution says why the model predicted what it did, and not something else."""
     asked = case.attribution.target_name if case.attribution is not None else None
     return asked is not None and asked in (case.prediction, f"{case.prediction}-{case.gold}")
+
+
+def _tried(case: BadCaseRow, words: Sequence[Word]) -> list[Word]:
+    """Return the words with the side of those that was tried: what turns the answer when taken out speaks for it.
+
+    An attribution only estimates that: where all words that were taken out add up to the other side, it is wrong.
+    """
+    scores = {word.number: word.score for word in words}
+    turned: set[int] = set()
+    for each in _told(case):
+        if each.prediction != case.prediction and sum(scores.get(place, 0.0) for place in each.words) < 0:
+            turned |= set(each.words)
+    return [replace(word, score=abs(word.score)) if word.number in turned else word for word in words]
 
 
 def _sentences(case: BadCaseRow, words: Sequence[Word]) -> Iterator[Said]:
@@ -77,8 +91,8 @@ def _told(case: BadCaseRow) -> list[Erasure]:
 
 def _same(erased: Erasure, named: Sequence[str]) -> bool:
     """Return whether the words that were taken out are among those that are named."""
-    every = " ".join(named).casefold()
-    return any(word in every for word in erased.text.casefold().split())
+    every = f" {' '.join(named)} ".casefold()  # words of scripts with spaces are whole ones: "i" is not in "fries"
+    return any((f" {word} " if word.isascii() else word) in every for word in erased.text.casefold().split())
 
 
 def _without(case: BadCaseRow, erased: Erasure) -> Said:

@@ -13,7 +13,7 @@ import pytest
 import reviews
 from bad_case_records import CASE, GROUP
 from records import NASTY
-from reviews import case, group, predictions, report
+from reviews import attribution, case, group, predictions, report
 
 from lightning_interpret.bad_cases import Action, Erasure, RowEdit
 from lightning_interpret.report.review import review, write_review
@@ -182,8 +182,26 @@ def test_words_whose_removal_changes_little_are_no_main_reason_and_are_not_told(
     quiet = _of(Erasure((0,), "The", 0.91, 0.9, "negative"), Erasure((1,), "soup", 0.9, None, "negative"))
     assert "Without" not in quiet
     assert "What seems to have counted most for this answer: “not bad”." in quiet
+    other = _of(Erasure((5,), "a", 0.91, 0.4, "positive"))  # which is a letter of "bad", and no word of it
+    assert "What seems to have counted most for this answer: “not bad”. Without “a” it would say positive." in other
     other = _of(Erasure((1,), "soup", 0.91, 0.4, "positive"))
     assert "What seems to have counted most for this answer: “not bad”. Without “soup” it would say positive." in other
+
+
+@pytest.mark.parametrize(
+    ("erased", "side"),
+    [
+        (Erasure((4,), "bad", 0.91, 0.1, "positive"), "for"),
+        (Erasure((3, 4), "not bad", 0.91, 0.1, "positive"), "against"),  # "not" speaks for it by more
+        (Erasure((4,), "bad", 0.91, 0.5, "negative"), "against"),
+    ],
+)
+def test_a_word_without_which_the_answer_turns_is_not_marked_as_speaking_against_it(erased, side):
+    scores = attribution("The soup was not bad".split(), [0.0, 0.0, 0.0, 3.0, -2.0], "negative")
+    one = case("The soup was not bad", attribution=scores, erasures=(erased,))
+    page = review(report([one], [group("composition", "not bad", [one])]))
+    assert f'<mark class="{side}">bad</mark>' in page
+    assert ("because of “not bad”" in read(page).text) == (side == "for")
 
 
 def test_the_fewest_words_that_change_the_answer_are_told():
