@@ -197,7 +197,7 @@ def test_words_whose_removal_changes_little_are_no_main_reason_and_are_not_told(
     ],
 )
 def test_a_word_without_which_the_answer_turns_is_not_marked_as_speaking_against_it(erased, side):
-    scores = attribution("The soup was not bad".split(), [0.0, 0.0, 0.0, 3.0, -2.0], "negative")
+    scores = attribution(["The", "soup", "was", "not", "bad"], [0.0, 0.0, 0.0, 3.0, -2.0], "negative")
     one = case("The soup was not bad", attribution=scores, erasures=(erased,))
     page = review(report([one], [group("composition", "not bad", [one])]))
     assert f'<mark class="{side}">bad</mark>' in page
