@@ -9,6 +9,7 @@ import tab
 from bad_case_records import CASE, GROUP, OTHER, OVERVIEW, RELABEL, SHORTCUT, TEXT
 from records import row
 
+from lightning_interpret.bad_cases import RowEdit
 from lightning_interpret.report import interpret_summary
 
 pytestmark = boards.needs_browser
@@ -36,7 +37,9 @@ def _write(folder):
                 events.row(row(TEXT, SCORES, example_id=7, gold="negative", prediction=answer), step=step)
                 turned = row(TEXT, [-score for score in SCORES], example_id=7, gold="negative", prediction=answer)
                 events.row(turned, step=step, name="occlusion")
-            _put(events, RELABEL, 4, 200)
+            turned = RowEdit("train", 11, "positive", None, "not cold soup", None, "'not' put in", new=True)
+            action = replace(RELABEL.action, edits=(*RELABEL.action.edits, turned))
+            _put(events, replace(RELABEL, action=action), 4, 200)
             events.row(CASE.neighbors, step=150, name="neighbors")
             events.row(row("the soup was good", example_id=8), probe=1, step=100)
     with boards.Events(folder / "odd") as events:
@@ -134,6 +137,7 @@ def test_a_group_says_its_cause_its_evidence_and_what_to_do_about_it(opened):
         assert _rows(frame, "Rows to change")[0] == (
             "cold soup 11 training data 9 of 10 neighbours are negative positive negative 80 %"
         )
+        assert _rows(frame, "Rows to add") == ["not cold soup 11 training data 'not' put in a person has to say"]
 
 
 def test_a_case_stands_with_its_explanations_side_by_side(opened):

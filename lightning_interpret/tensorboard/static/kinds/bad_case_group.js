@@ -44,11 +44,13 @@ function toDo(found, context) {
     h("section", { class: "card action", "aria-label": "What to do" },
       h("h2", {}, "What to do"), h("p", {}, h("b", {}, `${action(found.what)}: `), h("bdi", {}, printable(found.sentence ?? ""))),
       found.slice ? h("p", { class: "muted" }, "Followed by the metric ", h("code", {}, printable(`interpret/${context.monitor}/${found.slice}`)), ".") : null),
-    change.length ? rows("Rows to change", "Read each one before its label is changed.", change, context, "change", [["Label now", (edit) => text(edit.label)], ["Proposed", (edit) => (given(edit.proposed) ? text(edit.proposed) : "a person has to say")]]) : null,
-    add.length ? rows("Rows to add", "Each is made from the row whose id it names. Read each one: it was made by a rule.", add, context, "add", [["Label", (edit) => text(edit.proposed ?? edit.label)]]) : null,
+    change.length ? rows("Rows to change", "Read each one before its label is changed.", change, context, "change", [["Label now", (edit) => text(edit.label)], ["Proposed", proposed]]) : null,
+    add.length ? rows("Rows to add", "Each is made from the row whose id it names. Read each one: it was made by a rule.", add, context, "add", [["Label", proposed]]) : null,
     found.templates?.length ? examples({ title: "Rows to model new ones on", meaning: "The nearest training examples.", found: found.templates, column: "Distance", number: ({ distance }) => plain(distance), none: "" }) : null,
   ];
 }
+
+const proposed = (edit) => (given(edit.proposed) ? text(edit.proposed) : "a person has to say");
 
 const SHOWN = 20; // rows, until the reader asks for all
 
