@@ -7,6 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tiny import quiet_trainer, wordpiece
 
 from lightning_interpret import TextDataModule
+from lightning_interpret.tasks import batches
 
 ROWS = [("good film", "good"), ("a dull play", "dull"), ("the movie was not bad", "good"), ("bad", "dull")]
 
@@ -147,6 +148,13 @@ def test_texts_that_are_cut_are_said(write):
         loader = data.train_dataloader()
     assert max(batch["input_ids"].shape[1] for batch in loader) == 10
     assert sum(note is not None for batch in loader for note in batch["note"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*have more than 10 tokens")
+def test_an_example_of_the_data_set_has_its_text_whole(write):
+    path = write("train.tsv", [*ROWS, ("good " * 30, "good")])
+    loader = ready(train_file=path, val_file=path, max_length=10).val_dataloader()
+    assert batches.get(loader.dataset[len(ROWS)], "text").split() == ["good"] * 30
 
 
 def test_a_text_of_more_tokens_than_characters_is_said(write):
