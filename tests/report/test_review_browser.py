@@ -84,6 +84,8 @@ def test_no_page_is_wider_than_its_window_and_words_stand_out(shown):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         texts = page.locator("td:has(> bdi)").evaluate_all("(all) => all.map((each) => each.clientWidth)")
         assert min(texts) > 120  # a text in a table is not one word wide
+        sure = page.get_by_role("columnheader", name="How sure", exact=True).first.bounding_box()
+        assert sure["x"] + sure["width"] <= width  # and what stands beside it is on the screen
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert min(page.evaluate(CONTRASTS)) >= 4.5
