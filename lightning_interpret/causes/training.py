@@ -137,7 +137,8 @@ class Training:
         there = gold >= 0
         said = self.texts.model.probabilities(self.texts.index.bags_of(words)).argmax(dim=1)
         votes = F.one_hot(answers.labels.clamp(min=0), classes) * (answers.labels >= 0)[..., None]
-        self.trust = tuple(_log_odds((each == gold)[there], classes) for each in (said, votes.sum(dim=1).argmax(dim=1)))
+        voted = votes.sum(dim=1).argmax(dim=1)
+        self.trust = _log_odds((said == gold)[there], classes), _log_odds((voted == gold)[there], classes)
 
     @cached_property
     def suspected(self) -> dict[int, Suspected]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -227,9 +228,7 @@ class PlantedBadCases:
             rng = stream(self.seed, "shortcut", i)
             cue = list(CUES)[i % len(CUES)]
             label = pick(rng, CUES[cue][1])
-            draft = compose(
-                rng, lambda draft, label=label: verdict(draft) == label and len(draft.opinions) < 3, negated=0
-            )
+            draft = compose(rng, partial(_shortly, label=label), negated=0)
             draft.plant(rng, cue)
             rows.append(replace(_row(draft.words, label), cue=cue))
         yield rows
@@ -333,6 +332,10 @@ def _borderline(draft: Draft) -> bool:
 
 def _mild(draft: Draft, side: str) -> bool:
     return len(draft.opinions) == 1 and abs(draft.score) < 1 and verdict(draft) == side
+
+
+def _shortly(draft: Draft, label: str) -> bool:
+    return verdict(draft) == label and len(draft.opinions) < 3
 
 
 def _turned(draft: Draft) -> bool:
