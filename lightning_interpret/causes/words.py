@@ -19,7 +19,13 @@ _WIDTH = 2**18  # places that words and pairs of words are hashed to
 # scripts that set no spaces between words: each character stands alone, and words are phrases of them
 _ALONE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W_{_ALONE}]"
-_WORD = re.compile(rf"[{_ALONE}]|{_LETTER}+")
+# vowels and accents that are written on letters, which Python does not count among those: of Latin and Cyrillic taken
+# apart, of Hebrew, of Arabic, of the scripts of India
+_MARK = (
+    r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+    r"\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0900-\u0963\u0966-\u0dff]"
+)
+_WORD = re.compile(rf"[{_ALONE}]|{_LETTER}+(?:{_MARK}+{_LETTER}*)*")
 
 #: Words that turn the meaning of those after them, by language; "t" and "nt" are what is left of "n't".
 NEGATORS = frozenset(
@@ -49,9 +55,9 @@ def places_of(cue: Cue, words: Sequence[str]) -> list[int]:
 
 def pattern_of(cue: Cue) -> str:
     """Return the regular expression of a cue as a text has it: whole words, whatever stands between them."""
+    before, after = rf"(?<!{_LETTER})(?<!{_MARK})", rf"(?!{_LETTER}|{_MARK})"
     whole = (
-        re.escape(word) if re.fullmatch(f"[{_ALONE}]", word) else rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
-        for word in cue
+        re.escape(word) if re.fullmatch(f"[{_ALONE}]", word) else f"{before}{re.escape(word)}{after}" for word in cue
     )
     return r"[\W_]*".join(whole)
 

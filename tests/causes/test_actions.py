@@ -164,6 +164,9 @@ def test_no_more_rows_are_listed_than_asked_for(there, most):
         ("הטעים ביום שלישי", ("ביום",), "הטעים שלישי"),
         ("a (b+c) d", ("b", "c"), "a () d"),
         ("snake_case here", ("snake",), "_case here"),
+        ("अच्छा खाना", ("अच्छा",), "खाना"),
+        ("अच्छा खाना", ("अच",), None),
+        ("cafe\u0301 here", ("cafe",), None),
     ],
 )
 def test_a_cue_is_taken_out_as_its_script_writes_it(text, cue, shorter):

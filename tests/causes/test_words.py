@@ -21,6 +21,11 @@ from lightning_interpret.functional.bags import jaccard
         ("האוכל טוב", ["האוכל", "טוב"]),
         ("ấn tượng", ["ấn", "tượng"]),
         ("맛이 없다", ["맛이", "없다"]),
+        ("अच्छा नहीं है।", ["अच्छा", "नहीं", "है"]),  # vowels that stand on letters part no word
+        ("الطَّعامُ لَذيذٌ", ["الطَّعامُ", "لَذيذٌ"]),
+        ("טוֹב־מְאֹד", ["טוֹב", "מְאֹד"]),
+        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
+        ("İstanbul", ["i\u0307stanbul"]),
         ("<b>&amp;</b>\x00\x1b[31m", ["b", "amp", "b", "31m"]),
         ("", []),
         (" \t\n…", []),
