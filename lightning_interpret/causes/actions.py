@@ -172,20 +172,20 @@ def _composition(group: Grouped) -> Action:
     training, edits = group.training, list[RowEdit]()
     assert training.texts is not None
     heads = dict.fromkeys(
-        (case.words.keys[case.words.at.index(head)], case.predicted, case.other)
+        (case.words.keys[case.words.at.index(head)], case.predicted)
         for case in group.cases
         for found in negated(case)
         if case.fall(found.places) >= group.known.setting.turned
         for head in found.heads
     )
-    for head, predicted, other in heads:
+    for head, predicted in heads:
         rows = [i for i in training.texts.index.with_cue((head,)) if training.labels.get(i) == predicted]
         for i in _spread(rows, max(1, _NEW_ROWS // max(1, len(heads)) // 2)):
             text = group.text(i)
             turned = None if text is None else turned_by(text, group.cue, head)
             if turned is None:
                 continue
-            label = group.names[other] if len(group.names) == 2 else None
+            label = group.names[1 - predicted] if len(group.names) == 2 else None
             why = f"Row {i} with '{group.cue}' before '{head}': a person should say whether its label turns."
             edits.append(RowEdit("train", i, group.names[predicted], label, turned, None, why, new=True))
     sentence = (

@@ -122,14 +122,30 @@ class Asker:
                 continue
             read = max(1, len(whole) * int(cut[1]) // int(cut[2]))
             part = whole[max(read, len(whole) - read) :]  # as much as is read at once, and nothing that was read
-            batch = self.validation.encoded([part]) if part.strip() else None
-            if batch is None:
+            try:
+                known = self._said_of(part)
+            except Exception as error:
+                if self.on_error == "raise":
+                    raise
+                self.failed[case.number] = f"{type(error).__name__}: {error}"
+                note = f"the cut part of some cases was not asked about: {self.failed[case.number]}"
+                if note not in self.notes:
+                    self.notes.append(note)
+                    self.errors.append(note)
                 continue
-            with torch.no_grad():
-                known = self.task.log_probabilities(self.task.logits(self.module, batches.to_full_precision(batch)))
-            assert known is not None
-            found[case.number] = known[0].exp().tolist()
+            if known is not None:
+                found[case.number] = known
         return found
+
+    @torch.no_grad()
+    def _said_of(self, text: str) -> list[float] | None:
+        """Return the probabilities of another text; ``None`` where there is no way to encode it."""
+        batch = self.validation.encoded([text]) if text.strip() else None
+        if batch is None:
+            return None
+        known = self.task.log_probabilities(self.task.logits(self.module, batches.to_full_precision(batch)))
+        assert known is not None
+        return known[0].exp().tolist()
 
     def _each(
         self, name: str, cases: list[Case], share: float, ask: Callable[[list[Case]], None], at_once: int = _AT_ONCE

@@ -20,6 +20,7 @@ __all__ = ["Evidence", "verdicts"]
 
 _NEARLY = 0.35  # confidence from which a verdict that does not hold is told
 _TOLD = 3  # how many of those
+_EDGES = re.compile(r"^\W+|\W+$")  # what a tokenizer that parts at spaces leaves on a word
 _CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
 
 
@@ -40,7 +41,7 @@ def verdicts(place: int, case: Case, known: Evidence) -> tuple[Verdict, ...]:
         first = Verdict("unexplained", "", 0.0, evidence=(f"No rule holds; nearest to it: {tried}.",))
         return (first, *nearly)
     first, *others = holding
-    also = tuple(f"The rule of {_said(each)} holds too (confidence {each.confidence:.0%})." for each in others)
+    also = tuple(f"The rule of {_said(each)} holds too." for each in others)
     return (replace(first, against=(*first.against, *also)), *others, *nearly)
 
 
@@ -182,7 +183,9 @@ def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
     said, tied = case.said(phrase), _tied_to_prediction(found, case)
     measured = {"fall without the negation, at most": -alone}
     thresholds = {"fall without the negation, at most": -setting.composition}
-    evidence = [f"Without '{word}' its probability changes by {-alone:+.2f} alone, although the meaning turns."]
+    evidence = [
+        f"Without '{word}' its probability changes by {round(-alone, 2) + 0.0:+.2f} alone, although the meaning turns."
+    ]
     if whole < setting.turned and tied is not None:  # a class that is said where nothing is said does not fall
         measured["training share of the word, above all"] = tied
         thresholds["training share of the word, above all"] = setting.tied
@@ -195,7 +198,7 @@ def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
         evidence.insert(0, f"'{said}' speaks for {name}: without it its probability falls by {whole:.2f}.")
     return _judged(
         "composition",
-        word.lower(),
+        _EDGES.sub("", word.lower()),
         measured,
         thresholds,
         evidence,

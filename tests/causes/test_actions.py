@@ -103,11 +103,13 @@ def test_rows_with_a_negation_are_to_be_read_before_they_are_added(there, action
 def test_of_several_classes_the_other_side_has_no_label_proposed():
     train, weights = labelled(20), {word: [-w / 2, w / 2, -9.0] for word, w in WEIGHTS.items()}
     train = [*train, *rows_of(10, ["mixed"], 2, seed=40)]
-    val = [*rows_of(3, ["not good"], 0, seed=22), *labelled(5, seed=9)]
+    val = [*rows_of(3, ["not good"], 0, seed=22), *rows_of(3, ["not good"], 2, seed=23), *labelled(5, seed=9)]
     there = world(train, val, weights | {"mixed": [-2.0, -2.0, 20.0]}, labels=("negative", "positive", "mixed"))
     (group,) = [each for each in found_in(there).groups if each.cause == "composition"]
     assert group.action.edits
     assert {edit.proposed for edit in group.action.edits} == {None}
+    ids = [edit.example_id for edit in group.action.edits]
+    assert len(set(ids)) == len(ids)  # though the cases are of two classes
 
 
 def test_what_training_data_lack_is_named(action):

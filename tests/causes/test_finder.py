@@ -357,6 +357,21 @@ def test_a_method_that_fails_always_costs_no_more_than_itself(there):
     assert ("shortcut", "tuesday") in set(causes_of(found).values())
 
 
+def test_a_cut_part_that_cannot_be_asked_about_leaves_the_rest(there, monkeypatch):
+    def encoded(texts):
+        raise RuntimeError("too much")
+
+    monkeypatch.setattr(there.validation, "encoded", encoded)
+    found = found_in(there)
+    note = "the cut part of some cases was not asked about: RuntimeError: too much"
+    assert found.overview.notes.count(note) == 1
+    assert found.errors == (note,)
+    assert found.failures == len(PLANTED["truncation", ""])
+    assert {group.cause for group in found.groups} >= {"shortcut", "coverage"}
+    with pytest.raises(RuntimeError, match="too much"):
+        found_in(there, on_error="raise")
+
+
 def test_influence_that_fails_is_told(there, monkeypatch):
     def broken(*args, **options):
         raise RuntimeError("singular")

@@ -106,7 +106,7 @@ def test_of_several_the_first_in_the_order_of_causes_decides_and_the_others_spea
     assert holding == ["truncation", "coverage", "validation_label_error"]
     assert holding == sorted(holding, key=list(CAUSES).index)
     assert len(found[0].against) == 2
-    assert found[0].against[0].startswith("The rule of coverage holds too (confidence ")
+    assert found[0].against[0].startswith("The rule of coverage holds too.")
 
 
 # Truncation
@@ -243,6 +243,12 @@ def erased(text, *, negation, phrase, sure=0.95, ties=None):
 def test_a_negation_that_is_passed_over(negation, phrase, ties, wanted):
     asked = erased("the food was not good", negation=negation, phrase=phrase, ties=ties)
     assert holds("composition", asked) == wanted
+
+
+def test_a_negation_beside_punctuation_makes_no_cue_of_its_own():
+    asked = erased("food was (not good", negation=0.95, phrase=0.1)
+    assert judged("composition", asked).cue == "not"
+    assert "changes by +0.00 alone" in judged("composition", asked).evidence[1]
 
 
 def test_a_negation_that_was_not_asked_about_and_a_case_that_is_right_say_nothing():
