@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import sys
 
 import pytest
@@ -137,3 +138,21 @@ def test_the_planted_corpus_is_trained_on_and_counted(folder, tmp_path):
     assert "| nothing planted |" in printed
     assert (tmp_path / "model.ckpt").exists()
     assert len((tmp_path / "train.tsv").read_text().splitlines()) == 401
+
+
+@pytest.mark.slow
+def test_what_is_planted_is_found(tmp_path):
+    """Ten minutes: nine tenths of the bad cases are in the group of their cause, and hardly others in any."""
+    table = sorted_out_in(run("bad_cases_planted.py", tmp_path, "--output", str(tmp_path), data=False, timeout=3600))
+    assert len(table) == 8
+    assert sum(found for _, found, _ in table.values()) >= 0.9 * sum(cases for cases, _, _ in table.values())
+    for cause, (cases, found, others) in table.items():
+        assert cases >= 35, cause
+        assert found >= 0.75 * cases, cause
+        assert others < 10, cause
+
+
+def sorted_out_in(printed):
+    """Return bad cases of each planted cause, those in its group, and the per cent of the others that are."""
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \(\d+%\) \| \d+ \((\d+)%\) \|$", printed, re.MULTILINE)
+    return {name: tuple(map(int, rest)) for name, *rest in rows}

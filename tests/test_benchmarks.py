@@ -32,14 +32,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(name, folder, *words, path=(), data=True):
+def run(name, folder, *words, path=(), data=True, timeout=300):
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / name), *(("--data-folder", str(folder)) if data else ()), *words],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path)))},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
