@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_interpret.bad_cases import BadCaseGroupRow, RowEdit
-from lightning_interpret.data.files import lines_of, reader_of
+from lightning_interpret.data.files import lines_of, reader_of, suffix_of
 from lightning_interpret.data.rows import Columns
 from lightning_interpret.files import replacing
 from lightning_interpret.names import unknown
@@ -23,7 +24,8 @@ ANSWERS = ("yes", "no", "drop", "")
 
 _SHOWN = 2000  # characters of a text that `relabel.tsv` shows: who reads more opens the file
 _SUSPECTS = "training_label_error"  # the cause that suspects would be one of
-_FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would run
+# how a cell begins that a spreadsheet would run, or read on to the next quote mark, over the ends of lines
+_TAKEN = re.compile(r"""'*[=+@"-]""")
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,9 @@ def read_relabel(path: str | Path, asked: Collection[Proposal], labels: Sequence
     of: dict[tuple[str, str, bool], list[Proposal]] = {}
     for each in asked:
         of.setdefault((each.edit.file, str(each.edit.example_id), each.edit.new), []).append(each)
+    quotes = suffix_of(path) == ".tsv"  # the reader of a `.csv` has taken them off
+    if suffix_of(path) == ".txt":
+        raise ValueError(f"{path} says no columns by its name: save it as .tsv (tabs) or .csv (commas), in UTF-8.")
     answers = []
     for line, record in reader_of(path)(lines_of(path), _Form("text", None, None), str(path)):
         where = f"{path}, line {line}"
@@ -166,6 +171,7 @@ def read_relabel(path: str | Path, asked: Collection[Proposal], labels: Sequence
         accept = cell["accept"].lower()
         if accept not in ANSWERS:
             raise ValueError(f"{where}: {unknown('accept', cell['accept'], ANSWERS[:3])} Or leave it empty.")
+        cell |= {name: _label(cell[name], labels) for name in ("label", "proposed")}
         found = _asked(cell, of.get((cell["file"], cell["example_id"], not cell["line"]), ()), where)
         proposed = cell["proposed"] or None
         if accept == "yes" and proposed is None:
@@ -176,7 +182,7 @@ def read_relabel(path: str | Path, asked: Collection[Proposal], labels: Sequence
         if edit.new and found.key[2] not in _meant(cell["text"]):
             if not cell["text"]:
                 raise ValueError(f"{where}: a row to add has no text: write one, or answer no.")
-            edit = replace(edit, text=_meant(cell["text"])[0])  # a person has written it anew
+            edit = replace(edit, text=_anew(cell["text"], quotes))
         answers.append(Answer(accept, edit, found.key, line))
     return answers
 
@@ -220,16 +226,36 @@ def _asked(cell: Mapping[str, str], near: Iterable[Proposal], where: str) -> Pro
 
 
 def _guarded(text: str) -> str:
-    """Return a text that a spreadsheet takes for a text: with an apostrophe where it looks like a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Return a text that a spreadsheet takes for a text: with an apostrophe where it looks like something else."""
+    return f"'{text}" if _TAKEN.match(text) else text
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _TAKEN.match(cell[1:]) else cell
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell without the quote marks that a spreadsheet puts around it, doubling those that it has."""
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _meant(cell: str) -> tuple[str, str]:
-    """Return the text of a cell without our apostrophe, and without quote marks that a spreadsheet puts around it."""
-    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"'
-    texts = (cell, cell[1:-1].replace('""', '"') if quoted else cell)
-    plain, unquoted = (text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text for text in texts)
-    return plain, unquoted
+    """Return the text of a cell without our apostrophe, and without a spreadsheet's quote marks."""
+    return _unguarded(cell), _unguarded(_unquoted(cell))
+
+
+def _anew(cell: str, quotes: bool) -> str:
+    """Return a text that a person has written: what needs no quote marks around it has them of that person."""
+    inner = cell[1:-1].replace('""', "")
+    plain, unquoted = _meant(cell)
+    return unquoted if quotes and '"' not in inner and (inner != cell[1:-1] or re.search("[,;]", inner)) else plain
+
+
+def _label(cell: str, labels: Sequence[str]) -> str:
+    """Return the label that a cell names: a spreadsheet may put quote marks around it, or write True as TRUE."""
+    forms = (cell, _unquoted(cell))
+    alike = [label for label in labels if label.casefold() == forms[1].casefold()]
+    return next((form for form in forms if form in labels), alike[0] if len(alike) == 1 else cell)
 
 
 def _sure(edit: RowEdit) -> float:

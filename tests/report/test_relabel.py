@@ -142,3 +142,54 @@ def test_an_edit_of_no_file_is_refused():
     edit = RowEdit("test", 1, new=True)
     with pytest.raises(ValueError, match=r"shortcut: tuesday.*`file='test'`"):
         proposals([replace(GROUP, action=Action("add", "Add.", edits=(edit,)))])
+
+
+def saved_by_a_spreadsheet(path):
+    """Read the file as spreadsheets do, quote marks at the start of a cell and all, and write it as they do."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        for row in rows:
+            cells = (f'"{cell.replace(chr(34), 2 * chr(34))}"' if set(cell) & set(',"\n') else cell for cell in row)
+            file.write("\t".join(cells).replace("\tTrue\t", "\tTRUE\t") + "\r\n")
+
+
+TEXTS = ['"Great, said nobody', '"so" she said', "'= 1", "'\"it", "'tis, well", "a \u2028 b, c", '"a" and "b"', "+1"]
+
+
+@pytest.mark.parametrize("label", ["True", "good, or fine"])
+def test_a_spreadsheet_leaves_texts_and_labels_what_they_are(tmp_path, label):
+    edits = [RowEdit("train", n, label, label, text, new=True) for n, text in enumerate(TEXTS)]
+    edits += [RowEdit("val", n, label, "False", text, why=text) for n, text in enumerate(TEXTS)]
+    groups = [replace(GROUP, action=Action("add", "Add.", edits=tuple(edits)))]
+    path = tmp_path / "relabel.tsv"
+    write_relabel(path, groups, {"val": dict(enumerate(range(2, 99)))})
+    before = read_relabel(path, proposals(groups), [label, "False"])
+    assert [answer.edit for answer in before] == edits
+    saved_by_a_spreadsheet(path)
+    assert read_relabel(path, proposals(groups), [label, "False"]) == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ('"cold, ""very"" cold"', 'cold, "very" cold'),
+        ('"cold, very cold"', "cold, very cold"),
+        ('"cold soup"', '"cold soup"'),
+        ('"cold" or "warm, then"', '"cold" or "warm, then"'),
+        ('\'"cold" soup', '"cold" soup'),
+    ],
+)
+def test_a_text_that_a_person_writes_in_a_spreadsheet_has_no_quotes_of_its(path, cell, text):
+    assert answered(path, (5, "text", cell))[3].edit.text == text
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows([*rows[:4], [*rows[4][:-1], '"cold, wet"'], *rows[5:]])
+    as_csv = read_relabel(path.with_suffix(".csv"), proposals(GROUPS), LABELS)
+    assert as_csv[3].edit.text == '"cold, wet"'
+
+
+def test_a_suffix_that_says_no_columns_is_refused(path):
+    other = path.rename(path.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=r"relabel.txt says no columns.*save it as .tsv"):
+        read_relabel(other, proposals(GROUPS), LABELS)
