@@ -261,9 +261,9 @@ def _add_bad_cases(parser: argparse.ArgumentParser) -> None:
 def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a new training file in which rows are labelled anew, left out and added as was accepted; every other "
-        "row and column stays as it is, byte by byte. Accepted is what relabel.tsv, beside the report, has `yes` (or "
-        "`drop`) for, and what --accept and --accept-all-above name, unless relabel.tsv has `no` for it. If something "
-        "accepted cannot be done, nothing is written."
+        "row stays as it is, byte by byte, and every other column keeps its value. Accepted is what relabel.tsv, "
+        "beside the report, has `yes` (or `drop`) for, and what --accept and --accept-all-above name, unless "
+        "relabel.tsv has `no` for it. If something accepted cannot be done, nothing is written."
     )
     parser.add_argument("--report", required=True, help="report.json of `badcases`, or the folder it is in")
     parser.add_argument("--output", required=True, metavar="FILE", help="the new training file, in the same format")

@@ -16,6 +16,8 @@ from typing import IO, Any
 from lightning_interpret.data.files import lines_of, opened, reader_of, suffix_of
 from lightning_interpret.data.rows import Columns, TextRow, text_rows
 
+_LONE = "backslashreplace"  # half a character, which JSON can say by an escape alone, is written so again
+
 
 @dataclass(frozen=True)
 class RawRow:
@@ -150,13 +152,13 @@ def write_edited(path: Path, file: IO[bytes], edits: Edits, columns: Columns, la
             line = ""
         else:
             left, ended = left + 1, line.endswith("\n")
-        file.write((raw.before + line).encode())
+        file.write((raw.before + line).encode(errors=_LONE))
     end = end or "\n"
     if edits.added and not ended:
         file.write(end.encode())
     for number, new in enumerate((each for each in edits.added if each.source in sources), largest + 1):
         left += 1
-        file.write((_new(new, number, sources[new.source], columns, labels, write) + end).encode())
+        file.write((_new(new, number, sources[new.source], columns, labels, write) + end).encode(errors=_LONE))
     if not left:
         raise ValueError(f"{path}: every row of it is to be dropped, and no row would be left.")
     return missing
@@ -179,7 +181,7 @@ def _written_label(raw: RawRow, label: str, column: str, labels: Sequence[str]) 
     own = raw.record[column]
     if isinstance(own, bool):
         return {"True": True, "False": False}.get(text, text)
-    if isinstance(own, int | float) and text.isdecimal():
+    if isinstance(own, int | float) and text.removeprefix("-").isdecimal():
         return type(own)(text)
     return text
 
@@ -199,7 +201,8 @@ def _new(
 
 
 def _tabs(record: Mapping[str, Any], like: str) -> str:
-    return "\t".join(re.sub(r"[\t\r\n]", " ", str(value)) for value in record.values())
+    # a carriage return inside of a field is text, at the end of a line it would be read as the line's
+    return "\t".join(re.sub(r"\t|\r?\n|\r$", " ", str(value)) for value in record.values())
 
 
 def _commas(record: Mapping[str, Any], like: str) -> str:

@@ -12,6 +12,8 @@ from typing import IO, Any, cast
 from lightning_interpret.data.rows import Columns, TextRow, text_rows
 from lightning_interpret.names import unknown
 
+_LONGEST = 2**31 - 1  # characters of a field of CSV, the most that every platform takes: the module's own are 131,072
+
 Lines = Iterator[tuple[int, str]]
 Records = Iterator[tuple[int, dict[str, Any]]]
 
@@ -168,6 +170,7 @@ def _csv_fields(lines: Lines, source: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader((line for _, line in lines), strict=True)
     while True:
         number = reader.line_num + 1
+        limit = csv.field_size_limit(_LONGEST)  # of the process: it is others' again before they can read
         try:
             fields = next(reader)
         except StopIteration:
@@ -177,6 +180,8 @@ def _csv_fields(lines: Lines, source: str) -> Iterator[tuple[int, list[str]]]:
                 f"{source}, line {number}: not CSV ({error}). Put fields that hold commas, quotes or line breaks in "
                 "quotes and double the quotes in them, or use .jsonl."
             ) from error
+        finally:
+            csv.field_size_limit(limit)
         yield number, fields
 
 

@@ -95,6 +95,7 @@ def test_a_table_that_quotes_everything_goes_on_so(edit):
         ("0", "positive", LABELS, "1"),
         ("0.0", "positive", LABELS, "1.0"),
         ("3", "4", ["3", "4"], "4"),
+        ("1", "-1", ["-1", "1"], "-1"),
         ("true", "False", ["False", "True"], "false"),
         ("7", "word", ["7", "word"], '"word"'),
     ],
@@ -123,6 +124,17 @@ def test_ids_of_json_are_of_the_kind_they_were(edit):
 def test_what_breaks_a_line_is_a_space_in_a_table_of_tabs(edit):
     made = edit("rows.tsv", FORMS[".tsv"], Edits(added=[NewRow(12, "positive", "a\tb\nc")]))
     assert made.splitlines()[-1] == "\t13\ta b c\tpositive"
+
+
+def test_a_carriage_return_inside_of_a_field_stays(edit):
+    made = edit("rows.tsv", "text\tlabel\na\rb\tnegative\n", Edits({0: "positive"}), Columns("text", "label", None))
+    assert made == "text\tlabel\na\rb\tpositive\n"
+
+
+def test_half_a_character_of_json_is_written_as_it_was(edit):
+    row = '{"text": "ü \\uD83D", "label": "%s"}\n'
+    made = edit("rows.jsonl", row % "negative", Edits({0: "positive"}), Columns("text", "label", None))
+    assert made == row.replace("D83D", "d83d") % "positive"
 
 
 def test_ids_that_no_row_has_are_returned(tmp_path):

@@ -1,3 +1,4 @@
+import csv
 import gzip
 import json
 from itertools import islice
@@ -78,6 +79,12 @@ def test_csv_fields_may_hold_line_breaks_and_lines_are_counted(write):
         TextRow('one, "two"\n\nthree', "pos", 2, 0),
         TextRow("four", "neg", 5, 1),
     ]
+
+
+def test_csv_fields_may_be_long(write):
+    limit = csv.field_size_limit()
+    assert values(write("rows.csv", f"text,label\n{'a' * 200_000},pos\n")) == [("a" * 200_000, "pos")]
+    assert csv.field_size_limit() == limit
 
 
 def test_columns_are_named_and_ids_read(write):
