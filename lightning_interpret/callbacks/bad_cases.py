@@ -188,7 +188,9 @@ class BadCaseMonitor(EvidenceMonitor):
             why = f"{type(error).__name__}: {error}"
             self._say(f"no causes could be found ({why}); training goes on.", once=why, rank_zero=False)
             return 1
-        self._shortfall()  # which says what could not be read
+        overview = self._found.overview
+        notes = (*overview.notes, *self._missing([self._shortfall()], overview.training))
+        self._found = replace(self._found, overview=replace(overview, notes=notes))
         for note in self._found.errors:  # the other notes are in the record
             self._say(f"{note.rstrip('.')}; training goes on.", once=note, rank_zero=False)
         return self._found.failures

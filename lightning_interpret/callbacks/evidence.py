@@ -239,10 +239,13 @@ class EvidenceMonitor(Monitor):
 
     def _noted(self, row: Any, short: list[Shortfall]) -> Any:
         """Return a record with a note of the training examples that are missing in it."""
+        found = (row.examples or 0) + getattr(row, "skipped", 0)
+        return replace(row, notes=(*row.notes, *self._missing(short, found)))
+
+    def _missing(self, short: list[Shortfall], found: int) -> tuple[str, ...]:
         assert self._training is not None
         asked = len(self._training) if self.train_examples is None else min(self.train_examples, len(self._training))
-        found = (row.examples or 0) + getattr(row, "skipped", 0)
-        return replace(row, notes=(*row.notes, *said(short, asked, found, self.max_seconds)))
+        return said(short, asked, found, self.max_seconds)
 
     def _update(self, trainer: Trainer, probe: int, row: Any) -> None:
         """Add a record to the metrics: on every process the same ones, so that sums over processes are not taken."""

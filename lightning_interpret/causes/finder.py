@@ -115,6 +115,9 @@ class CauseFinder:
                 notes.append(
                     f"`max_seconds` was spent: {len(scanned)} of {len(validation)} examples were looked through"
                 )
+            if texts is not None and len(texts.index) < len(seen):
+                read = f"{len(texts.index)} of {len(seen)} training examples"
+                notes.append(f"`max_seconds` was spent: the words of {read} were read")
             seen.weigh(scanned.words, scanned.answers)
             eraser = Eraser(module, task, validation)
             asker = Asker(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from math import isfinite
+from itertools import chain, count
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_interpret.bad_cases import CAUSES, BadCasesRow
+from lightning_interpret.callbacks.shortfall import Shortfall, UntilLate, said
 from lightning_interpret.causes import CauseFinder, EncodedTexts, Found, Setting
 from lightning_interpret.commands.explain import options_from
 from lightning_interpret.commands.load import load_classifier
@@ -142,6 +145,8 @@ def _source(name: str, options: argparse.Namespace, labels: Sequence[str]) -> So
 
 def _find(finder: CauseFinder, module: Any, sources: Mapping[str, Source], batch_size: int) -> Found:
     train, val = sources["train"], sources["val"]
+    begin, seconds = time.perf_counter(), inf if finder.max_seconds is None else finder.max_seconds
+    late: list[bool] = []
     limit = max_tokens(module.tokenizer, module.model)
 
     def collated(numbers: list[int]) -> Any:
@@ -170,7 +175,10 @@ def _find(finder: CauseFinder, module: Any, sources: Mapping[str, Source], batch
     )
     texts = {row.example_id: row.text for row in train.rows if len(row.text) <= _WHOLE}
     _tell(f"Looking through {len(val.rows)} validation and {len(train.rows)} training rows ...")
-    return finder.find(module, module.interpret_task(), validation, examples, training_text=texts.get)
+    timed = UntilLate(examples, begin + 0.5 * seconds, lambda: late.append(True), begin + seconds)
+    found = finder.find(module, module.interpret_task(), validation, timed, training_text=texts.get)
+    left = said([Shortfall(late=bool(late))], len(train.rows), found.overview.training, finder.max_seconds)
+    return replace(found, overview=replace(found.overview, notes=(*found.overview.notes, *left)))
 
 
 def _predictions(found: Found, rows: Sequence[TextRow], model: str) -> list[Prediction]:
@@ -193,7 +201,11 @@ def _keep_answers(path: Path) -> Path | None:
     with path.open(encoding="utf8", errors="replace") as lines:
         next(lines, None)
         answered = any(line.split("\t")[0].strip() for line in lines)
-    return path.replace(path.with_name("relabel.answered.tsv")) if answered else None
+    if not answered:
+        return None
+    numbered = (path.with_name(f"relabel.answered.{number}.tsv") for number in count(2))
+    names = chain([path.with_name("relabel.answered.tsv")], numbered)
+    return path.replace(next(name for name in names if not name.exists()))
 
 
 def _say(found: Found, folder: Path, edits: int, kept: Path | None, train: str) -> None:

@@ -348,7 +348,7 @@ def test_what_there_was_no_time_for_is_said(tmp_path):
     (run,) = monitor.runs
     assert logged(trainer)["failures"] == 0
     assert run.overview[0].training == 16
-    assert any("was spent" in note for note in run.overview[0].notes)
+    assert f"16 of {len(TRAIN)} training examples were asked: `max_seconds=1e-09` was spent" in run.overview[0].notes
     assert all(row.influence is None and "was spent" in row.reasons["influence"] for row in run.cases.values())
 
 

@@ -422,6 +422,8 @@ def test_what_there_was_no_time_for_is_told(there):
     overview = found.overview
     assert overview.validated == 32  # one part is read all the same
     assert overview.notes[0] == f"`max_seconds` was spent: 32 of {len(there.val)} examples were looked through"
+    words = f"the words of 16 of {len(there.train)} training examples were read"
+    assert overview.notes[1] == f"`max_seconds` was spent: {words}"
     assert "shortcuts were not looked for: `max_seconds=1e-09` was spent" in overview.notes
     assert (found.errors, found.failures) == ((), 0)
     for row in found.cases:

@@ -126,15 +126,24 @@ def test_all_bad_takes_the_place_of_an_older_report_whose_answers_are_kept(bad_c
     folder, answered = tmp_path / "out", "accept\tfile\n\ttrain\nyes\ttrain\n"
     shutil.copytree(looked.folder, folder)
     (folder / "relabel.tsv").write_text(answered)
+    (folder / "relabel.answered.tsv").write_text("older ones")
     val = labelled(lambda row: OTHER[looked.predicted[row.example_id]])
     found = bad_cases(*FAST, "--language", "zh", val=val)
     overview = found.report.overview
     assert (overview.accuracy, overview.wrong_cases, overview.explained) == (0.0, 16, 2)
     assert "2 of 16 bad cases were explained" in found.out
     assert "answers to the report before are in" in found.out
-    assert (folder / "relabel.answered.tsv").read_text() == answered
+    assert (folder / "relabel.answered.2.tsv").read_text() == answered
+    assert (folder / "relabel.answered.tsv").read_text() == "older ones"
     assert (folder / "relabel.tsv").read_text().startswith("accept\tfile\texample_id")
     assert '<html lang="zh' in (folder / "review.html").read_text()
+
+
+def test_the_time_is_kept_and_what_is_left_out_is_said(bad_cases, looked):
+    report = bad_cases("--max-seconds", 1e-9, "--batch-size", 4).report
+    rows = len(list(read_rows(report.files["train"])))
+    assert report.overview.training == 4
+    assert f"4 of {rows} training examples were asked: `max_seconds=1e-09` was spent" in report.overview.notes
 
 
 @pytest.mark.parametrize("copies", [5_000, pytest.param(400_000, marks=pytest.mark.slow)])
