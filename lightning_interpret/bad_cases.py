@@ -44,7 +44,7 @@ class Verdict:
 
     Attributes:
         cause: A key of :data:`CAUSES`.
-        cue: What the group is about: the word or phrase, ``"gold → predicted"``, or ``""`` where the cause says all.
+        cue: What the group is about: a word or phrase, two classes ``"A / B"``, or ``""`` where the cause says all.
         confidence: How sure the rule is, from 0 to 1: how far its measures are past their thresholds.
         holds: Whether every threshold is met.
         measured: What was measured, by name.

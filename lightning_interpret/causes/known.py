@@ -27,7 +27,7 @@ class Evidence:
         distances: For each validation example the share of right ones that are nearer to their neighbours.
         shortcuts: By number of a case, the shortcut that decides it.
         tails: By number of a case that is cut, the probabilities of the part that is not read.
-        confused: By unordered pair of classes, how many wrong cases have it.
+        confused: By unordered pair of classes, how many bad cases are between them.
     """
 
     scan: Scan

@@ -16,7 +16,7 @@ from lightning_interpret.texts import printable
 
 HIGH, MIDDLE = 0.8, 0.5  # from which confidence a cause is said to be very probable, or probable
 NAME, TEXT = 80, 240  # characters of a label or a cue, and of a text in a table
-_PAIRS = {" → ": "cause.confusion", " / ": "cause.confusion.pair"}  # how a cue names two labels, in order or in none
+_PAIR = " / "  # how a cue names two labels
 
 
 @dataclass(frozen=True)
@@ -130,20 +130,17 @@ def _of_cause(cause: str, cue: str, what: str, values: dict[str, Any]) -> Said:
         return said(f"cause.other.{what}", cause=isolated(plain(cause, NAME)), **values)
     pair = _pair(cue) if cause == "confusion" else None
     if pair is not None:
-        key, gold, answer = pair
-        return said(f"{key}.{what}", gold=label(gold), answer=label(answer), **values)
+        first, second = map(label, pair)
+        return said(f"cause.confusion.{what}", first=first, second=second, **values)
     if cause in ("shortcut", "composition", "confusion") and (not cue or cause == "confusion"):
         return said(f"cause.{cause}.bare.{what}", **values)
     return said(f"cause.{cause}.{what}", cue=quoted(cue), **values)
 
 
-def _pair(cue: str) -> tuple[str, str, str] | None:
-    """Return the key and the two labels of a cue that names two; ``None`` where it is not clear which."""
-    found = [(key, *cue.split(mark)) for mark, key in _PAIRS.items() if mark in cue]
-    if len(found) != 1 or len(found[0]) != 3 or not all(found[0]):
-        return None
-    key, first, second = found[0]
-    return key, first, second
+def _pair(cue: str) -> tuple[str, str] | None:
+    """Return the two labels of a cue that names two; ``None`` where it is not clear which."""
+    first, *others = cue.split(_PAIR)
+    return (first, others[0]) if len(others) == 1 and first and others[0] else None
 
 
 def table(

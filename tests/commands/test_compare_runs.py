@@ -25,7 +25,7 @@ AFTER = [
     said(0, "pos", "pos"),
     said(1, "pos", "neg", 0.6, "shortcut", "tuesday"),
     said(2, "neg", "neg"),
-    said(3, "neg", "pos", 0.99, "confusion", "neg → pos"),
+    said(3, "neg", "pos", 0.99, "confusion", "neg / pos"),
     said(4, "pos", "pos"),
 ]
 
@@ -36,7 +36,7 @@ def group(cause, cue, size, accuracy=None):
 
 GROUPS = {
     "before": [group("shortcut", "tuesday", 2, 0.4), group("coverage", "", 1)],
-    "after": [group("shortcut", "tuesday", 1, 0.8), group("coverage", "", 0), group("confusion", "neg → pos", 1)],
+    "after": [group("shortcut", "tuesday", 1, 0.8), group("coverage", "", 0), group("confusion", "neg / pos", 1)],
 }
 
 
@@ -105,7 +105,7 @@ def test_what_was_fixed_and_what_broke_is_said(reports, compare):
     assert ["confidently", "wrong", "1", "1"] in lines
     assert "2 were fixed, 1 broke, 1 stayed wrong, 1 stayed right; exact McNemar p = 1." in out
     assert "text 3" in out
-    assert "| 5 | neg | neg 0.90 | pos 0.99 | confusion: neg → pos | text 3 |" in page
+    assert "| 5 | neg | neg 0.90 | pos 0.99 | confusion: neg / pos | text 3 |" in page
     assert "model &#60;before&#62;" in page
 
 

@@ -108,7 +108,7 @@ def test_the_same_is_said_in_chinese():
         "模型的回答是“negative”（把握 91%），但标签是“positive”。", "它这样回答，主要是因为“not bad”。",
         "对这个回答影响最大的是“不差”。",
         "如果去掉“tuesday”，它的回答会变成“negative”。", "训练数据里与它最相似的 3 条文本，标签都是“positive”。",
-        "把“好评”当成了“差评”", "这个判断很可能成立（90%）。",
+        "“好评”和“差评”混淆了", "这个判断很可能成立（90%）。",
     ):  # fmt: skip
         assert sentence in text, sentence
     assert not re.search(r"The model|What to do|It said", text)
@@ -118,7 +118,7 @@ def test_causes_come_by_importance_and_what_has_none_comes_last():
     shown = [read(f"<p>{each}</p>").text for each in re.findall(r"<h3 .*?>(.*?)</h3>", USUAL)]
     assert [title.split(" ", 1)[1] for title in shown] == [
         "The model goes by “tuesday”", "Training examples with a doubtful label", "The model passes over “not bad”",
-        "Texts unlike anything in the training data", "好评 is taken for 差评", "No cause was found",
+        "Texts unlike anything in the training data", "好评 and 差评 are mixed up", "No cause was found",
     ]  # fmt: skip
 
 
@@ -134,9 +134,8 @@ def test_a_cause_is_said_as_surely_as_its_rule_is(sure, word):
 @pytest.mark.parametrize(
     ("cue", "title"),
     [
-        ("a → b", "a is taken for b"),
         ("a / b", "a and b are mixed up"),
-        *((cue, "Two labels are mixed up") for cue in ("a/b", "a / b / c", "a / b → c", "")),
+        *((cue, "Two labels are mixed up") for cue in ("a/b", "a / b / c", " / b", "")),
     ],
 )  # fmt: skip
 def test_a_confusion_names_its_labels_where_it_is_clear_which_they_are(cue, title):
@@ -304,7 +303,7 @@ LITERAL = [
 ]
 
 
-@pytest.mark.parametrize("text", [*LITERAL, " → ", "\n".join(NASTY), "".join(NASTY[::-1])])
+@pytest.mark.parametrize("text", [*LITERAL, " / ", "\n".join(NASTY), "".join(NASTY[::-1])])
 def test_every_text_is_literal(text):
     page = review(reviews.of_text(text))
     parsed = read(page)
