@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from lightning_interpret.methods.influence.measures import LossOfPrediction
 from lightning_interpret.tasks import Task, batches
 
 _AT_ONCE = 16
-_CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
 
 
 @dataclass
@@ -116,11 +114,11 @@ class Asker:
         """Return what is said of the last part of each case that is cut, given alone; by number."""
         found: dict[int, list[float]] = {}
         for case in cases:
-            cut = next(filter(None, (_CUT.search(note) for note in self.scanned.notes[case.number])), None)
+            cut = self.scanned.cut(case.number)
             whole = None if cut is None else self.validation.text(case.number)
             if cut is None or whole is None or self._spent(1.0):
                 continue
-            read = max(1, len(whole) * int(cut[1]) // int(cut[2]))
+            read = max(1, len(whole) * cut[0] // cut[1])
             part = whole[max(read, len(whole) - read) :]  # as much as is read at once, and nothing that was read
             try:
                 known = self._said_of(part)

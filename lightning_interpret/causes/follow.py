@@ -84,7 +84,7 @@ class Followed:
             shares = [len(texts.index.unseen(words)) / max(1, len(dict.fromkeys(words))) for words in scan.words]
             return torch.tensor([share >= setting.unseen for share in shares], dtype=torch.bool)
         if cause == "truncation":
-            return torch.tensor([any(note.startswith("cut to") for note in notes) for notes in scan.notes])
+            return torch.tensor([scan.cut(number) is not None for number in range(len(scan))], dtype=torch.bool)
         return torch.tensor([index in self.indices.get(key, ()) for index in scan.indices], dtype=torch.bool)
 
     def state(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def grouped(
             for group in groups
         ),
         confident_from=setting.confident_from,
-        unsure_below=setting.unsure_below,
+        unsure_below=scanned.unsure_below(setting),
         training=len(training),
         seconds=time.perf_counter() - begin,
         notes=(*notes, *_left(cases, kinds)),

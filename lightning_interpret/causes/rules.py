@@ -21,7 +21,6 @@ __all__ = ["Evidence", "verdicts"]
 _NEARLY = 0.35  # confidence from which a verdict that does not hold is told
 _TOLD = 3  # how many of those
 _EDGES = re.compile(r"^\W+|\W+$")  # what a tokenizer that parts at spaces leaves on a word
-_CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
 
 
 def verdicts(place: int, case: Case, known: Evidence) -> tuple[Verdict, ...]:
@@ -46,10 +45,10 @@ def verdicts(place: int, case: Case, known: Evidence) -> tuple[Verdict, ...]:
 
 
 def _truncation(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
-    cut = next(filter(None, (_CUT.search(note) for note in known.scan.notes[case.number])), None)
+    cut = known.scan.cut(case.number)
     if cut is None:
         return
-    read, whole = int(cut[1]), int(cut[2])
+    read, whole = cut
     measured, tail = {"share not read": 1 - read / whole}, known.tails.get(case.number)
     evidence = [f"The model reads {read} of {whole} tokens."]
     if tail is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from lightning_interpret.methods.neighbors import Answers
 from lightning_interpret.tasks import Task, batches
 
 _AT_ONCE = 32
+_CUT = re.compile(r"cut to (\d+) of (\d+) tokens")
 
 
 class Validation(Protocol):
@@ -95,9 +97,18 @@ class Scan:
         known = self.answers.probabilities[number]
         return int(known.argsort(descending=True)[1]) if len(known) > 1 else 0
 
+    def cut(self, number: int) -> tuple[int, int] | None:
+        """Return how many tokens of a text are read, of how many; ``None`` where it is not cut."""
+        found = next(filter(None, map(_CUT.search, self.notes[number])), None)
+        return found and (int(found[1]), int(found[2]))
+
+    def unsure_below(self, setting: Setting) -> float:
+        """Return the probability below which a right answer is unsure: what is asked for, 1 / C at least."""
+        return max(setting.unsure_below, 1.0 / max(1, self.answers.probabilities.shape[1]))
+
     def badness(self, setting: Setting) -> list[str | None]:
         """Return for each example which kind of bad case it is, or ``None``."""
-        unsure_below = max(setting.unsure_below, 1.0 / max(1, self.answers.probabilities.shape[1]))
+        unsure_below = self.unsure_below(setting)
         confident, wrong, unsure = KINDS
         return [
             (confident if sure >= setting.confident_from else wrong)

@@ -199,9 +199,10 @@ class _Form(Columns):
         """Raise a ValueError that names a column that is missing."""
         missing = [name for name in COLUMNS if name not in present]
         if missing:
+            way = " Save it with commas, or as .tsv with tabs." if any(";" in name for name in present) else ""
             raise ValueError(
                 f"{where}: there is no column {', '.join(map(repr, missing))}: it is no relabel.tsv, whose columns are "
-                f"{', '.join(COLUMNS)}."
+                f"{', '.join(COLUMNS)}.{way}"
             )
 
 

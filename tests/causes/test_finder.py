@@ -141,7 +141,8 @@ def test_training_texts_are_read_again_only_from_another_source(monkeypatch):
 
 
 def test_nothing_is_wrong():
-    found = found_in(world(labelled(10), labelled(5, seed=9)))
+    found = found_in(world(labelled(10), labelled(5, seed=9)), Setting(unsure_below=0.1))
+    assert found.overview.unsure_below == 0.5  # below which neither of two classes is the likeliest
     assert (found.groups, found.cases, found.slices) == ((), (), {})
     assert (found.overview.accuracy, found.overview.wrong_cases, found.overview.explained) == (1.0, 0, 0)
     assert len(found.predictions) == 10

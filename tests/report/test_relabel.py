@@ -189,6 +189,12 @@ def test_a_text_that_a_person_writes_in_a_spreadsheet_has_no_quotes_of_its(path,
     assert as_csv[3].edit.text == '"cold, wet"'
 
 
+def test_a_spreadsheet_that_parts_cells_by_semicolons_is_told_what_to_do(path):
+    path.with_suffix(".csv").write_text(path.read_text().replace("\t", ";"))
+    with pytest.raises(ValueError, match=r"no column 'accept'.* Save it with commas"):
+        read_relabel(path.with_suffix(".csv"), proposals(GROUPS), LABELS)
+
+
 def test_a_suffix_that_says_no_columns_is_refused(path):
     other = path.rename(path.with_suffix(".txt"))
     with pytest.raises(ValueError, match=r"relabel.txt says no columns.*save it as .tsv"):
