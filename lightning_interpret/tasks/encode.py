@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import nn
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedModel
 
 from lightning_interpret.functional.character_spans import tokens_of_spans
+
+_LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can say and no tokenizer takes
 
 
 def named_tokenizer(name: str) -> Any:
@@ -81,7 +84,7 @@ def encode(
             "know: use a fast tokenizer, or leave them out."
         )
     batch = tokenizer(
-        list(texts),
+        [_LONE.sub("\ufffd", text) for text in texts],
         truncation=max_length is not None,
         max_length=max_length,
         return_attention_mask=True,

@@ -44,6 +44,12 @@ def test_a_text_that_is_cut_says_so():
     assert encode(tokenizer, TEXTS, max_length=longest)["note"] == [None, None]
 
 
+def test_half_a_character_is_read_as_one_that_is_not_known():
+    batch, known = (encode(wordpiece(), [f"{SHORT} {half} {SHORT}"]) for half in ("\ud83d", "\ufffd"))
+    assert torch.equal(batch["input_ids"], known["input_ids"])
+    assert torch.equal(batch["offset_mapping"], known["offset_mapping"])
+
+
 def test_without_a_padding_token_only_equal_lengths_make_a_batch():
     tokenizer = wordpiece(pad_token=None)
     assert encode(tokenizer, [SHORT, SHORT])["input_ids"].shape == (2, len(tokenizer(SHORT)["input_ids"]))
