@@ -73,11 +73,6 @@ class Case:
         found = self.erased.get(tuple(sorted(places)))
         return None if found is None or found[0] != found[0] else found
 
-    def turned(self, places: Sequence[int]) -> bool:
-        """Return whether another class is predicted without some words."""
-        found = self.after(places)
-        return found is not None and max(range(len(found)), key=found.__getitem__) != self.predicted
-
     def fall(self, places: Sequence[int]) -> float:
         """Return by how much the predicted class's probability falls without some words; 0 where that is not known."""
         found = self.after(places)

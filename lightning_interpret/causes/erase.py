@@ -45,16 +45,11 @@ class Words:
 
 
 class Eraser:
-    """Asks the model of validation examples without some of their words; called inside the explaining scope.
-
-    Attributes:
-        forwards: Texts that the model was asked of.
-    """
+    """Asks the model of validation examples without some of their words; called inside the explaining scope."""
 
     def __init__(self, module: nn.Module, task: Task, validation: Validation) -> None:
         self._module, self._task, self._validation = module, task, validation
         self._words: dict[int, Words] = {}
-        self.forwards = 0
 
     def words(self, numbers: Sequence[int]) -> dict[int, Words]:
         """Return the words of some examples."""
@@ -95,7 +90,6 @@ class Eraser:
         shorter = self._task.delete(self._module, repeated, absent & ~nothing[:, None])
         known = self._task.log_probabilities(self._task.logits(self._module, shorter))
         assert known is not None
-        self.forwards += len(asked)
         return known.exp().double().cpu().masked_fill(nothing[:, None], torch.nan)
 
     def training(self, examples: Examples, ids: Sequence[int], cue: Cue) -> Tensor:

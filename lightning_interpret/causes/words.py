@@ -78,9 +78,6 @@ class WordIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, word: str) -> bool:
-        return word in self._number
-
     def add(self, ids: Iterable[int], texts: Iterable[str], labels: Iterable[int]) -> None:
         """Add some examples; an id that is there already is left out."""
         for i, text, label in zip(ids, texts, labels, strict=True):

@@ -94,7 +94,6 @@ def test_nothing_taken_out_is_the_text_and_all_of_it_is_not_a_number(bert, erase
         wanted = task.logits(model, batch_of(tokenizer, [RAW[1]])).softmax(dim=1)[0].double()
     torch.testing.assert_close(after[0], wanted, rtol=0, atol=1e-6)
     assert after.isnan().all(dim=1).tolist() == [False, True, True, False]
-    assert eraser.forwards == 4
 
 
 def test_training_examples_that_lack_a_cue_are_left_out():

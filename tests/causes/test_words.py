@@ -68,8 +68,7 @@ def index():
 def test_an_id_that_is_there_is_left_out(index):
     index.add([11, 20], ["other words", "more"], [1, 1])
     assert (len(index), index.texts[11], index.ids[-1]) == (7, TEXTS[1], 20)
-    assert "more" in index
-    assert "other" not in index
+    assert index.unseen(["more", "other"]) == ["other"]
 
 
 def test_counts_are_of_examples_with_a_label_and_once_each(index):
