@@ -16,10 +16,11 @@ from lightning_interpret.callbacks import output as written
 from lightning_interpret.callbacks.evidence import EvidenceMonitor
 from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.causes import CauseFinder, Followed, Found, Setting
+from lightning_interpret.data.concept_sets import text_in
 from lightning_interpret.methods import Method
 from lightning_interpret.methods.influence import InfluenceMethod
 from lightning_interpret.report import relabel
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Task
 from lightning_interpret.tasks.encode import encode, max_tokens
 from lightning_interpret.trainer._compat import logging_step
 from lightning_interpret.trainer.context import attribution_mode
@@ -263,11 +264,8 @@ class _Validation:
         return self._probes.indices[number]
 
     def text(self, number: int) -> str | None:
-        """Return its text whole, where the data set has it as ``text``."""
-        if not self._probes.indexed:
-            return None
-        found = batches.get(self._probes.example(number), "text")
-        return found if isinstance(found, str) else None
+        """Return its text whole, where the example of the data set is one or has it as ``text``."""
+        return text_in(self._probes.example(number)) if self._probes.indexed else None
 
     def encoded(self, texts: Sequence[str]) -> Any | None:
         """Return the batch of other texts, cut to what the model reads; ``None`` of a task without a tokenizer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -281,18 +281,6 @@ class TextDataModule(LightningDataModule):
             )
 
 
-class _Example(NamedTuple):
-    """A row and the number of its class."""
-
-    row: TextRow
-    label: int | None
-
-    @property
-    def text(self) -> str:
-        """The text whole, for whom a batch tells but the part that fits."""
-        return self.row.text
-
-
 @dataclass(frozen=True)
 class _Rows(Dataset):
     """Rows with the number of their class."""
@@ -308,8 +296,8 @@ class _Rows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> _Example:
-        return _Example(self.rows[index], None if self.classes is None else self.classes[index])
+    def __getitem__(self, index: int) -> tuple[TextRow, int | None]:
+        return self.rows[index], None if self.classes is None else self.classes[index]
 
 
 @dataclass(frozen=True)
@@ -321,7 +309,7 @@ class _Collate:
     explained: bool = False
     rationales: bool = False
 
-    def __call__(self, examples: Sequence[_Example]) -> Any:
+    def __call__(self, examples: Sequence[tuple[TextRow, int | None]]) -> Any:
         rows, classes = zip(*examples, strict=True)
         batch = encode(
             self.tokenizer,

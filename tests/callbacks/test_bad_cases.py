@@ -363,6 +363,29 @@ def test_points_are_grouped_by_their_neighbours(tmp_path):
     assert all(row.text is None and row.neighbors is not None for row in cases.values())
 
 
+class Pairs(Rows):
+    """The same rows as pairs of a text and a label, as many data sets have them."""
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+@pytest.mark.parametrize("kind", [Rows, Pairs])
+def test_the_part_of_a_text_that_is_cut_is_asked_about(tmp_path, kind):
+    module, monitor = Reviews(), Keeps()
+    module.tokenizer.model_max_length = 64
+    text = f"great {'the soup ' * 40} bad bad bad"
+    collate = module.collate
+    if kind is Pairs:
+        module.collate = lambda rows: collate(
+            [row if isinstance(row, dict) else dict(zip(("text", "label"), row, strict=True)) for row in rows]
+        )
+    fit(monitor, tmp_path, module=module, val=kind([(text, 0), *VAL]))
+    (first,) = [each for each in monitor.runs[-1].cases[0].verdicts if each.cause == "truncation"]
+    assert first.holds
+    assert first.measured["tail"] > 0.5
+
+
 # What is refused, and what fails
 
 

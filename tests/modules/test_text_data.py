@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tiny import quiet_trainer, wordpiece
 
 from lightning_interpret import TextDataModule
-from lightning_interpret.tasks import batches
+from lightning_interpret.data.concept_sets import text_in
 
 ROWS = [("good film", "good"), ("a dull play", "dull"), ("the movie was not bad", "good"), ("bad", "dull")]
 
@@ -154,7 +154,7 @@ def test_texts_that_are_cut_are_said(write):
 def test_an_example_of_the_data_set_has_its_text_whole(write):
     path = write("train.tsv", [*ROWS, ("good " * 30, "good")])
     loader = ready(train_file=path, val_file=path, max_length=10).val_dataloader()
-    assert batches.get(loader.dataset[len(ROWS)], "text").split() == ["good"] * 30
+    assert text_in(loader.dataset[len(ROWS)]).split() == ["good"] * 30
 
 
 def test_a_text_of_more_tokens_than_characters_is_said(write):
