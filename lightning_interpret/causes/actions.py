@@ -11,6 +11,7 @@ from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.cues import Shortcut, spelled
 from lightning_interpret.causes.known import Evidence, supporters, unseen_words
 from lightning_interpret.causes.negations import negated
+from lightning_interpret.causes.rules import passed_over
 from lightning_interpret.causes.training import Training
 from lightning_interpret.causes.words import pattern_of, words_of
 from lightning_interpret.evidence import TrainingExample
@@ -175,7 +176,7 @@ def _composition(group: Grouped) -> Action:
         (case.words.keys[case.words.at.index(head)], case.predicted)
         for case in group.cases
         for found in negated(case)
-        if case.fall(found.places) >= group.known.setting.turned
+        if (verdict := passed_over(found, case, group.known)) is not None and verdict.holds
         for head in found.heads
     )
     for head, predicted in heads:
@@ -188,10 +189,12 @@ def _composition(group: Grouped) -> Action:
             label = group.names[1 - predicted] if len(group.names) == 2 else None
             why = f"Row {i} with '{group.cue}' before '{head}': a person should say whether its label turns."
             edits.append(RowEdit("train", i, group.names[predicted], label, turned, None, why, new=True))
-    sentence = (
-        f"Add rows in which '{group.cue}' turns the meaning: {len(edits[:_NEW_ROWS])} are suggested, each the other "
-        "side of a row that is there; read their labels first."
+    suggested = (
+        f"{len(edits[:_NEW_ROWS])} are suggested, each the other side of a row that is there; read their labels first."
+        if edits
+        else "the nearest rows there are shown."
     )
+    sentence = f"Add rows in which '{group.cue}' turns the meaning: {suggested}"
     return Action("add", sentence, tuple(edits[:_NEW_ROWS]), group.templates, group.slice)
 
 

@@ -16,7 +16,7 @@ from lightning_interpret.causes.case import Case
 from lightning_interpret.causes.known import Evidence, near_duplicates, same_text, supporters, unseen_words
 from lightning_interpret.causes.negations import Negated, negated
 
-__all__ = ["Evidence", "verdicts"]
+__all__ = ["Evidence", "passed_over", "verdicts"]
 
 _NEARLY = 0.35  # confidence from which a verdict that does not hold is told
 _TOLD = 3  # how many of those
@@ -165,7 +165,7 @@ def _shortcut(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
 def _composition(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
     if not case.wrong:
         return
-    found = [_passed_over(phrase, case, known) for phrase in negated(case)]
+    found = [passed_over(phrase, case, known) for phrase in negated(case)]
     best = max(
         (each for each in found if each is not None), key=lambda each: (each.holds, each.confidence), default=None
     )
@@ -173,7 +173,8 @@ def _composition(place: int, case: Case, known: Evidence) -> Iterator[Verdict]:
         yield best
 
 
-def _passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
+def passed_over(found: Negated, case: Case, known: Evidence) -> Verdict | None:
+    """Return what the rule of composition says of one negation of a case; ``None`` where it was not asked about."""
     trigger, phrase = found.negations, found.places
     if case.after(trigger) is None or case.after(phrase) is None:
         return None

@@ -100,6 +100,14 @@ def test_rows_with_a_negation_are_to_be_read_before_they_are_added(there, action
         assert "not good" in edit.text
 
 
+def test_where_training_data_tie_the_word_rows_are_suggested_too(there):
+    """A class that is said where nothing is said does not fall without the phrase: the tie of its words decides."""
+    (group,) = [each for each in found_in(there, Setting(turned=1.0)).groups if each.cause == "composition"]
+    assert "training share of the word, above all" in group.measured
+    assert group.action.edits
+    assert f"{len(group.action.edits)} are suggested" in group.action.sentence
+
+
 def test_of_several_classes_the_other_side_has_no_label_proposed():
     train, weights = labelled(20), {word: [-w / 2, w / 2, -9.0] for word, w in WEIGHTS.items()}
     train = [*train, *rows_of(10, ["mixed"], 2, seed=40)]
