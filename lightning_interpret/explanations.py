@@ -37,7 +37,9 @@ class AttributionRow:
     ``error`` is Σ scores − ``attribution_target``; ``relative_error`` divides its size by
     max(|attribution_target|, error_floor); the other fields are those of :class:`Attribution`. A field that does not
     apply is ``None`` and ``reasons`` says why. Of an image ``tokens`` is empty, and ``scores`` are those of its
-    ``grid`` row by row, with units of no location where ``special`` says so.
+    ``grid`` row by row, with units of no location where ``special`` says so. ``span`` is the first token that the
+    target is at and one past the last (an entity, an answer); a generated token is not read for its own prediction, and
+    stands behind the tokens.
     """
 
     kind: ClassVar[str] = "attribution"
@@ -75,6 +77,8 @@ class AttributionRow:
     special: tuple[bool, ...] = ()
     offsets: tuple[tuple[int, int], ...] | None = None
     segment: tuple[int, ...] | None = None
+    segment_names: tuple[str, ...] | None = None
+    span: tuple[int, int] | None = None
     grid: tuple[int, int] | None = None
     image: str | None = None
     box: tuple[float, float, float, float] | None = None
@@ -203,6 +207,8 @@ class Attribution:
         converged: Whether each row met its tolerance.
         cut: Whether the layer is a cut of the graph.
         box: For each row the box that is explained, ``(x0, y0, x1, y1)`` as shares of the image's width and height.
+        span: For each row the first unit that the target is at and one past the last, or ``None``.
+        example: ``(N,)``, the row of the batch that each target is of.
         notes: What happened to each row that the reader should know.
         reasons: For each field that is ``None``, why.
     """
@@ -235,6 +241,8 @@ class Attribution:
     converged: tuple[bool, ...] | None = None
     cut: bool | None = None
     box: tuple[tuple[float, float, float, float], ...] | None = None
+    span: tuple[tuple[int, int] | None, ...] | None = None
+    example: Tensor | None = None
     notes: tuple[tuple[str, ...], ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -299,6 +307,8 @@ class Attribution:
             special=per_unit(units.special) if units.grid is None or units.special[row].any() else (),
             offsets=per_unit(units.offsets),
             segment=per_unit(units.segment),
+            segment_names=units.segment_names,
+            span=_stripped(item(self.span), units.padding[row]),
             grid=units.grid,
             image=item(units.images),
             box=item(self.box),
@@ -359,13 +369,14 @@ class Attribution:
             padding=torch.tensor([[i >= len(row.scores) for i in range(width)] for row in rows]).reshape(-1, width),
             offsets=None if column("offsets") is None else tuple(tuple(o) for o in padded("offsets", (0, 0))),
             segment=None if column("segment") is None else torch.tensor(padded("segment", 0)),
+            segment_names=first.segment_names,
             grid=first.grid,
             images=column("image"),
         )
         errors = ("error", "relative_error", "partial_error", "sampling_error", "attribution_target")
         baselines = ("baseline_target", "baseline_spread", "baseline_entropy")
         numeric = ("target", "gradients", "forwards", "steps", *baselines, *errors)
-        named = ("target_name", "prediction", "gold", "example_id", "converged", "absorbed", "box", "notes")
+        named = ("target_name", "prediction", "gold", "example_id", "converged", "absorbed", "box", "span", "notes")
         shared = ("output", "method", "layer", "baseline", "error_floor", "cut", "reasons")
         return cls(
             scores=scores("scores"),
@@ -381,6 +392,14 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         return "".join(row._repr_html_() for row in self)
+
+
+def _stripped(span: tuple[int, int] | None, padding: Tensor) -> tuple[int, int] | None:
+    """Return a span among the units that are no padding; what is not read (a generated token) is behind them."""
+    if span is None:
+        return None
+    before = int(padding[: span[0]].sum())
+    return span[0] - before, span[1] - before
 
 
 def _json(value: Any) -> Any:

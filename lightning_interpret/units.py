@@ -23,7 +23,8 @@ class Units:
         special: Bool ``(N, T)``, true at special tokens (not at padding); of an image, at units that are no location.
         padding: Bool ``(N, T)``.
         offsets: For each token its ``(start, end)`` in the text, or ``None`` where the batch has none.
-        segment: Long ``(N, T)``, which of a pair of texts, or ``None``.
+        segment: Long ``(N, T)``, which of a pair of texts, or of prompt and output, or ``None``.
+        segment_names: Name of each segment, or ``None``.
         grid: Rows and columns of the locations of an image; those units that are not special, row by row.
         images: For each row a small picture of its image as a data URI, or ``None``.
     """
@@ -37,6 +38,7 @@ class Units:
     padding: Tensor
     offsets: tuple[tuple[tuple[int, int], ...], ...] | None = None
     segment: Tensor | None = None
+    segment_names: tuple[str, ...] | None = None
     grid: tuple[int, int] | None = None
     images: tuple[str | None, ...] | None = None
 
@@ -80,6 +82,11 @@ class Units:
             special=nothing,
             padding=nothing,
         )
+
+    def without(self, unread: Tensor) -> Units:
+        """Return the units with some, bool ``(N, *shape)``, as padding: what a row's target is not made from."""
+        unread = unread.to(self.padding.device)
+        return replace(self, special=self.special & ~unread, padding=self.padding | unread)
 
     def take(self, rows: Tensor) -> Units:
         """Return the units of the given rows, gathered or repeated."""

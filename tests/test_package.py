@@ -27,7 +27,7 @@ ROOMS = {
         "texts",
     },
     "explanations": {"locations", "notebook", "units"},
-    "records": {"cards", "notebook"},  # as text and in a notebook
+    "records": {"cards", "names", "notebook"},  # as text and in a notebook
     "evidence": {"records"},
     "rationales": {"records"},
     "bad_cases": {"evidence", "explanations", "records"},

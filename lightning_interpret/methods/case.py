@@ -16,7 +16,7 @@ from lightning_interpret.functional import path
 from lightning_interpret.functional.baselines import CONFIDENT, Baseline
 from lightning_interpret.functional.features import Features, features, same_layer
 from lightning_interpret.methods.absent import absent
-from lightning_interpret.tasks import Targets, Task, batches
+from lightning_interpret.tasks import Targets, Task
 
 if TYPE_CHECKING:
     from lightning_interpret.methods.base import Method
@@ -188,8 +188,8 @@ def open_case(
             def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
                 some = task.take(batch, explained.example[rows])
                 if columns != slice(None):
-                    some, points = batches.crop(some, columns, units.shape[0]), points[:, columns]
-                return task.score(opened.put(points, lambda: task.logits(module, some)), explained.at(rows), output)
+                    some, points = task.crop(some, columns, units.shape[0]), points[:, columns]
+                return opened.put(points, lambda: task.scores(module, some, explained.at(rows).crop(columns), output))
 
             return _without_padding(cropped, at_x, task.score(logits, explained, output), padding, forwards)
 
@@ -198,6 +198,8 @@ def open_case(
         predicted, gold = task.compared(logits, batch, targets)
         layout = task.layout(module, batch, inputs, layer)
         rows = layout.units.take(targets.example.cpu())
+        unread = targets.unread(rows.shape) if rows.shape == units.shape else None
+        rows = rows if unread is None else rows.without(unread)
         at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
         padding = rows.padding if rows.kind == "token" else torch.zeros(len(of), 0, dtype=torch.bool)
         case = Case(
@@ -219,6 +221,8 @@ def open_case(
                 "gold": gold,
                 "example_id": None if ids is None else tuple(ids[i] for i in of),
                 "box": task.boxes(logits, batch, targets),
+                "span": targets.spans if rows.kind == "token" else None,
+                "example": targets.example,
                 "notes": tuple(notes[i] for i in of),
                 "baseline": None if baseline is None else baseline.name,
                 "reasons": _reasons(gold, ids),

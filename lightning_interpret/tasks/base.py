@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,19 @@ class Targets:
     against: Tensor
     contrast: bool
     name: tuple[str, ...]
+
+    def crop(self, columns: slice) -> Self:
+        """Return the targets in a batch of which only some units are left: of those that stand at places, others."""
+        return self
+
+    @property
+    def spans(self) -> tuple[tuple[int, int] | None, ...] | None:
+        """First unit that each target is at and one past the last; None of targets that are at no place."""
+        return None
+
+    def unread(self, shape: tuple[int, ...]) -> Tensor | None:
+        """Return which units each target is not made from, bool ``(N, *shape)``; None where it may be all of them."""
+        return None
 
     def at(self, rows: Tensor) -> Targets:
         """Return the targets of the given rows, for a batch in which each row stands once and in that order."""
@@ -75,14 +88,24 @@ class Task(ABC):
         references: A batch of reference examples (of the training data), for baselines that are drawn from data, or
             ``None``.
         default_baseline: The baseline of methods that are not told one.
+        view: How the several targets of an example are shown, one of ``VIEWS`` of ``TargetsRow``; None where an example
+            has one target.
     """
 
     references: Any | None = None
     default_baseline: Baseline = Baseline("pad")
+    view: ClassVar[str | None] = None
 
     @abstractmethod
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the model's scores, the batch first."""
+
+    def scores(self, module: nn.Module, batch: Any, targets: Targets, output: str) -> Tensor:
+        """Return the scalars explained, ``(N,)``, by a forward of their own; by default :meth:`score` of the logits.
+
+        For a task that can make the logits of its targets alone at less cost than all of them.
+        """
+        return self.score(self.logits(module, batch), targets, output)
 
     @abstractmethod
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
@@ -252,6 +275,10 @@ class Task(ABC):
     def take(self, batch: Any, index: Tensor) -> Any:
         """Return the batch with its examples gathered or repeated: any container."""
         return batches.take(batch, index)
+
+    def crop(self, batch: Any, columns: slice, length: int) -> Any:
+        """Return the batch with only some of its ``length`` units: what is padding in every row is left out."""
+        return batches.crop(batch, columns, length)
 
     def example_ids(self, batch: Any) -> tuple[int, ...] | None:
         """Return the stable id of each example in its data set, or None.

@@ -1,0 +1,150 @@
+"""The record of one example with several things explained: generated tokens, entities, an answer, several labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from lightning_interpret.names import choose
+from lightning_interpret.records.tokens import TokensRow
+
+#: How the targets of an example are shown: source × output, spans with types in the text, the passage with the answer,
+#: a line a label.
+VIEWS = ("grid", "entities", "answer", "labels")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that is explained of an example; the fields are those of :class:`AttributionRow`.
+
+    Attributes:
+        name: What it is: a generated token, an entity's type, an answer, a label.
+        scores: One for each of the first tokens of the record, as many as are read for this target.
+        value: F(x).
+        span: First token that the target is at and one past the last; a generated token is not read for its own
+            prediction, and stands behind ``scores``. None where it is at no place.
+        prediction: What the model says there.
+        gold: What is right there.
+        baseline_value: F(x').
+        attribution_target: What the scores are to sum to.
+        error: Σ scores − attribution_target.
+        relative_error: Its size as a share of the attribution target's.
+        steps: Nodes of the path.
+        converged: Whether the error met its tolerance.
+    """
+
+    name: str
+    scores: tuple[float, ...]
+    value: float
+    span: tuple[int, int] | None = None
+    prediction: str | None = None
+    gold: str | None = None
+    baseline_value: float | None = None
+    attribution_target: float | None = None
+    error: float | None = None
+    relative_error: float | None = None
+    steps: int | None = None
+    converged: bool | None = None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the prediction at this place is known to be wrong."""
+        return self.gold is not None and self.prediction not in (None, self.gold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetsRow(TokensRow):
+    """What each of several targets of one example comes from.
+
+    Attributes:
+        view: How they are shown, one of ``VIEWS``.
+        targets: The targets, in the order of the text.
+        output: What of each target was explained: ``logit``, ``log_prob``, ``prob`` or ``margin``.
+        method: Name of the method.
+        layer: Name of the layer attributed to.
+        baseline: Name of the baseline.
+        segment_names: Name of each ``segment``: ``("prompt", "output")``, ``("question", "context")``.
+    """
+
+    kind: ClassVar[str] = "targets"
+    parts: ClassVar[Mapping[str, type]] = {"targets": Target}
+
+    view: str = "labels"
+    targets: tuple[Target, ...] = ()
+    output: str = "logit"
+    method: str = ""
+    layer: str = ""
+    baseline: str | None = None
+    segment_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        choose("view", self.view, VIEWS)
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Any], view: str, *, prediction: str | None = None, gold: str | None = None
+    ) -> TargetsRow:
+        """Return the record of the targets of one example.
+
+        Args:
+            rows: The :class:`AttributionRow` of each target; they are of one example, method and layer.
+            view: How they are shown, one of ``VIEWS``.
+            prediction: What the model says of the whole example.
+            gold: What is right of it.
+
+        Raises:
+            ValueError: If there is no row.
+        """
+        if not rows:
+            raise ValueError("`rows` is empty: an example without a target has no record.")
+        longest = max(rows, key=lambda row: len(row.tokens))
+        return cls(
+            view=view,
+            targets=tuple(_target(row) for row in rows),
+            output=longest.output,
+            method=longest.method,
+            layer=longest.layer,
+            baseline=longest.baseline,
+            segment_names=longest.segment_names,
+            tokens=longest.tokens,
+            word_ids=longest.word_ids,
+            words=longest.words,
+            special=longest.special,
+            offsets=longest.offsets,
+            segment=longest.segment,
+            example_id=longest.example_id,
+            prediction=prediction,
+            gold=gold,
+            notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
+            reasons=longest.reasons,
+        )
+
+    def by_segment(self) -> tuple[tuple[float, ...], ...]:
+        """Return for each target the sum of its scores over each segment: prompt and earlier output apart."""
+        names = self.segment_names or ("text",)
+        of = self.segment or (0,) * len(self.tokens)
+        return tuple(
+            tuple(
+                sum(score for score, segment in zip(target.scores, of, strict=False) if segment == number)
+                for number in range(len(names))
+            )
+            for target in self.targets
+        )
+
+
+def _target(row: Any) -> Target:
+    return Target(
+        name=row.target_name,
+        scores=row.scores,
+        value=row.target,
+        span=row.span,
+        prediction=row.prediction,
+        gold=row.gold,
+        baseline_value=row.baseline_target,
+        attribution_target=row.attribution_target,
+        error=row.error,
+        relative_error=row.relative_error,
+        steps=row.steps,
+        converged=row.converged,
+    )
