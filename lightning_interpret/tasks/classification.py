@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches
-from lightning_interpret.tasks.base import OUTPUTS, Targets, Task
-from lightning_interpret.tasks.transformer import SEQUENCES, call, transformer_in
+from lightning_interpret.tasks.base import OUTPUTS, Targets
+from lightning_interpret.tasks.model import ModelTask
+from lightning_interpret.tasks.transformer import call
 
 
-class Classification(Task):
+class Classification(ModelTask):
     """Reads a module that gives one score a class for each example.
 
     The defaults find the `transformers` model in the module and call it with what its ``forward`` names.
@@ -26,31 +26,6 @@ class Classification(Task):
         labels: Names of the classes in order; by default their numbers.
         model: Name of the `transformers` model in the module, where it holds several classifiers.
     """
-
-    #: What the names of the `transformers` models that this task reads have in common.
-    head: ClassVar[str] = SEQUENCES
-
-    def __init__(self, labels: Sequence[str] | None = None, model: str | None = None) -> None:
-        self._labels, self._model = None if labels is None else tuple(str(label) for label in labels), model
-
-    def model_in(self, module: nn.Module) -> PreTrainedModel:
-        """Return the `transformers` model in ``module``.
-
-        Raises:
-            ValueError: If there is none.
-        """
-        model = transformer_in(module, self._model, self.head)
-        if model is None:
-            raise ValueError(
-                f"{type(module).__name__} holds no `transformers` model: give a `task=`, for example a "
-                f"subclass of {self._name} whose `logits(module, batch)` and `layer(module)` you override (README, "
-                "'A model of your own')."
-            )
-        return model
-
-    def parts(self, batch: Any) -> dict[str, Any]:
-        """Return the parts of a batch by the names that a `transformers` model has for them."""
-        return batches.as_mapping(batch)
 
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the class scores ``(B, C)`` of the `transformers` model in ``module``."""
@@ -89,16 +64,6 @@ class Classification(Task):
         if samples is None:
             return outputs.softmax_roots(logits)
         return outputs.sampled_roots(logits, samples, generator or torch.Generator().manual_seed(0))
-
-    def label_names(self, classes: int) -> tuple[str, ...]:
-        """Return the name of each class: those given, or their numbers."""
-        if self._labels is None:
-            return tuple(str(i) for i in range(classes))
-        if len(self._labels) != classes:
-            raise ValueError(
-                f"`labels={list(self._labels)}` names {len(self._labels)} classes; the model has {classes}."
-            )
-        return self._labels
 
     def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
         """Return one target an example; the runner-up at x is what ``margin`` subtracts."""
@@ -167,10 +132,6 @@ class Classification(Task):
         first, second = parse_which(which, labels)
         like = torch.full((len(logits),), first, device=logits.device)
         return like, None if second is None else torch.full_like(like, second)
-
-    @property
-    def _name(self) -> str:
-        return self.head.removeprefix("For")
 
 
 def parse_which(which: str, labels: Sequence[str]) -> tuple[int, int | None]:
