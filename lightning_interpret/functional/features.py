@@ -27,6 +27,10 @@ Forward = Callable[[], Tensor]
 #: Name of the layer that stands for the pixels: what the module is given, and no output of a layer.
 PIXELS = "pixel_values"
 
+#: What stands between the names of two layers whose outputs are one text: of an encoder and of a decoder.
+JOINED = "+"
+_ENDS = 2
+
 
 class LayerError(ValueError):
     """A layer that does not exist, does not run, or cannot be attributed to."""
@@ -40,6 +44,7 @@ class _Slot:
     seen: Tensor | None = None
     ids: Tensor | None = None
     calls: int = 0
+    used: int = 0
 
 
 _SLOTS: ContextVar[dict[Features, _Slot]] = ContextVar("lightning_interpret_features")
@@ -134,6 +139,32 @@ class Features:
         return with_first_tensor(output, value.to(found.dtype).clone())
 
 
+class JoinedFeatures(Features):
+    """The outputs of two layers, ``"first+second"``, one behind the other over the places, ``(B, S + T, D)``.
+
+    The words of an encoder and those of a decoder: one text of which the parts are read by different layers, or by one
+    layer that is called twice.
+    """
+
+    def __init__(self, module: nn.Module, layer: str) -> None:
+        self.layer, self._handles = layer, []
+        self._modules = list(dict.fromkeys(find_layer(module, name) for name in layer.split(JOINED)))
+
+    def _hook(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        slot = _SLOTS.get({}).get(self)
+        if slot is None:
+            return None
+        slot.calls += 1
+        if slot.calls > _ENDS:
+            raise LayerError(f"`layer={self.layer!r}` runs more than {_ENDS} times in one forward pass.")
+        found = first_tensor(output, self.layer)
+        if slot.value is None:
+            slot.seen = found.clone() if slot.seen is None else torch.cat([slot.seen, found], dim=1)
+            return None
+        begin, slot.used = slot.used, slot.used + found.shape[1]
+        return self._put_first(output, found, slot.value[:, begin : slot.used])
+
+
 class EmbeddedFeatures(Features):
     """The word embeddings of a model that takes ``inputs_embeds``, put in by its arguments.
 
@@ -221,7 +252,7 @@ def features(
     """
     find_layer(module, layer)
     routes, key = _ROUTES.setdefault(module, {}), (layer, units is not None)
-    classes = (PixelFeatures,) if layer == PIXELS else (Features, EmbeddedFeatures) if units else (Features,)
+    classes = _routes_to(layer, units is not None)
     known = routes.get(key)
     read = None if known is None else _read(classes[known], module, layer, forward, units)
     if read is None or isinstance(read, str):  # the right route may depend on the batch: on its length or its padding
@@ -233,21 +264,33 @@ def features(
         yield opened, *read
 
 
+def _routes_to(layer: str, units: bool) -> tuple[type[Features], ...]:
+    if layer == PIXELS:
+        return (PixelFeatures,)
+    if JOINED in layer:
+        return (JoinedFeatures,)
+    return (Features, EmbeddedFeatures) if units else (Features,)
+
+
 def same_layer(module: nn.Module, layer: str, other: str) -> bool:
     """Return whether two names stand for one layer: one module, or embeddings of one weight."""
+    if JOINED in layer or JOINED in other:
+        return layer == other
     return find_layer(module, layer) in shared_embeddings(module, find_layer(module, other))
 
 
 def find_layer(module: nn.Module, layer: str, *, argument: str = "layer") -> nn.Module:
     """Return the sub-module of this name; the names of compiled modules are those of what was compiled.
 
-    The pixels are what the module itself is given: ``pixel_values`` is its name.
+    The pixels are what the module itself is given: ``pixel_values`` is its name. Of two layers whose outputs are one
+    text it is the first.
 
     Raises:
         LayerError: If there is none; the near ones are named, and the ``argument`` that the name was given as.
     """
     if layer == PIXELS:
         return module
+    layer = layer.split(JOINED)[0]
     parts = {name.replace("_orig_mod.", ""): part for name, part in module.named_modules(remove_duplicate=False)}
     if layer not in parts or layer == "":
         raise LayerError(unknown(argument, layer, [name for name in parts if name]))

@@ -198,8 +198,7 @@ def open_case(
         predicted, gold = task.compared(logits, batch, targets)
         layout = task.layout(module, batch, inputs, layer)
         rows = layout.units.take(targets.example.cpu())
-        unread = targets.unread(rows.shape) if rows.shape == units.shape else None
-        rows = rows if unread is None else rows.without(unread)
+        rows = task.read_for(rows, targets) if rows.shape == units.shape else rows
         at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
         padding = rows.padding if rows.kind == "token" else torch.zeros(len(of), 0, dtype=torch.bool)
         case = Case(

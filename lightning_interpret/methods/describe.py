@@ -33,7 +33,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
     columns = {
         "example_id": task.example_ids(batch) or nothing,
         "text": task.texts(batch) or nothing,
-        "prediction": nothing if one_score else task.names(logits),
+        "prediction": nothing if one_score else task.said(logits, batch),
         "gold": task.gold_names(batch) or nothing,
         "loss": losses or nothing,
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),

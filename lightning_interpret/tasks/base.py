@@ -157,6 +157,11 @@ class Task(ABC):
         """Return what scores are shown for."""
         raise self._unsaid("units", "what scores are shown for")
 
+    def read_for(self, units: Units, targets: Targets) -> Units:
+        """Return the units of each target's row with those that it is not made from as padding."""
+        unread = targets.unread(units.shape)
+        return units if unread is None else units.without(unread)
+
     def layout(self, module: nn.Module, batch: Any, features: Tensor, layer: str) -> Layout:
         """Return how features ``(B, *shape)`` of a layer lie on units; what fits no unit is shown by number."""
         units = self.units(batch)
@@ -191,6 +196,13 @@ class Task(ABC):
     def names(self, logits: Tensor) -> tuple[str, ...]:
         """Return the name of what is predicted for each example."""
 
+    def said(self, logits: Tensor, batch: Any) -> tuple[str, ...]:
+        """Return what is predicted for each example as a reader is told it; by default by its name.
+
+        For tasks whose predictions are told by the words of the text.
+        """
+        return self.names(logits)
+
     @abstractmethod
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
         """Return the name of each gold label, None for an example without one, or None where the batch has none."""
@@ -200,7 +212,7 @@ class Task(ABC):
     ) -> tuple[tuple[str, ...], tuple[str | None, ...] | None]:
         """Return what is predicted and what is gold at each target; by default those of its example."""
         rows = targets.example.tolist()
-        predicted, gold = self.names(logits), self.gold_names(batch)
+        predicted, gold = self.said(logits, batch), self.gold_names(batch)
         return tuple(predicted[i] for i in rows), None if gold is None else tuple(gold[i] for i in rows)
 
     def check(self, module: nn.Module, which: str, baseline: Baseline | None) -> None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import Task
-from lightning_interpret.tasks.transformer import SEQUENCES, transformer_in
+from lightning_interpret.tasks.transformer import SEQUENCES, named_head, transformer_in
 
 
 class ModelTask(Task):
@@ -22,7 +22,7 @@ class ModelTask(Task):
     """
 
     #: What the names of the `transformers` models that this task reads have in common.
-    head: ClassVar[str] = SEQUENCES
+    head: ClassVar[str | tuple[str, ...]] = SEQUENCES
 
     def __init__(self, labels: Sequence[str] | None = None, model: str | None = None) -> None:
         self._labels, self._model = None if labels is None else tuple(str(label) for label in labels), model
@@ -58,4 +58,4 @@ class ModelTask(Task):
 
     @property
     def _name(self) -> str:
-        return self.head.removeprefix("For")
+        return named_head(self.head).removeprefix("For")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from lightning_interpret.functional import baselines
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.tasks import batches, words
+from lightning_interpret.tasks.base import Targets
 from lightning_interpret.tasks.encode import named_tokenizer
 from lightning_interpret.tasks.model import ModelTask
 from lightning_interpret.tasks.transformer import find_token_id, running_embedding, special_mask, transformer_in
@@ -64,7 +66,7 @@ class TextTask(ModelTask):
         skip = (special | padding).tolist()
         decode = self.tokenizer.convert_tokens_to_string
         word_ids = [words.group(row, out, self._style, decode) for row, out in zip(tokens, skip, strict=True)]
-        offsets, segment = parts.get("offset_mapping"), self.segment(parts, special, padding)
+        offsets, segment = self.offsets(parts), self.segment(parts, special, padding)
         return Units(
             kind="token",
             shape=tuple(ids.shape[1:]),
@@ -77,6 +79,28 @@ class TextTask(ModelTask):
             segment=None if segment is None else segment.cpu(),
             segment_names=None if segment is None else self.segments,
         )
+
+    def offsets(self, parts: dict[str, Any]) -> Tensor | None:
+        """Return where in its text each token stands, ``(B, T, 2)``, or None where the batch does not say."""
+        found = parts.get("offset_mapping")
+        return found if isinstance(found, Tensor) else None
+
+    def read_for(self, units: Units, targets: Targets) -> Units:
+        """Return the units of each target's row with the tokens that it is not made from as padding.
+
+        A word of which only the first tokens are read is spelled by these.
+        """
+        read, decode = super().read_for(units, targets), self.tokenizer.convert_tokens_to_string
+        if read is units:
+            return units
+        last, spelled = [row.nonzero() for row in ~read.padding], list(read.words)
+        for i, kept in enumerate(last):
+            word = units.word_ids[i][int(kept[-1])] if len(kept) else None
+            if word is not None:
+                tokens = [units.texts[i][t] for t in kept[:, 0].tolist() if units.word_ids[i][t] == word]
+                text = decode(tokens).strip() or "".join(tokens)
+                spelled[i] = (*spelled[i][:word], text, *spelled[i][word + 1 :])
+        return replace(read, words=tuple(spelled))
 
     def segment(self, parts: dict[str, Any], special: Tensor, padding: Tensor) -> Tensor | None:
         """Return which of two texts each token is of, long ``(B, T)``, by its type; None of single texts.
@@ -137,21 +161,25 @@ class TextTask(ModelTask):
         ids = self.input_ids(batches.as_mapping(batch))
         if baseline.kind == "zero":
             return baselines.fill_features(features, absent, features.new_zeros(features.shape[-1]))
-        layer = find_layer(module, self.layer(module))
-        embed = layer.forward  # past its hooks: a gate there gates what is put in the layer's place too
-        if baseline.kind == "mean":
-            weight = layer.weight
-            if not isinstance(weight, Tensor) or weight.dim() != 2:
-                raise ValueError("`baseline='mean'` needs an embedding with a weight (words, dimensions): use 'zero'.")
-            everything = torch.arange(len(weight), device=ids.device).split(8192)
-            mean = torch.stack([embed(part[None])[0].sum(dim=0) for part in everything]).sum(dim=0) / len(weight)
-            return baselines.fill_features(features, absent, mean)
         if baseline.kind == "text":
             neutral = self.tokenizer(baseline.text, add_special_tokens=False)["input_ids"]
             if not neutral:
                 raise ValueError(f"`baseline={baseline.name!r}`: the tokenizer makes no token of this text.")
-            return embed(baselines.tile_tokens(ids, absent, torch.tensor(neutral, dtype=ids.dtype)))
-        return embed(baselines.fill_tokens(ids, absent, self._token_id(module, baseline.kind)))
+            ids = baselines.tile_tokens(ids, absent, torch.tensor(neutral, dtype=ids.dtype))
+        elif baseline.kind != "mean":
+            ids = baselines.fill_tokens(ids, absent, self._token_id(module, baseline.kind))
+        found = []
+        for layer, part in self.tables(module, batch):
+            embed = layer.forward  # past its hooks: a gate there gates what is put in the layer's place too
+            if baseline.kind == "mean":
+                found.append(baselines.fill_features(features[:, part], absent[:, part], _mean(layer, ids.device)))
+            else:
+                found.append(embed(ids[:, part]))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    def tables(self, module: nn.Module, batch: Any) -> list[tuple[Any, slice]]:
+        """Return the layers that embed the words, each with the tokens that it reads: one, and all of them."""
+        return [(find_layer(module, self.layer(module)), slice(None))]
 
     def delete(self, module: nn.Module, batch: Any, absent: Tensor) -> Any:
         """Return the batch without the tokens ``absent``, bool ``(B, T)``, closed up and padded on the side it was.
@@ -208,3 +236,12 @@ class TextTask(ModelTask):
                 f"{', '.join([*there, 'zero', 'mean'])}, or a neutral text: 'text: ...'."
             )
         return found
+
+
+def _mean(layer: Any, device: torch.device) -> Tensor:
+    """Return the mean embedding of a table, as it embeds."""
+    weight = layer.weight
+    if not isinstance(weight, Tensor) or weight.dim() != 2:
+        raise ValueError("`baseline='mean'` needs an embedding with a weight (words, dimensions): use 'zero'.")
+    everything = torch.arange(len(weight), device=device).split(8192)
+    return torch.stack([layer.forward(part[None])[0].sum(dim=0) for part in everything]).sum(dim=0) / len(weight)

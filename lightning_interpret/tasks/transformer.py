@@ -13,15 +13,20 @@ from transformers import PretrainedConfig, PreTrainedModel
 from lightning_interpret.functional.features import find_layer
 
 SEQUENCES, IMAGES, BOXES = "ForSequenceClassification", "ForImageClassification", "ForObjectDetection"
+TAGS, ANSWERS = "ForTokenClassification", "ForQuestionAnswering"
+#: What the names of models that write hold.
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "EncoderDecoderModel", "MTModel")
 
 
-def transformer_in(module: nn.Module, name: str | None = None, head: str = SEQUENCES) -> PreTrainedModel | None:
+def transformer_in(
+    module: nn.Module, name: str | None = None, head: str | tuple[str, ...] = SEQUENCES
+) -> PreTrainedModel | None:
     """Return the `transformers` model in a module: the one named, else its only one with that head, else its first.
 
     Args:
         module: The module.
         name: Name of the model in it.
-        head: What the names of models with the head end in.
+        head: What the names of models with the head hold, or several of which one is held.
 
     Raises:
         ValueError: If the name is of something else, or there are several models with that head to choose from.
@@ -35,8 +40,8 @@ def transformer_in(module: nn.Module, name: str | None = None, head: str = SEQUE
     heads = {path: part for path, part in outermost.items() if has_head(part, head)}
     if len(heads) > 1:
         raise ValueError(
-            f"{type(module).__name__} holds several `{head}` models ({', '.join(heads)}): say which is explained, "
-            f"`task={head.removeprefix('For')}(..., model={next(iter(heads))!r})`."
+            f"{type(module).__name__} holds several `{named_head(head)}` models ({', '.join(heads)}): say which is "
+            f"explained, `task={named_head(head).removeprefix('For')}(..., model={next(iter(heads))!r})`."
         )
     return next(iter(heads.values()), next(iter(outermost.values()), None))
 
@@ -53,16 +58,21 @@ def _outermost(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[s
         yield from _outermost(child, f"{path}.{name}" if path else name, seen)
 
 
-def has_head(model: PreTrainedModel, head: str = SEQUENCES) -> bool:
+def has_head(model: PreTrainedModel, head: str | tuple[str, ...] = SEQUENCES) -> bool:
     """Return whether a model has a head of this kind; by default, one score a class for each text."""
-    return head in type(model).__name__
+    return any(name in type(model).__name__ for name in ([head] if isinstance(head, str) else head))
+
+
+def named_head(head: str | tuple[str, ...]) -> str:
+    """Return what models with a head are called, the first of several names."""
+    return head if isinstance(head, str) else head[0]
 
 
 def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
     """Call a `transformers` model with those parts of a batch that its ``forward`` names; labels stay out.
 
     With left padding, ``position_ids`` are counted from the attention mask, as ``generate`` does: a text then has the
-    logits it has alone.
+    logits it has alone. Nothing is cached.
     """
     accepted = inspect.signature(model.forward).parameters
     given = {name: value for name, value in parts.items() if name in accepted and name != "labels"}
@@ -70,7 +80,9 @@ def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
     free = "position_ids" in accepted and "position_ids" not in given
     if free and isinstance(mask, Tensor) and _left_padded(mask) and _counts_from_zero(model):
         given["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    return model(**given, **({"return_dict": True} if "return_dict" in accepted else {}))
+    given |= {"return_dict": True} if "return_dict" in accepted else {}
+    given |= {"use_cache": False} if "use_cache" in accepted else {}  # states of earlier tokens would hide their part
+    return model(**given)
 
 
 def embedding_name(module: nn.Module, model: PreTrainedModel) -> str:

@@ -79,8 +79,7 @@ class EncoderDecoder(Writer):
 
     def __init__(self, model: PreTrainedModel, pad: int, end: int) -> None:
         super().__init__(model, pad, end)
-        given = (getattr(model.config, name, None) for name in ("decoder_start_token_id", "bos_token_id"))
-        self.start = next((int(each) for each in given if each is not None), pad)
+        self.start = start_of(model.config, pad)
 
     def _logits(self, source: Tokens, lead: Tensor, text: Tokens, choices: int) -> Tensor:
         source = self._settled(source)
@@ -188,6 +187,12 @@ def _greedy(model: PreTrainedModel, pad: int, end: int) -> Iterator[None]:
         yield
     finally:
         model.generation_config = before
+
+
+def start_of(config: PretrainedConfig, pad: int) -> int:
+    """Return the token that a decoder begins with."""
+    given = (getattr(config, name, None) for name in ("decoder_start_token_id", "bos_token_id"))
+    return next((int(each) for each in given if each is not None), pad)
 
 
 def writer_of(model: PreTrainedModel, tokenizer: Any) -> Writer:

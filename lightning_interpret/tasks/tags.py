@@ -1,0 +1,67 @@
+"""Tags of words and the entities that they spell: BIO and its kin, or a tag a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+OUTSIDE = "O"
+_BEGINS, _INSIDE, _ENDS, _ALONE = "B", "I", "EL", "SU"
+
+
+class Entity(NamedTuple):
+    """An entity: its type, its first word and one past its last."""
+
+    type: str
+    start: int
+    end: int
+
+
+def marked(labels: Sequence[str]) -> bool:
+    """Return whether labels are of a scheme that marks entities: each is ``O``, or begins with a mark of its place."""
+    return OUTSIDE in labels and all(label == OUTSIDE or _split(label)[0] for label in labels)
+
+
+def type_of(tag: str) -> str:
+    """Return the type of a tag without the mark of its place: ``person`` of ``B-person``."""
+    return _split(tag)[1]
+
+
+def types(labels: Sequence[str]) -> list[str]:
+    """Return the types that labels tell apart, in their order."""
+    return list(dict.fromkeys(type_of(label) for label in labels if label != OUTSIDE))
+
+
+def as_type(tag: str, other: str, labels: Sequence[str]) -> str:
+    """Return the tag of another type that has the place of a tag: ``I-group`` for ``I-person``, or what there is."""
+    place = _split(tag)[0] or _BEGINS
+    candidates = (f"{place}-{other}", f"{_BEGINS}-{other}", f"{_INSIDE}-{other}", other)
+    return next(label for label in candidates if label in labels)
+
+
+def entities(tags: Sequence[str]) -> list[Entity]:
+    """Return the entities that tags spell, as conlleval reads them: a tag of another type begins a new one.
+
+    Source: Tjong Kim Sang and De Meulder, 2003, whose script is the measure of CoNLL-2003; tags of BIO, IO, BIOES and
+    BILOU.
+    """
+    found: list[Entity] = []
+    current: tuple[str, int] | None = None
+    before = ""
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        place, kind = ("", "") if tag == OUTSIDE else _split(tag)
+        begins = current is None or kind != current[0] or place in (_BEGINS, *_ALONE) or before in (*_ENDS, *_ALONE)
+        if current is not None and (tag == OUTSIDE or begins):
+            found.append(Entity(current[0], current[1], i))
+            current = None
+        if tag != OUTSIDE and current is None:
+            current = kind, i
+        before = place
+    return found
+
+
+def _split(tag: str) -> tuple[str, str]:
+    """Return the mark of a tag's place and its type; no mark where there is none."""
+    place, dash, kind = tag.partition("-")
+    marks = (_BEGINS, _INSIDE, *_ENDS, *_ALONE)
+    return (place, kind) if dash and place in marks and kind else ("", tag)
