@@ -11,12 +11,14 @@ from torchmetrics import MaxMetric, MeanMetric, Metric
 
 from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.callbacks.references import References
-from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.explanations import Attribution, AttributionRow
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.methods import Method, method_named
 from lightning_interpret.methods.case import CLASSIFIED
+from lightning_interpret.methods.describe import described
 from lightning_interpret.metrics import AttributionError, ExplanationDrift
 from lightning_interpret.names import choose
+from lightning_interpret.records.targets import TargetsRow, together
 from lightning_interpret.tasks import OUTPUTS, Task, batches
 
 
@@ -24,6 +26,8 @@ class SaliencyMonitor(Monitor):
     """Explain the prediction on fixed validation examples by a saliency method, and follow it over training.
 
     For each probe a picture, a Markdown text and an Interpret summary are logged under ``interpret/<name>/probe_<k>``.
+    Of a task with several targets an example (generated tokens, entities, labels) they show all of them: the source by
+    the output, the text with its entities. Errors and steps are then means over the targets of the probes.
 
     With several layers, a sweep, these are of the first (of ``"all"`` the task's default); ``probe_<k>/layers`` shows
     of every layer what its scores sum to, their target and error, whether it is a cut of the graph, and where in the
@@ -121,21 +125,37 @@ class SaliencyMonitor(Monitor):
 
     def explain(
         self, module: LightningModule, batch: Any, task: Task
-    ) -> Iterable[AttributionRow | tuple[AttributionRow, ...]]:
-        """Return the attributions of a batch, one a row; of a sweep, one for each layer.
+    ) -> Iterable[AttributionRow | TargetsRow | tuple[AttributionRow | TargetsRow, ...]]:
+        """Return the attribution of each example; of a sweep, one for each layer.
+
+        Where the targets of an example are several (generated tokens, entities), they make one record, and a sweep
+        shows of each layer their sum.
 
         Raises:
-            ValueError: If there is not one target an example.
+            ValueError: If an example has no target, or several that make no record.
         """
         task = self.references.given_to(task, module, self.precision)
+        batch = task.prepared(module, batch)
         found = self.method(module, batch, task, layer=self.layer, which=self.which, output=self.output)
-        rows = list(zip(*found.values(), strict=True)) if isinstance(found, dict) else list(found)
-        if len(rows) != (examples := batches.batch_size(batch)):
+        layers, examples = list(found.values()) if isinstance(found, dict) else [found], batches.batch_size(batch)
+        grouped = [_by_example(record, examples) for record in layers]
+        if task.view is None and all(len(rows) == 1 for rows in grouped[0]):
+            shown = list(zip(*([rows[0] for rows in each] for each in grouped), strict=True))
+            return shown if isinstance(found, dict) else [row for (row,) in shown]
+        if any(not rows or rows[0].units != "token" for rows in grouped[0]):
             raise ValueError(
-                f"`which={self.which!r}` has {len(rows)} targets in {examples} examples, and a Monitor shows one an "
-                "example: explain 'predicted' or a named class."
+                f"`which={self.which!r}` has {len(layers[0])} targets in {examples} examples, and a Monitor shows one "
+                "an example: explain 'predicted' or a named class."
             )
-        return rows
+        facts = described(module, batch, task)
+        records = [
+            TargetsRow.of(rows, task.view or "labels", prediction=told["prediction"], gold=told["gold"])
+            for rows, told in zip(grouped[0], facts, strict=True)
+        ]
+        if not isinstance(found, dict):
+            return records
+        sums = zip(*([together(rows) for rows in each] for each in grouped), strict=True)
+        return [(record, *layers) for record, layers in zip(records, sums, strict=True)]
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
@@ -148,17 +168,23 @@ class SaliencyMonitor(Monitor):
             **({"layer_error": MaxMetric()} if sweeps else {}),
         }
 
-    def update(self, metrics: dict[str, Metric], probe: int, row: AttributionRow, *others: AttributionRow) -> None:
-        """Add one probe's error, steps and drift, and the errors of its other layers."""
+    def update(
+        self, metrics: dict[str, Metric], probe: int, row: AttributionRow | TargetsRow, *others: AttributionRow
+    ) -> None:
+        """Add one probe's errors and steps, of each target, its drift, and the errors of its other layers."""
+        targets = row.targets if isinstance(row, TargetsRow) else (row,)
         if "layer_error" in metrics:
-            for error in (each.relative_error for each in (row, *others) if each.relative_error is not None):
+            for error in (each.relative_error for each in (*targets, *others) if each.relative_error is not None):
                 metrics["layer_error"].update(error)
-        scores = torch.tensor(row.scores, dtype=torch.float64)[None]
-        if row.attribution_target is not None:
-            for what in ("attribution_error", "relative_error"):
-                metrics[what].update(scores, torch.tensor([row.attribution_target], dtype=torch.float64))
-        if row.steps is not None:
-            metrics["steps"].update(row.steps)
+        for target in targets:
+            if target.attribution_target is not None:
+                own = torch.tensor(target.scores, dtype=torch.float64)[None]
+                for what in ("attribution_error", "relative_error"):
+                    metrics[what].update(own, torch.tensor([target.attribution_target], dtype=torch.float64))
+            if target.steps is not None:
+                metrics["steps"].update(target.steps)
+        shown = row.summed_scores() if isinstance(row, TargetsRow) else row.scores
+        scores = torch.tensor(shown, dtype=torch.float64)[None]
         classified = next((note for note in row.notes if note.startswith(CLASSIFIED)), None)
         if classified is not None and row.baseline is not None and not row.baseline.startswith("nearest"):
             self._say(f"probe {probe}: {classified}. Choose another `baseline`.", once=CLASSIFIED, rank_zero=False)
@@ -166,3 +192,13 @@ class SaliencyMonitor(Monitor):
         if before is not None and before.shape == scores.shape:
             metrics["drift"].update(scores, before)
         self._before[probe] = scores
+
+
+def _by_example(record: Attribution, examples: int) -> list[list[AttributionRow]]:
+    """Return the rows of each example of a batch."""
+    found: list[list[AttributionRow]] = [[] for _ in range(examples)]
+    for row, example in zip(
+        record, range(examples) if record.example is None else record.example.tolist(), strict=True
+    ):
+        found[example].append(row)
+    return found

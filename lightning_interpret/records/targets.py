@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from lightning_interpret.names import choose
@@ -120,6 +120,11 @@ class TargetsRow(TokensRow):
             reasons=longest.reasons,
         )
 
+    def summed_scores(self) -> tuple[float, ...]:
+        """Return the sum of the targets' scores at each token."""
+        padded = [(*target.scores, *[0.0] * (len(self.tokens) - len(target.scores))) for target in self.targets]
+        return tuple(map(sum, zip(*padded, strict=True)))
+
     def by_segment(self) -> tuple[tuple[float, ...], ...]:
         """Return for each target the sum of its scores over each segment: prompt and earlier output apart."""
         names = self.segment_names or ("text",)
@@ -131,6 +136,37 @@ class TargetsRow(TokensRow):
             )
             for target in self.targets
         )
+
+
+def together(rows: Sequence[Any]) -> Any:
+    """Return the :class:`AttributionRow` of several targets of one example together: what is a sum of them is summed.
+
+    By the linearity of attributions this is the attribution of the targets' sum.
+    """
+    longest = max(rows, key=lambda row: len(row.tokens))
+
+    def total(name: str) -> float | None:
+        values = [getattr(row, name) for row in rows]
+        return None if None in values else sum(values)
+
+    padded = [(*row.scores, *[0.0] * (len(longest.scores) - len(row.scores))) for row in rows]
+    error, wanted = total("error"), total("attribution_target")
+    known = error is not None and wanted is not None
+    return replace(
+        longest,
+        scores=tuple(map(sum, zip(*padded, strict=True))),
+        target=total("target"),
+        target_name=f"{len(rows)} targets" if len(rows) > 1 else longest.target_name,
+        baseline_target=total("baseline_target"),
+        attribution_target=wanted,
+        error=error,
+        relative_error=abs(error) / max(abs(wanted), longest.error_floor or 1e-9) if known else None,  # type: ignore[operator,arg-type]
+        steps=max((row.steps for row in rows if row.steps is not None), default=None),
+        gradients=total("gradients"),
+        forwards=total("forwards"),
+        span=None,
+        **dict.fromkeys(("baseline_spread", "partial_error", "sampling_error", "unit_errors", "absorbed")),
+    )
 
 
 def _target(row: Any) -> Target:

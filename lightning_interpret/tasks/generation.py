@@ -87,6 +87,8 @@ class Generation(PlacedTask):
 
     def prepared(self, module: nn.Module, batch: Any) -> Any:
         """Return the batch with its output: the one that is given, or what the model writes."""
+        if _KEPT in self.parts(batch):  # a batch is prepared once: what was written stays
+            return batch
         own = self.continuation == "own"
         parts = self.written(self.model_in(module), batch) if own else self.given(batch)
         answers = self.answers(parts)

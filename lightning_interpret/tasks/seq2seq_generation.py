@@ -35,6 +35,8 @@ class Seq2SeqGeneration(Generation):
     def prepared(self, module: nn.Module, batch: Any) -> Any:
         """Return the batch with its output, and what the decoder reads of it."""
         parts = super().prepared(module, batch)
+        if parts is batch:
+            return batch
         return parts | {"decoder_input_ids": self._read(self.model_in(module), parts)}
 
     def given(self, batch: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_interpret.names import choose
+from lightning_interpret.names import choose, unknown
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import OUTPUTS, Targets
 from lightning_interpret.tasks.classification import parse_which
@@ -152,6 +152,9 @@ class Regression(_Several):
         if which == "gold":
             raise ValueError("`which='gold'`: a number has no class that is right: explain 'predicted'.")
         super().check_which(which)
+        plain = which.replace("-", "").replace(" ", "").isdecimal()
+        if self._labels is None and which not in ("predicted", "value") and not plain:
+            raise ValueError(unknown("which", which, ["predicted", "value"]))
 
 
 class MultiLabelClassification(_Several):
