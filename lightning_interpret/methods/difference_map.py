@@ -82,7 +82,10 @@ class _Contrasted:
     def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
         targets = self._task.resolve(logits, batch, which)
         if bool((targets.index == targets.against).any()):
-            raise ValueError("DifferenceMap needs two classes, but the model has one score: use another method.")
+            raise ValueError(
+                "DifferenceMap needs two classes that one is chosen of, but here each score is by itself: use another "
+                "method, or name a contrast 'A-B'."
+            )
         if targets.contrast:
             return targets
         names = tuple(f"{name} (margin)" for name in targets.name)

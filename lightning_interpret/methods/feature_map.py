@@ -109,9 +109,9 @@ def last_feature_map(module: nn.Module, batch: Any, task: Task) -> str:
 
     The last block of a transformer whose head reads one token is none: nothing of what it returns at the patches is
     read. Nor is the block before it, where all that follows reads a patch through a LayerNorm, which does not see its
-    scale: Σ_k h_k ∂F/∂h_k is 0 at each of them (Euler). Where there is no other, it is the last that has a gradient,
-    and where nothing has one, as with a head of zeros, the last cut. It is looked for with one example of the batch, by
-    what is predicted for it.
+    scale: Σ_k h_k ∂F/∂h_k is 0 at each of them (Euler). Nor is one that is read at a single place. Where there is no
+    other, it is the last that has a gradient, and where nothing has one, as with a head of zeros, the last cut. It is
+    looked for with one example of the batch, by what is predicted for it.
     """
     words, units = task.layer(module), task.units(batch)
     batch = task.take(batch, (~(units.special | units.padding)).flatten(1).sum(dim=1).argmax()[None])
@@ -135,7 +135,8 @@ def last_feature_map(module: nn.Module, batch: Any, task: Task) -> str:
         product = (slope * out).detach()
         size = layout.per_unit(product.abs()) * places
         first_order = layout.per_unit(product).abs() > 1e-4 * size
-        does = int(bool(size.any())) + int(bool((first_order & (size > 0)).any()))
+        # what is nowhere but at the place that is read (a generated token's, a tag's) says nothing of the others
+        does = int(bool(size.any())) + int(int((first_order & (size > 0)).sum()) > 1)
         if does > shows:
             found, shows = name, does
         if shows == 2:

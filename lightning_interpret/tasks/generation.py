@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_interpret.functional.features import LayerError
 from lightning_interpret.names import check_whole, choose, unknown
 from lightning_interpret.tasks.placed import PlacedTask, padded, runner_up
 from lightning_interpret.tasks.transformer import WRITERS, call
@@ -107,8 +108,12 @@ class Generation(PlacedTask):
 
     def scores(self, module: nn.Module, batch: Any, targets: WrittenTargets, output: str) -> Tensor:  # type: ignore[override]
         """Return the scalars explained, ``(N,)``: the vocabulary is scored at the targets' own places alone."""
-        with head_at(self.model_in(module), targets.place.clamp(min=0)) as used:
-            found = self._called(module, self._given(batch))
+        parts = self._given(batch)
+        try:
+            with head_at(self.model_in(module), targets.place.clamp(min=0)) as used:
+                found = self._called(module, parts)
+        except LayerError:  # the scores themselves are what is attributed to: they are needed at all places
+            used, found = [], self._called(module, parts)
         if not used:
             found = found[torch.arange(len(found), device=found.device)[:, None], targets.place.clamp(min=0)]
         return targets.summed(found, output)

@@ -66,7 +66,7 @@ def test_sequential_integrated_gradients_give_each_token_what_leaving_it_out_tak
     found = SequentialIntegratedGradients(tolerance=1e-3, max_steps=1024)(
         case.model, case.batch(), case.task, which="gold", output="logit"
     )
-    left_out = Occlusion()(case.model, case.batch(), case.task, which="gold", output="logit")
+    left_out = Occlusion(baseline="mask")(case.model, case.batch(), case.task, which="gold", output="logit")
     assert torch.allclose(found.scores.double(), left_out.scores.double(), rtol=2e-2, atol=2e-3)
 
 
