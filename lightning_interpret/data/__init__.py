@@ -1,11 +1,14 @@
-"""Examples that carry ids: any data set's, labelled text, generated reviews (with bad cases planted), pictures."""
+"""Examples that carry ids: any data set's, text with what is to be said of it, generated reviews, pictures."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lightning_interpret.data.files import read_rows
-from lightning_interpret.data.hub import hub_rows
+from lightning_interpret.data.files import file_records, read_rows
+from lightning_interpret.data.hub import hub_records, hub_rows
+from lightning_interpret.data.questions import Answer, QuestionColumns, QuestionRow, question_rows
 from lightning_interpret.data.rows import TextRow, class_of
+from lightning_interpret.data.tagged import TaggedColumns, TaggedRow, tagged_rows
+from lightning_interpret.data.written import WrittenColumns, WrittenRow, written_rows
 
 if TYPE_CHECKING:
     from lightning_interpret.data.examples import TrainingExamples
@@ -27,19 +30,31 @@ _ROOMS = {
     "example_ids": "find_ids",
 }
 __all__ = [
+    "Answer",
     "Phrase",
     "PlantedBadCases",
     "PlantedRow",
+    "QuestionColumns",
+    "QuestionRow",
     "Review",
     "ReviewCorpus",
     "ShapesDataset",
+    "TaggedColumns",
+    "TaggedRow",
     "TextRow",
     "TrainingExamples",
     "WithIds",
+    "WrittenColumns",
+    "WrittenRow",
     "class_of",
     "example_ids",
+    "file_records",
+    "hub_records",
     "hub_rows",
+    "question_rows",
     "read_rows",
+    "tagged_rows",
+    "written_rows",
 ]
 
 

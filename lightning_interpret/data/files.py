@@ -1,14 +1,16 @@
-"""Labelled text from .tsv, .csv, .jsonl and .txt files, read one row at a time."""
+"""Labelled text from .tsv, .csv, .jsonl, .conll and .txt files, read one row at a time."""
 
 import csv
 import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, cast
 
+from lightning_interpret.data.columns import ColumnNames, Found
 from lightning_interpret.data.rows import Columns, TextRow, text_rows
 from lightning_interpret.names import unknown
 
@@ -27,12 +29,16 @@ def read_rows(
     concept_columns: Sequence[str] = (),
     explanation_column: str | None = None,
     rationale_column: str | None = None,
+    pair_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    problem: str = "single_label",
 ) -> Iterator[TextRow]:
     """Yield the rows of a UTF-8 file, one at a time.
 
     The suffix says how to read it: ``.tsv`` (no quoting at all: quote marks are text), ``.csv`` (standard quoting,
     fields may hold line breaks), ``.jsonl`` or ``.json`` (one object a line), ``.txt`` (one text a line and no label,
-    so the columns are not looked at), each also compressed as ``.gz``. Blank lines at the end are ignored.
+    so the columns are not looked at), ``.conll`` (columns ``tokens`` and ``tags``: a token and its tag a line, blank
+    lines between sentences), each also compressed as ``.gz``. Blank lines at the end are ignored.
 
     Args:
         path: The file.
@@ -42,6 +48,10 @@ def read_rows(
         concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
         explanation_column: The column of explanations; a row may have none.
         rationale_column: The column of what people selected: ``[start, end]`` in characters, or a flag for each word.
+        pair_column: The column of a second text.
+        label_columns: The columns of several labels or numbers, in place of ``label_column``.
+        problem: What the labels are: ``single_label``; ``multi_label``, a list in ``label_column`` (also as JSON), or 0
+            or 1 in each of ``label_columns``; ``regression``, numbers.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -49,22 +59,46 @@ def read_rows(
             message names the file and the line.
     """
     path = Path(path).expanduser()
-    read = reader_of(path)
-    extra = {"explanation": explanation_column, "rationale": rationale_column}
-    columns = Columns(text_column, label_column, id_column, tuple(concept_columns), **extra)
-    if read is _texts:
+    extra = {"explanation": explanation_column, "rationale": rationale_column, "pair": pair_column}
+    columns = Columns(
+        text_column,
+        None if label_columns else label_column,
+        id_column,
+        tuple(concept_columns),
+        labels=tuple(label_columns),
+        problem=problem,
+        **extra,
+    )
+    if reader_of(path) is _texts:
         if id_column is not None:
             raise ValueError(f"`id_column={id_column!r}`: {path} has no columns. Leave it out to number the lines.")
         for name, column in extra.items():
             if column is not None:
                 raise ValueError(f"`{name}_column={column!r}`: {path} has no columns. Leave it out.")
-        if concept_columns:
-            raise ValueError(f"`concept_columns={list(concept_columns)}`: {path} has no columns. Give another format.")
+        for name, several in (("concept_columns", concept_columns), ("label_columns", label_columns)):
+            if several:
+                raise ValueError(f"`{name}={list(several)}`: {path} has no columns. Give another format.")
         columns = Columns("text", None, None)
-    return text_rows(read(lines_of(path), columns, str(path)), columns, str(path))
+    found = file_records(path, columns)
+    return text_rows(found.records, columns, found.source)
 
 
-def reader_of(path: Path) -> Callable[[Lines, Columns, str], Records]:
+def file_records(path: str | PathLike[str], columns: ColumnNames) -> Found:
+    """Return the records of a file, which is read as :func:`read_rows` says, with all of its columns.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the suffix says no known format, or that of lines alone where more than one column is read.
+    """
+    path = Path(path).expanduser()
+    read = reader_of(path)
+    more = [(argument, name) for argument, name in columns.named if name not in (None, columns.main)]
+    if read is _texts and more:
+        raise ValueError(f"`{more[0][0]}={more[0][1]!r}`: {path} has no columns. Give another format.")
+    return Found(read(lines_of(path), columns, str(path)), str(path), "line")
+
+
+def reader_of(path: Path) -> Callable[[Lines, ColumnNames, str], Records]:
     """Return what makes records of the lines of a file, each with all its columns.
 
     Raises:
@@ -135,12 +169,12 @@ def _chomped(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def _texts(lines: Lines, columns: Columns, source: str) -> Records:
+def _texts(lines: Lines, columns: ColumnNames, source: str) -> Records:
     for number, line in lines:
-        yield number, {columns.text: _chomped(line)}
+        yield number, {columns.main: _chomped(line)}
 
 
-def _json_objects(lines: Lines, columns: Columns, source: str) -> Records:
+def _json_objects(lines: Lines, columns: ColumnNames, source: str) -> Records:
     for number, line in lines:
         where = f"{source}, line {number}"
         try:
@@ -157,11 +191,11 @@ def _json_objects(lines: Lines, columns: Columns, source: str) -> Records:
         yield number, record
 
 
-def _tab_separated(lines: Lines, columns: Columns, source: str) -> Records:
+def _tab_separated(lines: Lines, columns: ColumnNames, source: str) -> Records:
     return _table(((number, _chomped(line).split("\t")) for number, line in lines), columns, source)
 
 
-def _comma_separated(lines: Lines, columns: Columns, source: str) -> Records:
+def _comma_separated(lines: Lines, columns: ColumnNames, source: str) -> Records:
     return _table(_csv_fields(lines, source), columns, source)
 
 
@@ -185,7 +219,29 @@ def _csv_fields(lines: Lines, source: str) -> Iterator[tuple[int, list[str]]]:
         yield number, fields
 
 
-def _table(rows: Iterator[tuple[int, list[str]]], columns: Columns, source: str) -> Records:
+def _sentences(lines: Lines, columns: ColumnNames, source: str) -> Records:
+    """Yield sentences of a token and its tag a line, first and last field of it, with blank lines between them."""
+    columns.check(("tokens", "tags"), source)
+    first, tokens, tags = 0, list[str](), list[str]()
+    for number, line in chain(lines, [(0, "")]):
+        fields = line.split("\t") if "\t" in line else line.split()  # a token may hold a space where tabs divide
+        fields = [field.strip() for field in fields]
+        if not any(fields) or fields[0] == "-DOCSTART-":
+            if tokens:
+                yield first, {"tokens": tokens, "tags": tags}
+            tokens, tags = [], []
+            continue
+        if len(fields) < 2 or not (fields[0] and fields[-1]):
+            raise ValueError(
+                f"{source}, line {number}: {line.strip()!r} is not a token and its tag. Write both on each line, with "
+                "a tab or a space between them, and a blank line between sentences."
+            )
+        first = first if tokens else number
+        tokens.append(fields[0])
+        tags.append(fields[-1])
+
+
+def _table(rows: Iterator[tuple[int, list[str]]], columns: ColumnNames, source: str) -> Records:
     """Yield the rows under a header as mappings."""
     _, header = next(rows, (1, None))
     if header is None:
@@ -203,10 +259,11 @@ def _table(rows: Iterator[tuple[int, list[str]]], columns: Columns, source: str)
         yield number, dict(zip(header, fields, strict=True))
 
 
-_READERS: dict[str, Callable[[Lines, Columns, str], Records]] = {
+_READERS: dict[str, Callable[[Lines, ColumnNames, str], Records]] = {
     ".tsv": _tab_separated,
     ".csv": _comma_separated,
     ".jsonl": _json_objects,
     ".json": _json_objects,
     ".txt": _texts,
+    ".conll": _sentences,
 }

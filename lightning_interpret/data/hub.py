@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_interpret.data.columns import ColumnNames, Found
 from lightning_interpret.data.rows import Columns, TextRow, text_rows
 from lightning_interpret.names import choose
 
@@ -19,6 +20,9 @@ def hub_rows(
     concept_columns: Sequence[str] = (),
     explanation_column: str | None = None,
     rationale_column: str | None = None,
+    pair_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    problem: str = "single_label",
 ) -> Iterator[TextRow]:
     """Yield the rows of one split, one at a time; integers of a ``ClassLabel`` column become their names.
 
@@ -32,21 +36,43 @@ def hub_rows(
         concept_columns: The columns of concepts, 0 or 1, or nothing where nobody has said.
         explanation_column: The column of explanations; a row may have none.
         rationale_column: The column of what people selected: ``[start, end]`` in characters, or a flag for each word.
+        pair_column: The column of a second text.
+        label_columns: The columns of several labels or numbers, in place of ``label_column``.
+        problem: What the labels are, as :func:`~lightning_interpret.data.read_rows` says.
 
     Raises:
         ImportError: If ``datasets`` is not installed.
         ValueError: If there is no such split or column or, while rows are read, if one of them cannot be.
     """
+    columns = Columns(
+        text_column,
+        None if label_columns else label_column,
+        id_column,
+        tuple(concept_columns),
+        explanation_column,
+        rationale_column,
+        pair_column,
+        tuple(label_columns),
+        problem,
+    )
+    found = hub_records(name, columns, subset=subset, split=split)
+    return text_rows(found.records, columns, found.source, found.unit)
+
+
+def hub_records(name: str, columns: ColumnNames, *, subset: str | None = None, split: str = "train") -> Found:
+    """Return the records of one split; integers of a ``ClassLabel`` column, or of lists of them, become their names.
+
+    Raises:
+        ImportError: If ``datasets`` is not installed.
+        ValueError: If there is no such split or column.
+    """
     splits = _load(name, subset)
     data = splits[choose("split", split, splits)]
     source = f"{name} [{split}]"
-    columns = Columns(
-        text_column, label_column, id_column, tuple(concept_columns), explanation_column, rationale_column
-    )
     columns.check(data.column_names, source)
     # Only these columns are decoded, and a format such as "torch" that was saved with the data is taken off.
     data = data.with_format(None).select_columns(list(dict.fromkeys(columns.names)))
-    return text_rows(_records(data, label_column), columns, source, unit="row")
+    return Found(_records(data, columns.classes), source, "row")
 
 
 def _load(name: str, subset: str | None) -> Mapping[str, Any]:
@@ -66,10 +92,20 @@ def _load(name: str, subset: str | None) -> Mapping[str, Any]:
     return saved if isinstance(saved, Mapping) else {str(saved.split or "train"): saved}
 
 
-def _records(data: Any, label_column: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    names = getattr(data.features.get(label_column), "names", None)
+def _records(data: Any, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    known = {column: names for column in columns if (names := _class_names(data.features[column])) is not None}
     for number, record in enumerate(data, 1):
-        if names is not None and record[label_column] is not None:
-            value = record[label_column]
-            record[label_column] = names[value] if value >= 0 else None  # -1 stands for "not labelled"
+        for column, names in known.items():
+            record[column] = _named(record[column], names)
         yield number, record
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Return the names of a ``ClassLabel``, or of the ones in a list."""
+    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(each, names) for each in value]
+    return None if value is None or value < 0 else names[value]  # -1 stands for "not labelled"

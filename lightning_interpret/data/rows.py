@@ -1,15 +1,17 @@
 """One row of a user's labelled text, and the checks it passes wherever it was read from."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_interpret.data.columns import ColumnNames, from_json, label_of, placed, shown, text_of
 from lightning_interpret.data.rationales import NOTHING, Spans, read_rationale
 from lightning_interpret.names import unknown
 
+#: What the labels of a text are: one of several, some of several, or numbers.
+PROBLEMS = ("single_label", "multi_label", "regression")
 _TRUTH = {"true": 1.0, "false": 0.0}
-_INT64 = range(-(2**63), 2**63)  # ids travel in batches as long tensors
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class TextRow:
         concepts: The values of the concept columns, from 0 to 1; NaN where there is none.
         explanation: What a person wrote to explain the label; empty or ``None`` where nobody did.
         rationale: What people selected of the text, spans of its characters; ``None`` where nobody was asked.
+        pair: The second text, of a row that has two.
+        several: The labels that hold, of a row that may have several.
+        values: The numbers to predict, of a regression.
     """
 
     text: str
@@ -33,6 +38,14 @@ class TextRow:
     concepts: tuple[float, ...] = ()
     explanation: str | None = None
     rationale: Spans | None = None
+    pair: str | None = None
+    several: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+
+    @property
+    def blank(self) -> bool:
+        """Whether it has no text to read."""
+        return not self.text.strip()
 
 
 def class_of(label: str | None, labels: Sequence[str]) -> int:
@@ -49,7 +62,7 @@ def class_of(label: str | None, labels: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(ColumnNames):
     """The names of the columns to read.
 
     Attributes:
@@ -59,6 +72,9 @@ class Columns:
         concepts: The columns of concepts, which hold 0, 1, or nothing.
         explanation: The column of explanations, or ``None`` to read none.
         rationale: The column of what people selected, or ``None``.
+        pair: The column of the second text, or ``None``.
+        labels: The columns of several labels or numbers, in place of ``label``.
+        problem: What the labels are, one of ``PROBLEMS``.
     """
 
     text: str
@@ -67,24 +83,31 @@ class Columns:
     concepts: tuple[str, ...] = ()
     explanation: str | None = None
     rationale: str | None = None
+    pair: str | None = None
+    labels: tuple[str, ...] = ()
+    problem: str = "single_label"
 
     @property
-    def names(self) -> list[str]:
-        """The columns that are read."""
-        known = (self.text, self.label, self.id, self.explanation, self.rationale, *self.concepts)
-        return [name for name in known if name is not None]
+    def named(self) -> tuple[tuple[str, str | None], ...]:
+        """Each argument and the column it names."""
+        one = [("text_column", self.text), ("pair_column", self.pair), ("label_column", self.label)]
+        one += [("id_column", self.id), ("explanation_column", self.explanation), ("rationale_column", self.rationale)]
+        several = [("label_columns", name) for name in self.labels]
+        return (*one, *several, *(("concept_columns", name) for name in self.concepts))
 
-    def check(self, present: Collection[str], where: str) -> None:
-        """Raise a ValueError that names the first column that is not ``present``."""
-        known = [("text_column", self.text), ("label_column", self.label), ("id_column", self.id)]
-        known += [("explanation_column", self.explanation), ("rationale_column", self.rationale)]
-        for argument, name in (*known, *(("concept_columns", name) for name in self.concepts)):
-            if name is not None and name not in present:
-                raise ValueError(f"{where}: {unknown(argument, name, present)}")
+    @property
+    def main(self) -> str:
+        """The column of the text."""
+        return self.text
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The column of the label, where it holds names."""
+        return () if self.label is None or self.problem == "regression" else (self.label,)
 
 
 def text_rows(
-    records: Iterable[tuple[int, Mapping[str, Any]]], columns: Columns, source: str, *, unit: str = "line"
+    records: Iterable[tuple[int, Mapping[str, Any]]], columns: Columns, source: str, unit: str = "line"
 ) -> Iterator[TextRow]:
     """Yield records as rows, checked one at a time.
 
@@ -97,36 +120,67 @@ def text_rows(
     Raises:
         ValueError: If a value is missing or of a wrong type, an id comes twice, or there is no record.
     """
-    number_of: dict[int, int] = {}
-    row = -1
-    for row, (number, record) in enumerate(records):
-        where = f"{source}, {unit} {number}"
-        label = None if columns.label is None else _label(record[columns.label], columns.label, where)
-        example_id = row
-        if columns.id is not None:
-            example_id = _integer(record[columns.id], columns.id, where)
-            first = number_of.setdefault(example_id, number)
-            if first != number:
-                raise ValueError(f"{where}: id {example_id} was used on {unit} {first} already; ids name one row each.")
+    for (where, number, example_id), record in placed(records, columns.id, source, unit):
+        label, several, values = _labels(record, columns, where)
         concepts = tuple(share(record[name], name, where) for name in columns.concepts)
-        text = _text(record[columns.text], columns.text, where)
-        explanation = rationale = None
+        text = text_of(record[columns.text], "text_column", columns.text, where)
+        pair = explanation = rationale = None
+        if columns.pair is not None:
+            pair = text_of(record[columns.pair], "pair_column", columns.pair, where)
         if columns.explanation is not None:
             explanation = _explanation(record[columns.explanation], columns.explanation, where)
         if columns.rationale is not None:
             rationale = _rationale(record[columns.rationale], text, columns.rationale, where)
-        yield TextRow(text, label, number, example_id, concepts, explanation, rationale)
-    if row < 0:
-        raise ValueError(f"{source} has no rows.")
+        yield TextRow(text, label, number, example_id, concepts, explanation, rationale, pair, several, values)
 
 
-def _text(value: object, column: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(
-            f"{where}: column {column!r} holds {_shown(value)}, not a text. "
-            "Name the column of the text with `text_column`."
-        )
-    return value
+def _labels(
+    record: Mapping[str, Any], columns: Columns, where: str
+) -> tuple[str | None, tuple[str, ...], tuple[float, ...]]:
+    """Return the label of a row, its several labels and its numbers; it has one of the three, or none."""
+    if columns.problem == "regression":
+        names = columns.labels or (() if columns.label is None else (columns.label,))
+        return None, (), tuple(_number(record[name], name, where) for name in names)
+    if columns.problem == "multi_label":
+        if columns.labels:
+            return None, tuple(name for name in columns.labels if _truth(record[name], name, where)), ()
+        return None, () if columns.label is None else _several(record[columns.label], columns.label, where), ()
+    return None if columns.label is None else _label(record[columns.label], columns.label, where), (), ()
+
+
+def _number(value: object, column: str, where: str) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    raise ValueError(
+        f"{where}: column {column!r} holds {shown(value)}, not a finite number, which `problem='regression'` predicts. "
+        "Name the column of the numbers with `label_column` (or several with `label_columns`), and leave out rows "
+        "without."
+    )
+
+
+def _truth(value: object, column: str, where: str) -> bool:
+    number = share(value, column, where)
+    if number in (0, 1):
+        return bool(number)
+    raise ValueError(
+        f"{where}: column {column!r} holds {shown(value)}, but a label in a column of its own (`label_columns`) holds, "
+        "1, or does not, 0."
+    )
+
+
+def _several(value: object, column: str, where: str) -> tuple[str, ...]:
+    found = from_json(value)
+    if isinstance(found, list | tuple):
+        return tuple(dict.fromkeys(label_of(each, column, where) for each in found))
+    raise ValueError(
+        f"{where}: column {column!r} holds {shown(value)}, not a list of labels, which `problem='multi_label'` reads. "
+        'Write a list, also as JSON (["a", "b"], or [] where none holds), or name one column a label with '
+        "`label_columns`."
+    )
 
 
 def _label(value: object, column: str, where: str) -> str:
@@ -134,13 +188,7 @@ def _label(value: object, column: str, where: str) -> str:
         raise ValueError(
             f"{where}: column {column!r} has no label. Label every row, or read without labels: `label_column=None`."
         )
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a column of whole numbers with gaps is often written as 1.0
-    if not isinstance(value, str | int):
-        raise ValueError(
-            f"{where}: column {column!r} holds {_shown(value)}, not a label. A label is a string or a whole number."
-        )
-    return str(value)
+    return label_of(value, column, where)
 
 
 def _explanation(value: object, column: str, where: str) -> str | None:
@@ -149,23 +197,8 @@ def _explanation(value: object, column: str, where: str) -> str | None:
     if isinstance(value, str):
         return value
     raise ValueError(
-        f"{where}: column {column!r} holds {_shown(value)}, not a text. Name the column of explanations with "
+        f"{where}: column {column!r} holds {shown(value)}, not a text. Name the column of explanations with "
         "`explanation_column`; it may be empty where a row has none."
-    )
-
-
-def _integer(value: object, column: str, where: str) -> int:
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        try:
-            number = int(value)
-        except ValueError:
-            pass
-        else:
-            if number in _INT64:
-                return number
-    raise ValueError(
-        f"{where}: column {column!r} holds {_shown(value)}, not an integer of 64 bits. "
-        "Leave out `id_column` to number the rows."
     )
 
 
@@ -188,7 +221,7 @@ def share(value: object, column: str, where: str) -> float:
             if number == -1 or math.isnan(number):
                 return math.nan
     raise ValueError(
-        f"{where}: column {column!r} holds {_shown(value)}, not a concept. A concept is 0 or 1 (or true or false, or a "
+        f"{where}: column {column!r} holds {shown(value)}, not a concept. A concept is 0 or 1 (or true or false, or a "
         "share between); an empty field, NaN or -1 is one that nobody has said. Make one column of each value."
     )
 
@@ -198,12 +231,7 @@ def _rationale(value: object, text: str, column: str, where: str) -> Spans | Non
         return read_rationale(value, text)
     except ValueError as error:
         raise ValueError(
-            f"{where}: column {column!r} holds {_shown(value)}, no rationale of its text: {error}. A rationale is a "
+            f"{where}: column {column!r} holds {shown(value)}, no rationale of its text: {error}. A rationale is a "
             "list of [start, end] in characters, or of 0 or 1 for each word between spaces; empty where nobody was "
             "asked."
         ) from error
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 40 else text[:37] + '...'} ({type(value).__name__})"
