@@ -1,8 +1,10 @@
 """torchmetrics classes over `functional/`: the numbers that are logged, reduced over processes."""
 
 from lightning_interpret.metrics.attribution_error import AttributionError
+from lightning_interpret.metrics.best_windows import BestWindows
 from lightning_interpret.metrics.comparison import Complexity, MethodAgreement, Randomisation
 from lightning_interpret.metrics.concepts import ConceptAccuracy, ConceptLeakage, InterventionCurve, ResidualShare
+from lightning_interpret.metrics.entity_f1 import EntityF1
 from lightning_interpret.metrics.explanation_drift import ExplanationDrift
 from lightning_interpret.metrics.faithfulness import (
     AreaOverPerturbationCurve,
@@ -22,10 +24,12 @@ __all__ = [
     "IOUF1",
     "AreaOverPerturbationCurve",
     "AttributionError",
+    "BestWindows",
     "Complexity",
     "Comprehensiveness",
     "ConceptAccuracy",
     "ConceptLeakage",
+    "EntityF1",
     "ExplanationDrift",
     "Infidelity",
     "InterventionCurve",
