@@ -28,6 +28,16 @@ class GeneratedTextClassifier(GeneratedRationaleMixin, TextClassifier):
         """
         return auto_class(self.config)
 
+    def configure_model(self) -> None:
+        """Build the model.
+
+        Raises:
+            ValueError: If labels are not one a text, which is what is written.
+        """
+        if self.problem != "single_label":
+            raise ValueError(f"`problem={self.problem!r}`: {type(self).__name__} writes one label a text. Leave it out.")
+        super().configure_model()
+
     def forward(self, batch: Any) -> Tensor:
         """Return the log probability of each label, ``(B, C)``."""
         return self.label_scores(batch)

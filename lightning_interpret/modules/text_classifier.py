@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-from transformers import (
-    AutoModelForSequenceClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-    get_linear_schedule_with_warmup,
-)
+from torchmetrics import Metric
+from transformers import AutoModelForSequenceClassification
 
-from lightning_interpret.modules.portable import (
-    config_from,
-    config_values,
-    named_config,
-    tokenizer_files,
-    tokenizer_from,
-)
-from lightning_interpret.tasks import SequenceClassification
-from lightning_interpret.tasks.encode import named_tokenizer
-from lightning_interpret.tasks.transformer import call, label_names
+from lightning_interpret.modules.problems import PROBLEMS, Problem, problem_named
+from lightning_interpret.modules.text_module import LabelledTextModule, ids_of
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import Task
 
 
-class TextClassifier(LightningModule):
-    """Fine-tune a `transformers` model to give each text one of several labels.
+class TextClassifier(LabelledTextModule):
+    """Fine-tune a `transformers` model to give each text, or pair of texts, one of several labels.
 
-    Logged: ``train_loss``; ``val_loss``, ``val_accuracy`` and ``val_f1`` (macro), and the same under ``test_``. A
-    checkpoint of it holds configuration and tokenizer beside the weights, so that it can be loaded anywhere.
+    Logged: ``train_loss``; ``val_loss``, ``val_accuracy`` and ``val_f1`` (macro), and the same under ``test_``; of a
+    regression ``val_mae`` and ``val_explained_variance`` in place of the last two. A checkpoint of it holds
+    configuration and tokenizer beside the weights, so that it can be loaded anywhere.
 
     Args:
         model: Name or directory of a `transformers` model; its head is made anew where the classes differ.
-        labels: Names of the classes in order; by default those of the model's configuration, or of the data module.
+        labels: Names of the classes in order (of a regression, of its numbers); by default those of the model's
+            configuration, or of the data module.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of matrices; biases and normalisation have none.
         warmup: Share of the training steps in which the learning rate rises; it falls linearly after.
         tokenizer: Name, directory or object; by default the model's.
         config: Values of a `transformers` configuration to build from, with random weights, in place of ``model``.
+        problem: What the labels are: ``single_label``; ``multi_label``, of which each holds or does not (float labels,
+            0 or 1, ``(B, C)``); ``regression``, numbers (float labels ``(B,)``, or ``(B, C)``). By default what the
+            model's configuration says, and else ``single_label``.
 
     Raises:
         ValueError: If neither ``model`` nor ``config`` is given, or both.
@@ -58,43 +48,24 @@ class TextClassifier(LightningModule):
         warmup: float = 0.1,
         tokenizer: Any = None,
         config: dict[str, Any] | None = None,
+        problem: str | None = None,
     ) -> None:
-        super().__init__()
-        if model is not None and config is None:
-            self.config = named_config(model)
-        elif config is not None and model is None:
-            self.config = config_from(config)
-        else:
-            raise ValueError(
-                "Give either `model` (a name or a directory) or `config` (values to build from), but got "
-                f"model={model!r} and config={'values' if config else None!r}."
-            )
-        self.save_hyperparameters(ignore=["tokenizer", "config"])
-        known = _named_labels(self.config)
-        self.labels = [str(label) for label in labels] if labels else known
-        if known is not None and known != self.labels and sorted(known) == sorted(self.labels or []):
-            raise ValueError(
-                f"`labels={self.labels}` are the model's labels in another order ({known}), which would swap its "
-                "classes: leave them out, or give them in its order."
-            )
-        self._model_name, self._tokenizer = model, tokenizer
-        self.model: PreTrainedModel | None = None
-        self._metrics = torch.nn.ModuleDict()
-        if self.labels is not None:
-            self.configure_model()
+        if problem is not None:
+            choose("problem", problem, PROBLEMS)
+        super().__init__(
+            model,
+            labels,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup=warmup,
+            tokenizer=tokenizer,
+            config=config,
+        )
 
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer, loaded on first use where a name was given."""
-        if self._tokenizer is None:
-            self._tokenizer = self._model_name
-        if isinstance(self._tokenizer, str):
-            self._tokenizer = named_tokenizer(self._tokenizer)
-        elif isinstance(self._tokenizer, dict):
-            self._tokenizer = tokenizer_from(self._tokenizer)
-        if self._tokenizer is not None and self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token  # decoders are published without a padding token
-        return self._tokenizer
+    def problem(self) -> str:
+        """What the labels are: as given, or as the configuration says."""
+        return self.hparams["problem"] or problem_named(self.config.problem_type)
 
     @property
     def auto_class(self) -> Any:
@@ -103,103 +74,42 @@ class TextClassifier(LightningModule):
 
     def configure_model(self) -> None:
         """Build the model once its labels are known: given, in its configuration, or in the data module."""
-        if self.model is not None:
-            return
-        if self.labels is None:
-            data = getattr(self._trainer, "datamodule", None)
-            self.labels = list(getattr(data, "labels", None) or label_names(self.config))
-        self.config.num_labels = len(self.labels)
-        self.config.id2label = dict(enumerate(self.labels))
-        self.config.label2id = {label: i for i, label in enumerate(self.labels)}
-        if self.config.pad_token_id is None and self.tokenizer is not None:
-            self.config.pad_token_id = self.tokenizer.pad_token_id
-        if self._model_name is None:
-            self.model = self.auto_class.from_config(self.config)
-        else:
-            self.model = self.auto_class.from_pretrained(
-                self._model_name, config=self.config, ignore_mismatched_sizes=True
-            ).train()  # it comes in evaluation mode, which Lightning would keep: no dropout in training
-        for stage in ("val", "test"):
-            self._metrics[f"{stage}_accuracy"] = MulticlassAccuracy(num_classes=len(self.labels), average="micro")
-            self._metrics[f"{stage}_f1"] = MulticlassF1Score(num_classes=len(self.labels), average="macro")
+        if self.model is None and self._problem.config is not None:
+            self.config.problem_type = self._problem.config
+        super().configure_model()
 
     def forward(self, batch: Any) -> Tensor:
         """Return the class scores of a batch, ``(B, C)``."""
-        assert self.model is not None, "the model is built by `configure_model`"
-        return call(self.model, batch).logits
+        return super().forward(batch)
 
-    def interpret_task(self) -> SequenceClassification:
+    def interpret_task(self) -> Task:
         """Return how Monitors read this module."""
-        return SequenceClassification(self.tokenizer, self.labels)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the cross-entropy of a batch."""
-        loss = F.cross_entropy(self(batch), batch["labels"])
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log loss, accuracy and F1."""
-        self._evaluate("val", batch)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Log loss, accuracy and F1."""
-        self._evaluate("test", batch)
+        return self._problem.task(self.tokenizer, self.labels)
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return for each text its ``example_id``, predicted ``label`` and the ``probability`` of each class."""
+        """Return for each text its ``example_id``, predicted ``label`` and the ``probability`` of each class.
+
+        Of several labels, ``labels`` are those with a probability above a half; of a regression there is the ``value``
+        of each number.
+        """
         assert self.labels is not None
-        rows = self(batch).float().softmax(dim=1).tolist()
-        ids = batch["example_id"].tolist() if "example_id" in batch else [None] * len(rows)
-        return [
-            {
-                "example_id": example,
-                "label": self.labels[max(range(len(row)), key=row.__getitem__)],
-                "probability": dict(zip(self.labels, row, strict=True)),
-            }
-            for example, row in zip(ids, rows, strict=True)
-        ]
+        rows = [self._problem.row(each, self.labels) for each in self(batch).float().cpu()]
+        return [{"example_id": example, **row} for example, row in zip(ids_of(batch, len(rows)), rows, strict=True)]
 
-    def configure_optimizers(self) -> Any:
-        """Return AdamW and its schedule, stepped with the optimiser."""
-        weights = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in weights if p.dim() > 1], "weight_decay": self.hparams["weight_decay"]},
-            {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"])
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = get_linear_schedule_with_warmup(optimizer, round(total * self.hparams["warmup"]), total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    @property
+    def _problem(self) -> Problem:
+        return PROBLEMS[self.problem]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the weights alone do not say: configuration, labels and tokenizer."""
-        assert self.model is not None
-        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = dict(checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})) | {
-            "model": None,
-            "config": config_values(self.model.config),
-            "labels": self.labels,
-            "tokenizer": None if self.tokenizer is None else tokenizer_files(self.tokenizer),
-        }
+    def _new_metrics(self) -> dict[str, Metric]:
+        return self._problem.metrics(self.labels or [])
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as a `transformers` directory, which ``model=`` reads."""
-        assert self.model is not None
-        self.model.save_pretrained(folder)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
+    def _loss(self, output: Tensor, batch: Any) -> Tensor:
+        return self._problem.loss(output, batch["labels"])
 
-    def _evaluate(self, stage: str, batch: Any) -> None:
-        logits, labels = self(batch), batch["labels"]
-        loss = F.cross_entropy(logits, labels)
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int) -> None:
+        scores, labels = self(batch), batch["labels"]
+        loss = self._problem.loss(scores, labels)
         self.log(f"{stage}_loss", loss, prog_bar=True, batch_size=len(labels), sync_dist=True)
-        for name in (f"{stage}_accuracy", f"{stage}_f1"):
-            metric: Any = self._metrics[name]
-            metric.update(logits, labels)
-            self.log(name, metric, prog_bar=name.endswith("accuracy"), metric_attribute=f"_metrics.{name}")
-
-
-def _named_labels(config: PretrainedConfig) -> list[str] | None:
-    """Return the labels that a configuration names, or None where they are the library's placeholders."""
-    names = label_names(config)
-    return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
+        for name in self._problem.figures:
+            first = name == self._problem.figures[0]
+            self._log_metric(f"{stage}_{name}", *self._problem.judged(scores, labels), prog_bar=first)
