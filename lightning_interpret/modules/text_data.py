@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_interpret.data import TextRow, class_of, hub_rows, read_rows
-from lightning_interpret.tasks.encode import encode, following, max_tokens, named_tokenizer
+from lightning_interpret.data import TextRow, hub_rows, read_rows
+from lightning_interpret.data.rows import PROBLEMS
+from lightning_interpret.modules.encoding import encode_pairs
+from lightning_interpret.modules.rows_data import LabelledRows
+from lightning_interpret.names import choose
+from lightning_interpret.tasks.encode import encode, following
 
-_SPLITS = ("train", "val", "test", "predict")
-_LENGTHS_CHECKED = 2000
 
-
-class TextDataModule(LightningDataModule):
+class TextDataModule(LabelledRows[TextRow]):
     """Read labelled text, a text a row, and batch it for a `transformers` model.
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
-    ``labels``, ``example_id`` (the id column, or the row number), ``concepts`` where there are columns of them,
-    ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale`` where there is one of what
-    people selected (1 or 0 a token, −100 where it is not known), and what else the tokenizer returns.
+    ``labels`` (the class, or as ``problem`` says), ``example_id`` (the id column, or the row number), ``concepts`` where
+    there are columns of them, ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale``
+    where there is one of what people selected (1 or 0 a token, −100 where it is not known), and what else the tokenizer
+    returns, such as ``token_type_ids`` of pairs.
 
     Args:
         train_file: Training rows.
@@ -50,11 +50,17 @@ class TextDataModule(LightningDataModule):
         labels: Labels in order; by default the module's, or those of the training rows in order (of the rows at hand
             where there are none). A whole number that is no label itself stands for the label at its place.
         tokenizer: Name, directory or object; by default the module's ``tokenizer``.
-        max_length: Tokens a text may have; by default what the model takes. Longer texts are cut, and it is said.
+        max_length: Tokens a text may have; by default what the model takes. Longer texts are cut, and it is said; of a
+            pair the longer one first.
         batch_size: Texts in a batch.
         val_fraction: Share of the training rows held out where there are no validation rows.
         num_workers: Worker processes of each loader.
         seed: Seed of that choice.
+        pair_column: Column of a second text: both are given to the model, as a premise and its hypothesis.
+        label_columns: Columns of several labels (0 or 1) or numbers, in place of ``label_column``.
+        problem: What the labels are: ``single_label``; ``multi_label``, a list in ``label_column`` or one of
+            ``label_columns`` each, in batches floats 0 or 1, ``(B, C)``; ``regression``, in batches floats ``(B,)``, or
+            ``(B, K)`` of several columns. By default the module's.
 
     Raises:
         ValueError: In ``setup``, for what cannot be read; the message names file, line and remedy.
@@ -85,80 +91,83 @@ class TextDataModule(LightningDataModule):
         val_fraction: float = 0.1,
         num_workers: int = 0,
         seed: int = 0,
+        pair_column: str | None = None,
+        label_columns: list[str] | None = None,
+        problem: str | None = None,
     ) -> None:
-        super().__init__()
-        if isinstance(concept_columns, str):
-            raise ValueError(f"`concept_columns={concept_columns!r}` must be a list of columns: [{concept_columns!r}].")
-        files = {"train": train_file, "val": val_file, "test": test_file, "predict": predict_file}
-        if dataset is not None and any(files.values()):
-            raise ValueError(f"Give either `dataset` or files, but got dataset={dataset!r} and {files}.")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"`val_fraction={val_fraction}` must lie between 0 and 1.")
-        splits = {"train": train_split, "val": val_split, "test": test_split, "predict": test_split}
-        self._sources = splits if dataset is not None else files
-        self.dataset, self.subset = dataset, subset
-        self.text_column, self.label_column, self.id_column = text_column, label_column, id_column
+        for name, columns in (("concept_columns", concept_columns), ("label_columns", label_columns)):
+            if isinstance(columns, str):
+                raise ValueError(f"`{name}={columns!r}` must be a list of columns: [{columns!r}].")
+        if problem is not None:
+            choose("problem", problem, PROBLEMS)
+        if pair_column is not None and rationale_column is not None:
+            raise ValueError(
+                f"`rationale_column={rationale_column!r}` says what people selected of one text, but there are two with "
+                f"`pair_column={pair_column!r}`: leave one of the two out."
+            )
+        super().__init__(
+            train_file=train_file,
+            val_file=val_file,
+            test_file=test_file,
+            predict_file=predict_file,
+            dataset=dataset,
+            subset=subset,
+            train_split=train_split,
+            val_split=val_split,
+            test_split=test_split,
+            id_column=id_column,
+            labels=labels,
+            tokenizer=tokenizer,
+            max_length=max_length,
+            batch_size=batch_size,
+            val_fraction=val_fraction,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.text_column, self.label_column, self.pair_column = text_column, label_column, pair_column
         self.concept_columns, self.explanation_column = concept_columns, explanation_column
-        self.rationale_column = rationale_column
-        self.labels = None if labels is None else [str(label) for label in labels]
-        self._tokenizer, self.max_length = tokenizer, max_length
-        self.batch_size, self.val_fraction, self.num_workers, self.seed = batch_size, val_fraction, num_workers, seed
-        self.rows: dict[str, list[TextRow]] = {}
+        self.rationale_column, self.label_columns, self._problem = rationale_column, label_columns, problem
 
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer given, or the module's."""
-        if isinstance(self._tokenizer, str):
-            self._tokenizer = named_tokenizer(self._tokenizer)
-        found = self._tokenizer if self._tokenizer is not None else getattr(self._module, "tokenizer", None)
-        if found is None:
-            raise ValueError("`tokenizer=None`, and the module has no `tokenizer`: give its name, directory or object.")
+    def problem(self) -> str:
+        """What the labels are: as given, or as the module says.
+
+        Raises:
+            ValueError: If the two differ, or several columns hold one label.
+        """
+        own, theirs = self._problem, getattr(self._module, "problem", None)
+        if own is not None and theirs is not None and own != theirs:
+            raise ValueError(f"The data has `problem={own!r}`, but the module has `problem={theirs!r}`: give the same.")
+        found = own or theirs or "single_label"
+        if found == "single_label" and self.label_columns:
+            raise ValueError(
+                f"`label_columns={self.label_columns}` are of several labels or numbers: give "
+                "`problem='multi_label'` or `problem='regression'`, here or to the module."
+            )
         return found
 
-    def setup(self, stage: str) -> None:
-        """Read and check the rows of a stage: ``fit``, ``validate``, ``test`` or ``predict``."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}[stage]
-        for split in wanted:
-            if split not in self.rows and self._sources[split] is not None:
-                self.rows[split] = self._usable(self._read(split), split)
-        if "val" in wanted and "val" not in self.rows:
-            self._hold_out()
-        missing = [split for split in wanted if split not in self.rows]
-        if missing:
-            raise ValueError(f"`{stage}` needs {missing[0]} rows: give `{missing[0]}_file`, or a `dataset`.")
-        self._check_explanations(wanted)
-        self._settle_labels(stage)
-        for split in wanted if stage != "predict" else ():
-            self.rows[split] = [replace(row, label=self._label(row, split)) for row in self.rows[split]]
-
-    def train_dataloader(self) -> DataLoader:
-        """Return the training rows, shuffled."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the validation rows in order."""
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Return the test rows in order."""
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        """Return the rows to predict in order."""
-        return self._loader("predict")
-
     @property
-    def _module(self) -> Any:
-        return getattr(self.trainer, "lightning_module", None)
+    def _main_column(self) -> str:
+        return self.text_column
 
     def _read(self, split: str) -> Iterable[TextRow]:
         source = self._sources[split]
         assert source is not None
-        columns: dict[str, Any] = {"text_column": self.text_column, "id_column": self.id_column}
-        columns["label_column"] = None if split == "predict" else self.label_column
-        columns["concept_columns"] = () if split == "predict" else self._concepts
-        columns["explanation_column"] = None if split == "predict" else self.explanation_column
-        columns["rationale_column"] = None if split == "predict" else self.rationale_column
+        columns: dict[str, Any] = {
+            "text_column": self.text_column,
+            "pair_column": self.pair_column,
+            "id_column": self.id_column,
+            "label_column": None,
+        }
+        if split != "predict":
+            columns |= {
+                "label_column": self.label_column,
+                "label_columns": self.label_columns or (),
+                "problem": self.problem,
+                "concept_columns": self._concepts,
+                "explanation_column": self.explanation_column,
+                "rationale_column": self.rationale_column,
+            }
         if self.dataset is not None:
             return hub_rows(self.dataset, subset=self.subset, split=source, **columns)
         return read_rows(source, **columns)
@@ -179,32 +188,6 @@ class TextDataModule(LightningDataModule):
             )
         return columns
 
-    def _usable(self, rows: Iterable[TextRow], split: str) -> list[TextRow]:
-        """Return the rows, without those of no text, which say nothing; predictions keep them, to keep their order."""
-        read = list(rows)
-        empty = [row.line for row in read if not row.text.strip()]
-        if not empty or split == "predict":
-            return read
-        lines = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
-        rank_zero_warn(f"{self._named(split)}: {len(empty)} rows have an empty text and are left out (lines {lines}).")
-        if len(empty) == len(read):
-            raise ValueError(f"{self._named(split)}: every text in column {self.text_column!r} is empty.")
-        return [row for row in read if row.text.strip()]
-
-    def _hold_out(self) -> None:
-        """Split the validation rows off the training rows, the same ones each time."""
-        rows = self.rows.get("train")
-        if rows is None and self._sources["train"] is not None:
-            rows = self._usable(self._read("train"), "train")
-        if not rows:
-            return
-        if len(rows) < 2:
-            raise ValueError(f"{self._named('train')} has one row: nothing can be held out. Give `val_file`.")
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        held = set(order[: max(1, round(self.val_fraction * len(rows)))])
-        self.rows["val"] = [row for i, row in enumerate(rows) if i in held]
-        self.rows["train"] = [row for i, row in enumerate(rows) if i not in held]
-
     def _check_explanations(self, wanted: Sequence[str]) -> None:
         """Raise where explanations are to be learnt, and no row has one."""
         if self.explanation_column is None or "train" not in wanted:
@@ -215,78 +198,55 @@ class TextDataModule(LightningDataModule):
                 "column that has them, or leave out `explanation_column`."
             )
 
-    def _settle_labels(self, stage: str) -> None:
-        """Take the labels of the module, or else those of the rows, where none were given."""
-        named = getattr(self._module, "labels", None)
-        if self.labels is None:
-            self.labels = named
-        elif named is not None and list(named) != self.labels:
-            raise ValueError(
-                f"The data has `labels={self.labels}`, but the module has `labels={list(named)}`: give them to one of "
-                "the two, or the same ones in the same order."
-            )
-        if self.labels is None and stage != "predict":
-            held_out = self._sources["val"] is None  # then the validation rows are training rows
-            splits = [split for split in ("train", "val") if split in self.rows and (split == "train" or held_out)]
-            rows = [row for split in splits or self.rows for row in self.rows[split]]
-            self.labels = in_order(row.label for row in rows if row.label is not None)
-
-    def _label(self, row: TextRow, split: str) -> str:
-        labels = self.labels or []
-        try:
-            return labels[class_of(row.label, labels)]
-        except ValueError as error:
-            raise ValueError(f"{self._named(split)}, line {row.line}: {error}") from error
-
-    def _named(self, split: str) -> str:
-        return f"{self.dataset}, split {self._sources[split]}" if self.dataset else str(self._sources[split])
-
-    def _loader(self, split: str, *, shuffle: bool = False) -> DataLoader:
-        limit = max_tokens(self.tokenizer, self._module)
-        limits = [length for length in (limit, self.max_length) if length is not None]
-        length = min(limits, default=None)
-        rows = self.rows[split]
-        self._say_cut(rows, split, length)
-        classes = None
-        if split != "predict":
-            number = {label: i for i, label in enumerate(self.labels or [])}
-            classes = [number[row.label] for row in rows if row.label is not None]
-        return DataLoader(
-            _Rows(rows, classes),
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            collate_fn=_Collate(
-                self.tokenizer,
-                length,
-                self.explanation_column is not None and split != "predict",
-                self.rationale_column is not None and split != "predict",
-            ),
-            persistent_workers=self.num_workers > 0,
-        )
-
-    def _say_cut(self, rows: Sequence[TextRow], split: str, length: int | None) -> None:
-        """Warn of texts that are longer than the model takes, found among those with more bytes than that."""
-        if length is None:
+    def _settle(self, stage: str, wanted: Sequence[str]) -> None:
+        self._check_explanations(wanted)
+        columns = self.label_columns or [self.label_column]
+        if self.problem == "regression":  # labels are the names of the numbers, which the module may call otherwise
+            self.labels = self.labels or getattr(self._module, "labels", None) or columns
+            if len(self.labels) != len(columns):
+                raise ValueError(f"`labels={self.labels}` name {len(self.labels)} numbers, but the rows have {columns}.")
             return
-        spare = length - self.tokenizer.num_special_tokens_to_add() - 1  # one for the mark that begins a text
-        long = [row for row in rows if len(row.text.encode(errors="replace")) > spare][:_LENGTHS_CHECKED]
-        ids = self.tokenizer([row.text for row in long], verbose=False)["input_ids"] if long else []
-        cut = [row.line for row, tokens in zip(long, ids, strict=True) if len(tokens) > length]
-        if cut:
-            least = "at least " if len(long) == _LENGTHS_CHECKED else ""
-            rank_zero_warn(
-                f"{self._named(split)}: {least}{len(cut)} of {len(rows)} texts have more than {length} tokens and are "
-                f"cut (the first on line {cut[0]}). Split them, or use a model that takes more."
-            )
+        if self.label_columns and self.labels is None and getattr(self._module, "labels", None) is None:
+            self.labels = columns
+        super()._settle(stage, wanted)
+
+    def _labels_of(self, row: TextRow) -> Sequence[str]:
+        return row.several if row.label is None else (row.label,)
+
+    def _labelled(self, row: TextRow, labels: Sequence[str]) -> TextRow:
+        return replace(row, several=tuple(labels)) if row.label is None else replace(row, label=labels[0])
+
+    def _dataset(self, split: str) -> Dataset:
+        rows = self.rows[split]
+        texts = [(row.line, row.text if row.pair is None else (row.text, row.pair)) for row in rows]
+        self._say_cut(split, texts, self._length)
+        return _Rows(rows, None if split == "predict" else [self._target(row) for row in rows])
+
+    def _target(self, row: TextRow) -> Any:
+        """Return what is to be predicted of a row: a class, a flag for each class, or numbers."""
+        labels = self.labels or []
+        if row.label is not None:
+            return labels.index(row.label)
+        if self.problem == "multi_label":
+            return [float(label in row.several) for label in labels]
+        return row.values if len(row.values) > 1 else row.values[0]
+
+    def _collate(self, split: str) -> Callable[[Sequence[Any]], Any]:
+        given = split != "predict"
+        return _Collate(
+            self.tokenizer,
+            self._length,
+            self.explanation_column is not None and given,
+            self.rationale_column is not None and given,
+        )
 
 
 @dataclass(frozen=True)
 class _Rows(Dataset):
-    """Rows with the number of their class."""
+    """Rows with what is to be predicted of each."""
 
     rows: Sequence[TextRow]
-    classes: Sequence[int] | None
+    targets: Sequence[Any] | None
 
     @property
     def example_ids(self) -> torch.Tensor:
@@ -296,8 +256,8 @@ class _Rows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[TextRow, int | None]:
-        return self.rows[index], None if self.classes is None else self.classes[index]
+    def __getitem__(self, index: int) -> tuple[TextRow, Any]:
+        return self.rows[index], None if self.targets is None else self.targets[index]
 
 
 @dataclass(frozen=True)
@@ -309,27 +269,23 @@ class _Collate:
     explained: bool = False
     rationales: bool = False
 
-    def __call__(self, examples: Sequence[tuple[TextRow, int | None]]) -> Any:
-        rows, classes = zip(*examples, strict=True)
-        batch = encode(
-            self.tokenizer,
-            [row.text for row in rows],
-            max_length=self.max_length,
-            labels=None if None in classes else classes,
-            example_ids=[row.example_id for row in rows],
-            concepts=[row.concepts for row in rows] if rows[0].concepts else None,
-            rationales=[row.rationale for row in rows] if self.rationales else None,
-        )
+    def __call__(self, examples: Sequence[tuple[TextRow, Any]]) -> Any:
+        rows, targets = zip(*examples, strict=True)
+        pairs = [(row.text, row.pair) for row in rows if row.pair is not None]
+        if pairs:
+            batch = encode_pairs(self.tokenizer, pairs, self.max_length)
+        else:
+            rationales = [row.rationale for row in rows] if self.rationales else None
+            texts = [row.text for row in rows]
+            batch = encode(self.tokenizer, texts, max_length=self.max_length, rationales=rationales)
+        if None not in targets:
+            whole = isinstance(targets[0], int)
+            batch["labels"] = torch.tensor(targets, dtype=torch.long if whole else torch.float32)
+        batch["example_id"] = torch.tensor([row.example_id for row in rows], dtype=torch.long)
+        if rows[0].concepts:
+            batch["concepts"] = torch.tensor([row.concepts for row in rows], dtype=torch.float32)
         if self.explained:
             ids = following(self.tokenizer, [row.explanation or "" for row in rows])
             tensors = [torch.tensor(each, dtype=torch.long) for each in ids]
             batch["explanation_ids"] = pad_sequence(tensors, batch_first=True, padding_value=-100)
         return batch
-
-
-def in_order(labels: Iterable[str]) -> list[str]:
-    """Return the different labels, numbers by value and others by name."""
-    found = set(labels)
-    if all(label.isdecimal() for label in found):
-        return sorted(found, key=int)
-    return sorted(found)
