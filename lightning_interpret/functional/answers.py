@@ -14,33 +14,29 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def best_spans(start: Tensor, end: Tensor, allowed: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_spans(start: Tensor, end: Tensor, allowed: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return first and last token of the best span of each text, and its score, each ``(B,)``.
 
-    A span is scored by its start score plus its end score, and start ≤ end ≤ start + ``limit``; it starts and ends at
+    A span is scored by its start score plus its end score, and start ≤ end < start + ``longest``; it starts and ends at
     tokens that are allowed. A text without such a token has the score −∞.
 
     Args:
         start: Scores of starting at each token, ``(B, T)``.
         end: Scores of ending at each token, ``(B, T)``.
         allowed: Bool ``(B, T)``.
-        limit: How far the end may stand from the start.
+        longest: Tokens that a span may have.
     """
     length = start.shape[1]
-    fits = torch.ones(length, length, dtype=torch.bool, device=start.device).triu().tril(limit)
+    fits = torch.ones(length, length, dtype=torch.bool, device=start.device).triu().tril(longest - 1)
     pairs = allowed[:, :, None] & allowed[:, None, :] & fits
     scores = (start[:, :, None] + end[:, None, :]).masked_fill(~pairs, -torch.inf).flatten(1)
     best, place = scores.max(dim=1)
     return place // length, place % length, best
 
 
-def null_places(input_ids: Tensor, attention_mask: Tensor, cls_token_id: int | None) -> Tensor:
-    """Return where "no answer" stands, ``(B,)``: at the CLS token, or at the first token of a text without one."""
-    first = (attention_mask != 0).long().argmax(dim=1)
-    if cls_token_id is None:
-        return first
-    marks = (input_ids == cls_token_id) & (attention_mask != 0)
-    return torch.where(marks.any(dim=1), marks.long().argmax(dim=1), first)
+def null_places(attention_mask: Tensor) -> Tensor:
+    """Return where "no answer" stands, ``(B,)``: at the first token of each text, which most models call CLS."""
+    return (attention_mask != 0).long().argmax(dim=1)
 
 
 def normalised(answer: str) -> str:

@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.regression import ExplainedVariance, MeanAbsoluteError
 
-from lightning_interpret.tasks import SequenceClassification, Task
+from lightning_interpret.tasks import MultiLabelClassification, Regression, SequenceClassification, TextTask
 
 
 class Problem(ABC):
@@ -48,7 +48,7 @@ class Problem(ABC):
         """Return what is predicted of one text, from its scores ``(C,)``."""
 
     @abstractmethod
-    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> Task:
+    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> TextTask:
         """Return how Monitors read a module."""
 
 
@@ -72,7 +72,7 @@ class SingleLabel(Problem):
         best = labels[max(range(len(shares)), key=shares.__getitem__)]
         return {"label": best, "probability": dict(zip(labels, shares, strict=True))}
 
-    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> Task:
+    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> TextTask:
         """Return the task of one label a text."""
         return SequenceClassification(tokenizer, labels)
 
@@ -102,10 +102,8 @@ class MultiLabel(Problem):
         shares = dict(zip(labels, scores.float().sigmoid().tolist(), strict=True))
         return {"labels": [label for label, share in shares.items() if share > 0.5], "probability": shares}
 
-    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> Task:
+    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> TextTask:
         """Return the task of several labels a text."""
-        from lightning_interpret.tasks import MultiLabelClassification
-
         return MultiLabelClassification(tokenizer, labels)
 
 
@@ -141,11 +139,9 @@ class Numbers(Problem):
         """Return the ``value`` of each output."""
         return {"value": dict(zip(labels, scores.float().tolist(), strict=True))}
 
-    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> Task:
+    def task(self, tokenizer: Any, labels: Sequence[str] | None) -> TextTask:
         """Return the task of numbers."""
-        from lightning_interpret.tasks import Regression
-
-        return Regression(tokenizer)
+        return Regression(tokenizer, labels)
 
 
 PROBLEMS: dict[str, Problem] = {

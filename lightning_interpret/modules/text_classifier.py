@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from lightning_interpret.modules.problems import PROBLEMS, Problem, problem_named
 from lightning_interpret.modules.text_module import LabelledTextModule, ids_of
 from lightning_interpret.names import choose
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import TextTask
 
 
 class TextClassifier(LabelledTextModule):
@@ -82,7 +82,7 @@ class TextClassifier(LabelledTextModule):
         """Return the class scores of a batch, ``(B, C)``."""
         return super().forward(batch)
 
-    def interpret_task(self) -> Task:
+    def interpret_task(self) -> TextTask:
         """Return how Monitors read this module."""
         return self._problem.task(self.tokenizer, self.labels)
 

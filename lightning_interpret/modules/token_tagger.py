@@ -13,7 +13,7 @@ from transformers import AutoModelForTokenClassification
 from lightning_interpret.functional.entities import entities
 from lightning_interpret.metrics import EntityF1
 from lightning_interpret.modules.text_module import LabelledTextModule, ids_of, token_loss
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import TokenClassification
 
 
 class TokenTagger(LabelledTextModule):
@@ -44,10 +44,8 @@ class TokenTagger(LabelledTextModule):
         """Return the class scores of each token, ``(B, T, C)``."""
         return super().forward(batch)
 
-    def interpret_task(self) -> Task:
+    def interpret_task(self) -> TokenClassification:
         """Return how Monitors read this module."""
-        from lightning_interpret.tasks import TokenClassification
-
         return TokenClassification(self.tokenizer, self.labels)
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
@@ -67,7 +65,7 @@ class TokenTagger(LabelledTextModule):
             triples = zip(numbers, tags, shares[i][begins].tolist(), strict=True)
             words = [{"word": word, "label": tag, "probability": share} for word, tag, share in triples]
             found = [
-                {"label": each.kind, "start": words[each.start]["word"], "end": words[each.end - 1]["word"] + 1}
+                {"label": each.type, "start": words[each.start]["word"], "end": words[each.end - 1]["word"] + 1}
                 for each in entities(tags)
             ]
             rows.append({"example_id": example, "words": words, "entities": found})

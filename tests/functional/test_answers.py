@@ -37,12 +37,12 @@ def slow_best(start, end, allowed, limit):
         (start[i] + end[j], i, j)
         for i in range(len(start))
         for j in range(len(start))
-        if allowed[i] and allowed[j] and i <= j <= i + limit
+        if allowed[i] and allowed[j] and i <= j < i + limit
     ]
     return max(found, default=(-torch.inf, 0, 0))
 
 
-@pytest.mark.parametrize("limit", [0, 2, 30])
+@pytest.mark.parametrize("limit", [1, 3, 30])
 def test_the_best_span_is_that_of_a_search_of_all(limit):
     generator = torch.Generator().manual_seed(limit)
     start, end = torch.randn(2, 6, 9, generator=generator, dtype=torch.float64)
@@ -57,8 +57,5 @@ def test_the_best_span_is_that_of_a_search_of_all(limit):
     assert score[5] == -torch.inf
 
 
-def test_no_answer_stands_at_the_mark_of_a_text_wherever_it_is():
-    ids = torch.tensor([[2, 7, 3, 0], [0, 8, 3, 2], [0, 0, 7, 3]])
-    mask = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]])
-    assert null_places(ids, mask, 2).tolist() == [0, 3, 2]
-    assert null_places(ids, mask, None).tolist() == [0, 1, 2]
+def test_no_answer_stands_at_the_first_token_wherever_the_padding_is():
+    assert null_places(torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]])).tolist() == [0, 1, 2]

@@ -13,6 +13,7 @@ CASES = [
     ("S-PER S-PER B-LOC I-LOC E-LOC I-LOC", [("PER", 0, 1), ("PER", 1, 2), ("LOC", 2, 5), ("LOC", 5, 6)]),
     ("E-PER E-PER", [("PER", 0, 1), ("PER", 1, 2)]),
     ("B-creative-work I-creative-work", [("creative-work", 0, 2)]),
+    ("U-PER B-LOC L-LOC L-LOC", [("PER", 0, 1), ("LOC", 1, 3), ("LOC", 3, 4)]),
     ("B I O I", [("", 0, 2), ("", 3, 4)]),
     ("NOUN NOUN VERB O", [("NOUN", 0, 2), ("VERB", 2, 3)]),
     ("", []),
