@@ -82,9 +82,15 @@ if TYPE_CHECKING:
         TurnOverDropoutMixin,
     )
     from lightning_interpret.modules.generated import GeneratedTextClassifier
+    from lightning_interpret.modules.generation_data import GenerationDataModule
+    from lightning_interpret.modules.question_answerer import QuestionAnswerer
+    from lightning_interpret.modules.question_data import QuestionDataModule
     from lightning_interpret.modules.simulator import Simulator, train_simulator
+    from lightning_interpret.modules.tagging_data import TaggingDataModule
     from lightning_interpret.modules.text_classifier import TextClassifier
     from lightning_interpret.modules.text_data import TextDataModule
+    from lightning_interpret.modules.text_generator import TextGenerator
+    from lightning_interpret.modules.token_tagger import TokenTagger
     from lightning_interpret.rationales import (
         Concepts,
         ConceptsRow,
@@ -161,6 +167,7 @@ _ROOMS = {
     "GeneratedRationaleMixin": "mixins",
     "GeneratedRow": "rationales",
     "GeneratedTextClassifier": "modules.generated",
+    "GenerationDataModule": "modules.generation_data",
     "Gradient": "methods",
     "GradientAttention": "methods",
     "GradientSimilarity": "methods.influence",
@@ -195,7 +202,9 @@ _ROOMS = {
     "Perturbed": "methods.perturbed",
     "PlainTwin": "callbacks.twin",
     "ProjectedGradients": "methods.influence",
+    "QuestionAnswerer": "modules.question_answerer",
     "QuestionAnswering": "tasks",
+    "QuestionDataModule": "modules.question_data",
     "Rationale": "rationales",
     "RationaleMixin": "mixins",
     "RationaleMonitor": "callbacks.rationale",
@@ -216,13 +225,16 @@ _ROOMS = {
     "SpanTree": "records.span_tree",
     "SpanTreeRow": "records.span_tree",
     "SpansRow": "rationales",
+    "TaggingDataModule": "modules.tagging_data",
     "Targets": "tasks",
     "TargetsRow": "records.targets",
     "Task": "tasks",
     "Taylor": "methods",
     "TextClassifier": "modules.text_classifier",
     "TextDataModule": "modules.text_data",
+    "TextGenerator": "modules.text_generator",
     "TokenClassification": "tasks",
+    "TokenTagger": "modules.token_tagger",
     "TracIn": "methods.influence",
     "TrustMonitor": "callbacks.trust",
     "TrustRow": "records.trust",
@@ -280,6 +292,7 @@ __all__ = [
     "GeneratedRationaleMixin",
     "GeneratedRow",
     "GeneratedTextClassifier",
+    "GenerationDataModule",
     "Gradient",
     "GradientAttention",
     "GradientSimilarity",
@@ -314,7 +327,9 @@ __all__ = [
     "Perturbed",
     "PlainTwin",
     "ProjectedGradients",
+    "QuestionAnswerer",
     "QuestionAnswering",
+    "QuestionDataModule",
     "Rationale",
     "RationaleMixin",
     "RationaleMonitor",
@@ -335,13 +350,16 @@ __all__ = [
     "SpanTree",
     "SpanTreeRow",
     "SpansRow",
+    "TaggingDataModule",
     "Targets",
     "TargetsRow",
     "Task",
     "Taylor",
     "TextClassifier",
     "TextDataModule",
+    "TextGenerator",
     "TokenClassification",
+    "TokenTagger",
     "TracIn",
     "TrustMonitor",
     "TrustRow",

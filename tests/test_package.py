@@ -42,7 +42,7 @@ ROOMS = {
         *("rationales", "records", "tensorboard", "texts"),
     },
     "tensorboard": set(),
-    "modules": {"mixins", "tasks", "functional", "data", "rationales", "names"},
+    "modules": {"mixins", "tasks", "functional", "metrics", "data", "rationales", "names"},
     "layers": {"functional", "names"},
     "trainer": {"data", "functional", "tasks"},
     "mixins": {

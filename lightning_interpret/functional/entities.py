@@ -26,8 +26,9 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     """Return the entities that tags stand for, in order.
 
     Tags are ``B-type``, ``I-type``, ``E-type``, ``S-type`` and ``O`` (BIO, IOB, BIOES, BILOU). As conlleval and
-    seqeval's default mode do, an entity begins at each B or S, wherever the type changes and after what ended one, so that an
-    ``I-`` needs no ``B-`` before it. A tag without such a mark is a type by itself: equal ones in a row are one entity.
+    seqeval's default mode do, an entity begins at each B or S, wherever the type changes and after what ended one, so
+    that an ``I-`` needs no ``B-`` before it. A tag without such a mark is a type by itself: equal ones in a row are one
+    entity.
     """
     found: list[Entity] = []
     start, before, type_before = 0, "O", ""

@@ -44,9 +44,7 @@ class EntityF1(Metric):
             )
         for found, gold in zip(predicted, labels, strict=True):
             words = gold >= 0
-            one, other = (
-                set(entities([self.tags[i] for i in classes[words].tolist()])) for classes in (found, gold)
-            )
+            one, other = (set(entities([self.tags[i] for i in classes[words].tolist()])) for classes in (found, gold))
             self.right += len(one & other)
             self.total += len(one) + len(other)
 

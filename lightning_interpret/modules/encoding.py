@@ -84,7 +84,9 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]], max_length: i
     lengths = [len(ids) for ids in found["input_ids"]]
     batch = padded(tokenizer, split_rows(found, len(pairs)))
     full = [i for i, length in enumerate(lengths) if length == max_length]
-    before = tokenizer([firsts[i] for i in full], [seconds[i] for i in full], verbose=False)["input_ids"] if full else []
+    before = (
+        tokenizer([firsts[i] for i in full], [seconds[i] for i in full], verbose=False)["input_ids"] if full else []
+    )
     batch["note"] = [None] * len(pairs)
     for i, ids in zip(full, before, strict=True):
         batch["note"][i] = cut_note(lengths[i], len(ids))

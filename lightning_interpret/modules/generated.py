@@ -35,7 +35,7 @@ class GeneratedTextClassifier(GeneratedRationaleMixin, TextClassifier):
             ValueError: If labels are not one a text, which is what is written.
         """
         if self.problem != "single_label":
-            raise ValueError(f"`problem={self.problem!r}`: {type(self).__name__} writes one label a text. Leave it out.")
+            raise ValueError(f"`problem={self.problem!r}`: {type(self).__name__} writes one label a text: leave it out")
         super().configure_model()
 
     def forward(self, batch: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ class QuestionAnswerer(TextModule):
         return QuestionAnswering(self.tokenizer, longest=self.max_answer_length)
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return for each question its ``example_id``, the ``answer``, where it stands, and what it scores above none.
+        """Return for each question ``example_id``, the ``answer``, where it stands, and its score less that of none.
 
         ``answer`` is empty, and ``start`` and ``end`` are ``None``, where there is none.
         """
@@ -130,6 +131,8 @@ def _rows(batch: Any) -> list[int]:
 
 def _row(example: int, known: dict[str, Any]) -> dict[str, Any]:
     margin = known["score"] - known["none"]
-    if not margin >= 0:
-        return {"example_id": example, "answer": "", "start": None, "end": None, "score": margin}
-    return {"example_id": example, **{name: known[name] for name in ("answer", "start", "end")}, "score": margin}
+    found = {name: known[name] for name in ("answer", "start", "end")} if margin >= 0 else _NONE
+    return {"example_id": example, **found, "score": margin if math.isfinite(margin) else None}
+
+
+_NONE = {"answer": "", "start": None, "end": None}

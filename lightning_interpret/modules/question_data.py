@@ -47,8 +47,8 @@ class QuestionDataModule(RowsDataModule[QuestionRow]):
             ``id_column``, ``tokenizer``, ``max_length``, ``batch_size``, ``val_fraction``, ``num_workers``, ``seed``.
 
     Raises:
-        ValueError: In ``setup``, for what cannot be read; the message names file, line and remedy. With the loaders, for
-            a question that leaves no room for its context.
+        ValueError: In ``setup``, for what cannot be read; the message names file, line and remedy. With the loaders,
+            for a question that leaves no room for its context.
         FileNotFoundError: In ``setup``, for a file that does not exist.
     """
 
@@ -87,7 +87,8 @@ class QuestionDataModule(RowsDataModule[QuestionRow]):
         need_places(self.tokenizer, "Answers are found")
         rows = self.rows[split]
         self._check_room(rows, split)
-        return _Windows(rows, self._cutter.counts(rows), together=split == "predict")
+        found = windows_of(rows, self._cutter.counts(rows))
+        return _Windows(found if split == "predict" else [[window] for window in chain.from_iterable(found)])
 
     def _collate(self, split: str) -> Callable[[Sequence[Any]], Any]:
         return _Collate(self._cutter)
@@ -127,30 +128,30 @@ class Window(NamedTuple):
     example_id: int
 
 
+def windows_of(rows: Sequence[QuestionRow], counts: Sequence[int]) -> list[list[Window]]:
+    """Return the windows of each row, given how many it has.
+
+    Raises:
+        ValueError: If the ids of rows leave no numbers for those of windows.
+    """
+    ids = [row.example_id for row in rows]
+    step = max(ids) - min(ids) + 1
+    if max(ids) + step * (max(counts) - 1) >= 2**63:
+        raise ValueError(
+            f"The ids lie between {min(ids)} and {max(ids)}, which leaves no numbers for the windows of long contexts: "
+            "leave out `id_column` to number the rows."
+        )
+    return [
+        [Window(row, number, count, row.example_id + number * step) for number in range(count)]
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class _Windows(Dataset):
-    """The windows of rows, each an example; or, ``together``, those of each row as one example."""
+    """Examples, each of one window or of several."""
 
-    rows: Sequence[QuestionRow]
-    counts: Sequence[int]
-    together: bool = False
-
-    def __post_init__(self) -> None:
-        ids = [row.example_id for row in self.rows]
-        step = max(ids) - min(ids) + 1
-        if max(ids) + step * (max(self.counts) - 1) >= 2**63:
-            raise ValueError(
-                f"The ids lie between {min(ids)} and {max(ids)}, which leaves no numbers for the windows of long "
-                "contexts: leave out `id_column` to number the rows."
-            )
-        every = [
-            [Window(row, number, count, row.example_id + number * step) for number in range(count)]
-            for row, count in zip(self.rows, self.counts, strict=True)
-        ]
-        found = every if self.together else [[window] for window in chain.from_iterable(every)]
-        object.__setattr__(self, "windows", found)
-
-    windows: list[list[Window]] = None  # type: ignore[assignment]
+    windows: Sequence[Sequence[Window]]
 
     @property
     def example_ids(self) -> torch.Tensor:
@@ -160,7 +161,7 @@ class _Windows(Dataset):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> list[Window]:
+    def __getitem__(self, index: int) -> Sequence[Window]:
         return self.windows[index]
 
 

@@ -22,8 +22,8 @@ class TextDataModule(LabelledRows[TextRow]):
     """Read labelled text, a text a row, and batch it for a `transformers` model.
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
-    ``labels`` (the class, or as ``problem`` says), ``example_id`` (the id column, or the row number), ``concepts`` where
-    there are columns of them, ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale``
+    ``labels`` (the class, or as ``problem`` says), ``example_id`` (the id column, or the row number), ``concepts``
+    where there are columns of them, ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale``
     where there is one of what people selected (1 or 0 a token, −100 where it is not known), and what else the tokenizer
     returns, such as ``token_type_ids`` of pairs.
 
@@ -102,7 +102,7 @@ class TextDataModule(LabelledRows[TextRow]):
             choose("problem", problem, PROBLEMS)
         if pair_column is not None and rationale_column is not None:
             raise ValueError(
-                f"`rationale_column={rationale_column!r}` says what people selected of one text, but there are two with "
+                f"`rationale_column={rationale_column!r}` says what people selected of one text, but there are two by "
                 f"`pair_column={pair_column!r}`: leave one of the two out."
             )
         super().__init__(
@@ -204,7 +204,9 @@ class TextDataModule(LabelledRows[TextRow]):
         if self.problem == "regression":  # labels are the names of the numbers, which the module may call otherwise
             self.labels = self.labels or getattr(self._module, "labels", None) or columns
             if len(self.labels) != len(columns):
-                raise ValueError(f"`labels={self.labels}` name {len(self.labels)} numbers, but the rows have {columns}.")
+                raise ValueError(
+                    f"`labels={self.labels}` name {len(self.labels)} numbers, but the rows have {columns}."
+                )
             return
         if self.label_columns and self.labels is None and getattr(self._module, "labels", None) is None:
             self.labels = columns

@@ -20,8 +20,8 @@ class TokenTagger(LabelledTextModule):
     """Fine-tune a `transformers` model to give each word of a text a label, as for named entities.
 
     Logged: ``train_loss``; ``val_loss``, ``val_f1`` (of entities, whose span and type must be right: seqeval's default)
-    and ``val_accuracy`` (of words), and the same under ``test_``. The labels of a batch stand at the first token of each
-    word and are −100 at all others, as those of :class:`~lightning_interpret.TaggingDataModule`.
+    and ``val_accuracy`` (of words), and the same under ``test_``. The labels of a batch stand at the first token of
+    each word and are −100 at all others, as those of :class:`~lightning_interpret.TaggingDataModule`.
 
     Args:
         model: Name or directory of a `transformers` model; its head is made anew where the classes differ.
