@@ -20,7 +20,7 @@ class TaggingDataModule(LabelledRows[TaggedRow]):
     """Read words with a tag each (named entities, parts of speech), and batch them for a `transformers` model.
 
     Files are CONLL (a token and its tag a line, blank lines between sentences), JSONL with lists of both, or TSV and
-    CSV with lists as JSON; TXT is a text a line, to predict. The model reads the words with a space between them, so that
+    CSV with lists as JSON; TXT is a text a line, to predict. The model reads the words with a space between them, and
     ``offset_mapping`` holds in that text. Batches hold ``input_ids``, ``attention_mask``, ``labels`` (the class of a
     word at its first token, −100 at all other tokens), ``word_ids`` (the number of the word that a token is of, −1 of
     none), ``example_id`` (the id column, or the row number) and what else the tokenizer returns. A word of which no

@@ -23,9 +23,9 @@ class TextDataModule(LabelledRows[TextRow]):
 
     Files are TSV, CSV, JSONL or TXT, also compressed as ``.gz``. Batches hold ``input_ids``, ``attention_mask``,
     ``labels`` (the class, or as ``problem`` says), ``example_id`` (the id column, or the row number), ``concepts``
-    where there are columns of them, ``explanation_ids`` (−100 is padding) where there is one of explanations, ``rationale``
-    where there is one of what people selected (1 or 0 a token, −100 where it is not known), and what else the tokenizer
-    returns, such as ``token_type_ids`` of pairs.
+    where there are columns of them, ``explanation_ids`` (−100 is padding) where there is one of explanations,
+    ``rationale`` where there is one of what people selected (1 or 0 a token, −100 where it is not known), and what else
+    the tokenizer returns, such as ``token_type_ids`` of pairs.
 
     Args:
         train_file: Training rows.
