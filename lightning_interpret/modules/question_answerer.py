@@ -16,6 +16,7 @@ from lightning_interpret.metrics import BestWindows
 from lightning_interpret.modules.text_module import TextModule
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import QuestionAnswering
+from lightning_interpret.tasks.placed import NEVER
 from lightning_interpret.tasks.transformer import call
 
 
@@ -50,11 +51,13 @@ class QuestionAnswerer(TextModule):
         return AutoModelForQuestionAnswering
 
     def forward(self, batch: Any) -> Tensor:
-        """Return the scores of each token to begin and to end the answer, ``(B, 2, T)``."""
+        """Return the scores of each token to begin and to end the answer, ``(B, 2, T)``; never at padding."""
         assert self.model is not None
         parts = {name: part for name, part in batch.items() if not name.endswith("_positions")}
         output = call(self.model, parts)
-        return torch.stack([output.start_logits, output.end_logits], dim=1)
+        scores = torch.stack([output.start_logits, output.end_logits], dim=1)
+        never = max(NEVER, torch.finfo(scores.dtype).min)  # half precision knows no number as low
+        return scores.masked_fill((batch["attention_mask"] == 0)[:, None], never)
 
     def interpret_task(self) -> QuestionAnswering:
         """Return how Monitors read this module."""

@@ -120,7 +120,7 @@ def trained(tmp_path_factory):
     seed_everything(0, verbose=False)
     module, data = module_of(), data_of(folder, predict_file=write(folder, name="predict.jsonl"))
     losses = [quiet_trainer(folder).validate(module.train(), data, verbose=False)[0]["val_loss"]]
-    trainer = quiet_trainer(folder, max_epochs=40)
+    trainer = quiet_trainer(folder, max_epochs=40, check_val_every_n_epoch=40, num_sanity_val_steps=0)
     trainer.fit(module, data)
     return module.eval(), data, trainer, losses[0], folder
 
