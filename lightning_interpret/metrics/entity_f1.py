@@ -45,9 +45,8 @@ class EntityF1(Metric):
         for found, gold in zip(predicted, labels, strict=True):
             words = gold >= 0
             one, other = (set(entities([self.tags[i] for i in classes[words].tolist()])) for classes in (found, gold))
-            # not in place: what an evaluation left behind is an inference tensor
-            self.right = self.right + len(one & other)
-            self.total = self.total + len(one) + len(other)
+            self.right += len(one & other)
+            self.total += len(one) + len(other)
 
     def compute(self) -> Tensor:
         """Return the F1, ``()``."""

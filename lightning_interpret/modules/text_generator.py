@@ -14,6 +14,7 @@ from lightning_interpret.functional.tokens import Tokens
 from lightning_interpret.modules.text_module import TextModule, ids_of, token_loss
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import CausalGeneration, Seq2SeqGeneration
+from lightning_interpret.tasks.encode import max_tokens
 from lightning_interpret.tasks.transformer import call
 from lightning_interpret.tasks.writing import auto_class
 
@@ -49,7 +50,8 @@ class TextGenerator(TextModule):
         if bleu_batches is not None:
             check_whole(0, bleu_batches=bleu_batches)
         super().__init__(model, **options)
-        self.generation = {"max_new_tokens": 64, "do_sample": False, "num_beams": 1} | (generate or {})
+        length = {} if "max_length" in (generate or {}) else {"max_new_tokens": 64}
+        self.generation = {"do_sample": False, "num_beams": 1, **length, **(generate or {})}
         usual = 4 if self.encoder_decoder or generate else 0
         self.bleu_batches = usual if bleu_batches is None else bleu_batches
         self.configure_model()
@@ -91,19 +93,25 @@ class TextGenerator(TextModule):
     def write(self, batch: Any) -> list[str]:
         """Return what the model writes after each source or prompt of a batch.
 
-        It goes on with the whole text where all of it is to be learnt, or nothing.
+        It goes on with the whole text where all of it is to be learnt, or nothing. It writes no more than the model has
+        places for; of a prompt that leaves less than half of these it reads the end.
         """
         model: Any = self.model
         options = {"pad_token_id": self.tokenizer.pad_token_id} | self.generation
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        asked, places = options.get("max_new_tokens"), max_tokens(self.tokenizer, self)
+        ids, there = batch["input_ids"], batch["attention_mask"] != 0
         if self.encoder_decoder:
-            written = model.generate(input_ids=ids, attention_mask=mask, **options)
+            if asked and places:
+                options["max_new_tokens"] = min(asked, places - 1)  # one is for the token that it begins with
+            written = model.generate(input_ids=ids, attention_mask=there.long(), **options)
         else:
-            there = mask != 0
             if "labels" in batch:
                 before = there & ((batch["labels"] != -100).long().cumsum(dim=1) == 0)
                 there = torch.where(before.any(dim=1, keepdim=True), before, there)
             prompt = Tokens.of(ids, there).closed(left=True)  # what is written stands right behind it
+            if asked and places:
+                asked = options["max_new_tokens"] = min(asked, max(places - prompt.ids.shape[1], places // 2))
+                prompt = Tokens(prompt.ids[:, asked - places :], prompt.there[:, asked - places :])
             filled = prompt.filled(self.tokenizer.pad_token_id)
             written = model.generate(input_ids=filled, attention_mask=prompt.there.long(), **options)
             written = written[:, filled.shape[1] :]

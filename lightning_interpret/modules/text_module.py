@@ -112,6 +112,11 @@ class TextModule(LightningModule):
             for name, metric in self._new_metrics().items():
                 self._metrics[f"{stage}_{name}"] = metric
 
+    def on_fit_start(self) -> None:
+        """Begin the metrics anew: an evaluation before leaves inference tensors, which cannot be added to."""
+        for metric in self._metrics.values():
+            metric.reset()
+
     def forward(self, batch: Any) -> Any:
         """Return the scores of a batch: a class or a token of the vocabulary is the last dimension."""
         assert self.model is not None, "the model is built by `configure_model`"

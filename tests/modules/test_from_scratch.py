@@ -1,6 +1,14 @@
+import pytest
 import torch
+from transformers import AutoTokenizer
 
-from lightning_interpret.modules.from_scratch import small_encoder, word_piece
+from lightning_interpret.modules.from_scratch import (
+    byte_level,
+    small_decoder,
+    small_encoder,
+    small_encoder_decoder,
+    word_piece,
+)
 from lightning_interpret.tasks.encode import max_tokens
 
 TEXTS = ["The lamb was not very good .", "the waiter, the LAMB: good!", "naïve 寿司"]
@@ -38,3 +46,42 @@ def test_the_same_texts_and_seed_make_the_same_model():
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
     assert first.labels == ["bad", "good"]
     assert max_tokens(first.tokenizer, first.model) == 256
+
+
+def test_bytes_spell_every_text_and_lose_nothing():
+    tokenizer = byte_level(["Ein Hund läuft .", "Ein Mann läuft"], end=True)
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Ein Mann läuft").input_ids) == ["ĠEin", "ĠMann", "ĠlÃ¤uft", "</s>"]
+    for text in ("Ein Mann läuft .", "naïve 寿司 \t two  spaces\n", "x" * 300, "<s> </s> 🙂"):
+        ids = tokenizer(text, verbose=False)["input_ids"]
+        assert tokenizer.decode(ids[:-1]).removeprefix(" ") == text
+        assert ids[-1] == tokenizer.eos_token_id
+    found = tokenizer("Ein läuft", return_offsets_mapping=True)["offset_mapping"]
+    assert found == [(0, 3), (4, 9), (0, 0)]
+
+
+def test_bytes_stay_where_few_words_may_be_known():
+    tokenizer = byte_level(["b b b a"], vocabulary=261)
+    assert len(tokenizer) == 261
+    assert tokenizer.tokenize("b a c") == ["Ġb", "Ġa", "Ġ", "c"]
+    assert len(byte_level(["b b b a"], vocabulary=1)) == 259
+
+
+def test_a_saved_tokenizer_of_bytes_is_the_same(tmp_path):
+    tokenizer = byte_level(["Ein Mann"], begin=True)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("Ein Mann", "  寿 ", ""):
+        assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert again.decode(again("Ein Mann")["input_ids"], skip_special_tokens=True) == " Ein Mann"
+
+
+@pytest.mark.parametrize("make", [small_encoder_decoder, small_decoder])
+def test_the_same_texts_and_seed_make_the_same_writer(make):
+    made = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        made.append(make(TEXTS, max_length=40))
+    first, again = made
+    assert first.tokenizer.get_vocab() == again.tokenizer.get_vocab()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    assert max_tokens(first.tokenizer, first.model) == 40
