@@ -10,7 +10,22 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lightning_interpret.cards import Bar, Branch, Card, Label, Line, Mark, Passage, Strip, card_of, percent
+from lightning_interpret.cards import (
+    Bar,
+    Branch,
+    Card,
+    Coloured,
+    Cross,
+    Label,
+    Line,
+    Mark,
+    Passage,
+    Piece,
+    Strip,
+    card_of,
+    number_of,
+    percent,
+)
 from lightning_interpret.palette import AGAINST, FOR, background, foreground, scale_of
 from lightning_interpret.texts import printable
 
@@ -37,8 +52,12 @@ def card(row: Row) -> str:
         f"<p>{_facts(shown)}</p>",
         *(f"<p><b>{quote.name}</b></p><blockquote>{_text(quote.text)}</blockquote>" for quote in shown.quotes),
         "<p><b>Query</b></p>" if shown.quotes else "",
-        f"<blockquote>{_text(shown.text)}</blockquote>" if shown.passage is None else _passage(shown.passage),
     ]
+    if not shown.texts:
+        text = f"<blockquote>{_text(shown.text)}</blockquote>"
+        parts.append(text if shown.passage is None else _passage(shown.passage))
+    parts += map(_coloured, shown.texts)
+    parts += [] if shown.cross is None else [_cross(shown.cross)]
     if shown.tree is not None:
         parts.append(f"<p><b>Spans</b>: {_text(shown.tree.meaning)}</p>")
         joined = any(branch.joined for branch in shown.tree.branches)
@@ -107,6 +126,68 @@ def _mark(mark: Mark) -> str:
         wash = f"background:rgb{background(0.25)};color:black;padding:0 .15em"
         return f'<b{title} style="{line}{wash}">{text}</b>'
     return f'<span{title} style="{line}opacity:.65">{text}</span>'
+
+
+def _coloured(text: Coloured) -> str:
+    """Return a text in the colours of its scores, what is outlined in a frame with its name."""
+    facts = "".join(f" · {_text(fact)}" for fact in text.facts)
+    side = "rtl" if text.right_to_left else "ltr"
+    parts = [f"<p><b>{_text(text.heading)}</b>{facts}</p>"]
+    for section in text.sections:
+        name = f"<small>{_text(section.name)}</small><br>" if section.name else ""
+        words = ""
+        for number, run in section.runs():
+            inner = "".join(" " * (piece.space and i > 0) + _piece(piece) for i, piece in enumerate(run))
+            if number is not None:
+                outline = text.outlines[number]
+                colour = "#b02025" if outline.wrong else "currentColor"
+                inner = (
+                    f'<span style="border:2px solid {colour};border-radius:4px;padding:0 .15em">{inner} '
+                    f"<small><b>{_text(outline.name)}</b></small></span>"
+                )
+            words += " " * (run[0].space and bool(words)) + inner
+        parts.append(f'<blockquote dir="{side}" style="line-height:1.9">{name}{words}</blockquote>')
+    return "".join(parts)
+
+
+def _piece(piece: Piece) -> str:
+    text = f"<bdi>{escape(printable(piece.text))}</bdi>"
+    if piece.score is None or piece.special:
+        return f'<span style="opacity:.65">{text}</span>' if piece.special else text
+    return (
+        f'<span title="{number_of(piece.score)}" style="background:rgb{background(piece.strength)};'
+        f'color:rgb{foreground(piece.strength)};padding:0 .15em">{text}</span>'
+    )
+
+
+def _cross(cross: Cross) -> str:
+    """Return targets, a row each, by the words that they are read from; what is not read is empty."""
+    side = "rtl" if cross.right_to_left else "ltr"
+    over = "".join(f'<th scope="colgroup" colspan="{size}">{_text(name)}</th>' for name, size in cross.spans())
+    upright = "writing-mode:vertical-rl;transform:rotate(180deg);max-height:9em;overflow:hidden"
+    heads = "".join(f'<th scope="col"><span style="{upright}">{_text(column.text)}</span></th>' for column in cross.columns)
+    sums = "".join(f'<th scope="col">{_text(f"Σ {name}".strip())}</th>' for name in cross.parts)
+    rows = []
+    for aim in cross.aims:
+        cells = []
+        for cell in aim.cells:
+            colour = "" if cell is None else f'background:rgb{background(cell.strength)};color:rgb{foreground(cell.strength)}'
+            said = "" if cell is None else f"<small>{number_of(cell.score)}</small>"
+            cells.append(f'<td style="{colour};text-align:center">{said}</td>')
+        totals = "".join(f"<td>{_text(total)}</td>" for total in [*aim.sums, *["–"] * (len(cross.parts) - len(aim.sums))])
+        failed = " <b>not converged</b>" if aim.failed else ""
+        name = f"<b>{_text(aim.label)}</b>" if aim.wrong else _text(aim.label)
+        rows.append(
+            f'<tr><th scope="row">{name}</th>{"".join(cells)}{totals}<td>{_text(aim.value)}</td>'
+            f"<td>{_text(aim.error)}{failed}</td></tr>"
+        )
+    top = f'<tr><td></td>{over}<td colspan="{len(cross.parts) + 2}"></td></tr>' if len(cross.parts) > 1 else ""
+    head = f'{top}<tr><th scope="col">token</th>{heads}{sums}<th scope="col">value</th><th scope="col">error</th></tr>'
+    rest = f"<p>{_text(cross.rest)}</p>" if cross.rest else ""
+    return (
+        f"<p>{_text(cross.meaning)}; full colour at {_text(number_of(cross.largest))}</p>"
+        f'<div style="overflow-x:auto" dir="{side}"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>{rest}'
+    )
 
 
 def _named(bar: Bar, names: Iterable[str]) -> Sequence[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lightning_interpret.cards.coloured import Coloured, Cross
 from lightning_interpret.cards.maps import Maps
 from lightning_interpret.cards.parts import Bars, Passage, Quote
 from lightning_interpret.cards.tree import Tree
@@ -168,6 +169,8 @@ class Card:
         bars: What the prediction was made from.
         tree: Spans of the query's text with their scores, level by level.
         maps: Grids of maps of attention, which only a picture shows.
+        cross: Targets by the words that they are read from.
+        texts: The text in the colours of its scores, once for each of several targets; in place of the text.
     """
 
     origin: str
@@ -187,6 +190,8 @@ class Card:
     bars: tuple[Bars, ...] = ()
     tree: Tree | None = None
     maps: tuple[Maps, ...] = ()
+    cross: Cross | None = None
+    texts: tuple[Coloured, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(map(printable, self._lines()))
@@ -195,7 +200,14 @@ class Card:
         if self.sentence:
             yield "".join(self.sentence)
         yield " | ".join([self.title, *(f"{name} {value}" for name, value in self.facts)])
-        yield f"query: {self.text if self.passage is None else self.passage}"
+        if not self.texts:
+            yield f"query: {self.text if self.passage is None else self.passage}"
+        for text in self.texts:
+            yield " | ".join([text.heading, *text.facts])
+            yield from text.lines()
+        if self.cross is not None:
+            yield f"{self.cross.meaning}:"
+            yield from self.cross.lines()
         yield from (f"{quote.name}: “{quote.text}”" for quote in self.quotes)
         if self.passage is not None and self.passage.agreement is not None:
             yield "gold rationale: " + (" · ".join(self.passage.marked("gold")) or "none")

@@ -18,6 +18,7 @@ from lightning_interpret.cards import (
     rationale,
     span_tree,
     spans,
+    targets,
     trust,
 )
 from lightning_interpret.cards.card import NAME, QUERY, Card, Line, Table, percent
@@ -27,6 +28,7 @@ from lightning_interpret.records import Row
 from lightning_interpret.records.attention import AttentionMapRow
 from lightning_interpret.records.concept_test import ConceptTestRow
 from lightning_interpret.records.span_tree import SpanTreeRow
+from lightning_interpret.records.targets import TargetsRow
 from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.texts import shortened
 
@@ -39,6 +41,7 @@ _OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
     TrustRow.kind: trust.parts,
     AttentionMapRow.kind: attention.parts,
     ConceptTestRow.kind: concept_test.parts,
+    TargetsRow.kind: targets.parts,
     BadCaseRow.kind: bad_cases.case,
     BadCaseGroupRow.kind: bad_cases.group,
     BadCasesRow.kind: bad_cases.overview,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, ClassVar
 
 from lightning_interpret.names import choose
 from lightning_interpret.records.tokens import TokensRow
+from lightning_interpret.records.units import Unit, kept_of, units_of
 
 #: How the targets of an example are shown: source × output, spans with types in the text, the passage with the answer,
 #: a line a label.
@@ -46,6 +49,12 @@ class Target:
     relative_error: float | None = None
     steps: int | None = None
     converged: bool | None = None
+
+    def __post_init__(self) -> None:
+        known = (math.nan if score is None else score for score in self.scores)
+        object.__setattr__(self, "scores", tuple(known))  # what JSON could not hold was no number
+        whole = self.span is not None and len(self.span) == 2 and all(isinstance(at, int) for at in self.span)
+        object.__setattr__(self, "span", self.span if whole and self.span[0] < self.span[1] else None)
 
     @property
     def wrong(self) -> bool:
@@ -127,14 +136,79 @@ class TargetsRow(TokensRow):
 
     def by_segment(self) -> tuple[tuple[float, ...], ...]:
         """Return for each target the sum of its scores over each segment: prompt and earlier output apart."""
-        names = self.segment_names or ("text",)
         of = self.segment or (0,) * len(self.tokens)
+        known = max(len(self.segment_names or ()), 1 + max((part or 0 for part in of), default=0))
         return tuple(
             tuple(
                 sum(score for score, segment in zip(target.scores, of, strict=False) if segment == number)
-                for number in range(len(names))
+                for number in range(known)
             )
             for target in self.targets
+        )
+
+    def narrowed(self, most: int, around: int = 1) -> TargetsRow:
+        """Return the record with about so many words at most, a special token for each stretch that is left out.
+
+        The words that targets are at are kept, then the strongest with those ``around`` them. The score of what stands
+        for a stretch is the sum of its scores, so that all sums are what they were.
+        """
+        units = units_of(self)
+        if len(units) <= most:
+            return self
+        of_spans = () if self.view == "grid" else (target.span for target in self.targets)
+        spans = [span for span in of_spans if span is not None]
+        always = [i for i, unit in enumerate(units) if any(a < unit.end and unit.start < b for a, b in spans)]
+        kept = kept_of([self._weight(unit) for unit in units], most, around, always)
+        stretches = [
+            list(places) for _, places in groupby(range(len(units)), key=lambda i: (units[i].segment, i in kept))
+        ]
+        left_out = [found for found in stretches if found[0] not in kept]
+        return self._without([(units[run[0]].start, units[run[-1]].end, units[run[0]].segment) for run in left_out])
+
+    def _weight(self, unit: Unit) -> float:
+        """Return the largest size of a word's score in any target; of a special token it does not count."""
+        sums = (sum(of.scores[unit.start : unit.end]) for of in self.targets if of.scores[unit.start : unit.end])
+        return -1.0 if unit.special else max((abs(score) for score in sums if math.isfinite(score)), default=0.0)
+
+    def _without(self, stretches: Sequence[tuple[int, int, int]]) -> TargetsRow:
+        """Return the record with one token in the place of each stretch of them."""
+        ends = {start: (end, segment) for start, end, segment in stretches}
+        runs: list[tuple[int, int, int | None]] = []  # first token, the one after the last, the segment left out
+        while (place := runs[-1][1] if runs else 0) < len(self.tokens):
+            end, segment = ends.get(place, (place + 1, None))
+            runs.append((place, end, segment))
+        number = {i: at for at, (start, end, _) in enumerate(runs) for i in range(start, end)}
+        size = len(self.tokens)
+
+        def placed(at: int) -> int:
+            return number[at] if 0 <= at < size else len(runs) + at - size
+
+        def each(values: Sequence[Any] | None, instead: Any) -> Any:
+            if not values:
+                return values
+            filled = [*values[:size], *[instead] * (size - len(values))]
+            return tuple(filled[start] if segment is None else instead for start, _, segment in runs)
+
+        def narrow(target: Target) -> Target:
+            read = [run for run in runs if run[0] < len(target.scores)]
+            scores = tuple(
+                target.scores[start] if segment is None else sum(target.scores[start:end]) for start, end, segment in read
+            )
+            span = target.span and (placed(target.span[0]), placed(target.span[1] - 1) + 1)
+            return replace(target, scores=scores, span=span)
+
+        parts = self.segment or ()
+        return replace(
+            self,
+            tokens=tuple(
+                self.tokens[start] if segment is None else f"… {end - start} tokens left out …"
+                for start, end, segment in runs
+            ),
+            word_ids=each(self.word_ids, None),
+            special=each(self.special or (False,) * size, True),
+            offsets=each(self.offsets, (0, 0)),
+            segment=tuple(parts[a] if s is None and a < len(parts) else s or 0 for a, _, s in runs) if parts else None,
+            targets=tuple(map(narrow, self.targets)),
         )
 
 

@@ -84,6 +84,21 @@ class Canvas:
         self._draw.text(place, shown, fill=colour, font=font, anchor=f"{align}s", stroke_width=stroke)
         return self._pen.width(text, size)
 
+    def upright(self, x: float, y: float, text: str, size: int, colour: Colour) -> None:
+        """Draw a text that is read from below, its end at a height ``y`` and its base line to the right of ``x``."""
+        shown, font = fit(text, size * SCALE, self._pen.fonts)
+        long = max(1, round(font.getlength(shown)) + 2)
+        high = round(size * SCALE * 1.5)
+        lying = Image.new("L", (long, high))
+        ImageDraw.Draw(lying).text((0, round(high * 0.75)), shown, fill=255, font=font, anchor="ls")
+        standing = lying.rotate(90, expand=True)
+        self.image.paste(colour, (round(x * SCALE) - high // 2, round(y * SCALE) - long), standing)
+
+    def frame(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
+        """Draw the outline of a rectangle with rounded corners."""
+        corners = (x * SCALE, y * SCALE, (x + width) * SCALE - 1, (y + height) * SCALE - 1)
+        self._draw.rounded_rectangle(corners, radius=4 * SCALE, outline=colour, width=SCALE)
+
     def paste(self, x: float, y: float, image: Image.Image) -> None:
         """Put a picture, of its own size in pixels, with its upper left corner at a place."""
         self.image.paste(image, (round(x * SCALE), round(y * SCALE)))

@@ -8,18 +8,23 @@ from collections.abc import Iterable, Iterator
 from lightning_interpret.cards import (
     EXAMPLE,
     QUERY,
+    Aim,
     Bar,
     Bars,
     Branch,
     Card,
+    Coloured,
+    Cross,
     Label,
     Line,
     Mark,
     Passage,
+    Piece,
     Strip,
     Table,
     Tree,
     card_of,
+    number_of,
     percent,
 )
 from lightning_interpret.records import Row
@@ -27,6 +32,7 @@ from lightning_interpret.report.markdown import cell, escape, squares, table
 from lightning_interpret.texts import signed
 
 _MATTERS = 0.2  # share of the largest score from which a token is marked
+_COLUMNS = 12  # words of a table that targets are read from
 
 
 def render(row: Row) -> str:
@@ -45,7 +51,12 @@ def _parts(card: Card) -> Iterator[str]:
         yield f"**{quote.name}**"
         yield "> " + escape(quote.text, QUERY)
     yield from ["**Query**"] if card.quotes else []
-    yield from [f"> {escape(card.text, QUERY)}"] if card.passage is None else _passage(card.passage)
+    if not card.texts:
+        yield from [f"> {escape(card.text, QUERY)}"] if card.passage is None else _passage(card.passage)
+    for text in card.texts:
+        yield from _coloured(text)
+    if card.cross is not None:
+        yield from _cross(card.cross)
     if card.tree is not None:
         yield f"**Spans**: {escape(card.tree.meaning, QUERY)}"
         yield _tree(card.tree)
@@ -80,6 +91,63 @@ def _passage(passage: Passage) -> Iterator[str]:
 def _run(mark: Mark, text: str) -> str:
     marks = "**" * mark.selected + "*" * mark.gold
     return f"{marks}{escape(text, len(text))}{marks}"
+
+
+def _coloured(text: Coloured) -> Iterator[str]:
+    """Yield a text with its strongest words marked by squares, and what is outlined in brackets with its name."""
+    yield " · ".join([f"**{escape(text.heading, QUERY)}**", *(escape(fact, QUERY) for fact in text.facts)])
+    for section in text.sections:
+        found: list[str] = []
+        for number, run in section.runs():
+            words = "".join(" " * (piece.space and i > 0) + _piece(piece) for i, piece in enumerate(run))
+            if number is not None:
+                outline = text.outlines[number]
+                name = escape(outline.name, QUERY)
+                words = f"{escape('[')}{words}{escape(']')} " + (f"**{name}**" if outline.wrong else f"*{name}*")
+            found.append(" " * (run[0].space and bool(found)) + words)
+        name = f"*{escape(section.name)}*: " if section.name else ""
+        yield f"> {name}{''.join(found)}"
+
+
+def _piece(piece: Piece) -> str:
+    score = piece.score
+    if score is None or not math.isfinite(score) or abs(piece.strength) < _MATTERS:
+        return escape(piece.text)
+    return f"**{escape(piece.text)}** {squares(piece.strength)} {escape(signed(score))}"
+
+
+def _cross(cross: Cross) -> Iterator[str]:
+    """Yield a table of targets: the sums of the parts, then the strongest words in the order of the text."""
+    yield f"**From what each token was made**: 🟦 for it, 🟧 against it, up to {escape(signed(cross.largest))}"
+    size = [max((abs(aim.cells[i].strength) for aim in cross.aims if aim.cells[i]), default=0.0) for i in _words(cross)]
+    strongest = sorted(zip(size, _words(cross), strict=True), key=lambda pair: -pair[0])[:_COLUMNS]
+    places = sorted(i for _, i in strongest)
+    parts = [escape(f"Σ {name}".strip()) for name in cross.parts]
+    words = [_head(cross, i, places[at - 1] if at else None) for at, i in enumerate(places)]
+    yield table(["token", "value", *parts, "error", *words], (_aim(aim, len(parts), places) for aim in cross.aims))
+    left_out = len(_words(cross)) - len(places)
+    said = [f"{left_out} more words are weaker."] if left_out else []
+    yield from filter(None, [" ".join([*said, escape(cross.rest)]).strip()])
+
+
+def _words(cross: Cross) -> list[int]:
+    return [i for i, column in enumerate(cross.columns) if not column.special]
+
+
+def _head(cross: Cross, i: int, before: int | None) -> str:
+    """Return the heading of a column; where a part begins its name stands first."""
+    column = cross.columns[i]
+    begins = len(cross.parts) > 1 and (before is None or cross.columns[before].segment != column.segment)
+    return (f"*{escape(cross.part(column.segment))}*: " if begins else "") + escape(column.text)
+
+
+def _aim(aim: Aim, parts: int, places: Iterable[int]) -> list[str]:
+    sums = [*aim.sums, *["–"] * (parts - len(aim.sums))]
+    cells = (aim.cells[i] for i in places)
+    scores = ["" if cell is None else f"{escape(number_of(cell.score))} {squares(cell.strength)}".strip() for cell in cells]
+    name = f"**{escape(aim.label)}**" if aim.wrong else escape(aim.label)
+    error = f"**{escape(aim.error)}, not converged**" if aim.failed else escape(aim.error)
+    return [name, escape(aim.value), *map(escape, sums), error, *scores]
 
 
 def _bars(found: Bars) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from lightning_interpret.cards import Card, Label, Line, Strip, card_of, percent
 from lightning_interpret.palette import AGAINST, FOR
 from lightning_interpret.records import Row
-from lightning_interpret.report import explained_picture, image, map_picture, tree_picture
+from lightning_interpret.report import explained_picture, image, map_picture, targets_picture, tree_picture
 from lightning_interpret.report.canvas import Canvas, Colour, Pen
 from lightning_interpret.report.fonts import ranked
 from lightning_interpret.report.frame import (
@@ -76,6 +76,12 @@ def _texts(card: Card) -> Iterator[str]:
         *(f"{quote.name} {quote.text}" for quote in card.quotes),
         *(card.tree.words if card.tree else ()),
     )
+    for text in card.texts:
+        yield f"{text.heading} {' '.join(text.facts)} {' '.join(outline.name for outline in text.outlines)} …–"
+        yield from (f"{part.name} {' '.join(piece.text for piece in part.pieces)}" for part in text.sections)
+    if card.cross is not None:
+        yield from (*card.cross.parts, *(column.text for column in card.cross.columns), "Σ–…")
+        yield from (aim.label for aim in card.cross.aims)
     for bars in card.bars:
         yield f"{bars.title} {bars.meaning} {bars.rest}"
         yield from (" · ".join([bar.name, bar.number, *map(" ".join, bar.beside)]) for bar in bars.bars)
@@ -89,10 +95,16 @@ def _parts(card: Card, pen: Pen, room: float) -> Iterator[Part]:
         yield from explained_picture.quote(quote.name, quote.text, pen, room)
     if card.quotes:
         yield heading("Query", "", pen, room)
-    if card.passage is None:
+    for text in card.texts:
+        yield from targets_picture.coloured(text, pen, room)
+    if card.texts:
+        pass
+    elif card.passage is None:
         yield text_of(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
     else:
         yield from explained_picture.passage(card.passage, pen, room)
+    if card.cross is not None:
+        yield from targets_picture.cross(card.cross, pen, room)
     if card.tree is not None:
         yield from tree_picture.tree(card.tree, pen, room)
     for maps in card.maps:

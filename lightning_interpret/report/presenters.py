@@ -16,6 +16,7 @@ from lightning_interpret.records import Row as QueryRow
 from lightning_interpret.records.attention import AttentionMapRow
 from lightning_interpret.records.concept_test import ConceptTestRow
 from lightning_interpret.records.span_tree import SpanTreeRow
+from lightning_interpret.records.targets import TargetsRow
 from lightning_interpret.records.trust import TrustRow
 from lightning_interpret.report import (
     attention_pages,
@@ -27,6 +28,7 @@ from lightning_interpret.report import (
     markdown,
     pages,
     rationale_pages,
+    target_pages,
     tree_pages,
 )
 from lightning_interpret.report.pages import Fits, Record
@@ -90,6 +92,13 @@ PRESENTERS: dict[str, Presenter] = {
         evidence_markdown.render,
         tree_pages.records,
         "What spans of the text, from the whole down to its words, contribute to the prediction.",
+    ),
+    TargetsRow.kind: Presenter(
+        TargetsRow,
+        evidence_picture.render,
+        evidence_markdown.render,
+        target_pages.records,
+        "What each of several targets of one example comes from: tokens, entities, an answer, labels.",
     ),
     **{
         row.kind: Presenter(row, evidence_picture.render, evidence_markdown.render, bad_case_pages.records, said)
