@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_interpret.locations import Grid, box_text
+from lightning_interpret.texts import segment_name, shown_segments
 from lightning_interpret.units import Units
 
 SCHEMA = 1
@@ -23,11 +25,15 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Word:
-    """A word as it is shown: its text, the sum of its tokens' scores, and whether it is a special token."""
+    """A word as it is shown: its text, the sum of its tokens' scores, whether it is a special token, and of which part.
+
+    ``segment`` is the number of the part of the text that it is shown in, 0 where the text has no parts.
+    """
 
     text: str
     score: float
     special: bool = False
+    segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,15 +101,26 @@ class AttributionRow:
         merged: list[Word] = []
         before: int | None = None
         word_ids = self.word_ids or range(len(self.tokens))  # without words every token is one
-        for token, score, word in zip(self.tokens, self.scores, word_ids, strict=True):
+        parts = shown_segments(self.segment, self.special, len(self.tokens))
+        for token, score, word, part in zip(self.tokens, self.scores, word_ids, parts, strict=True):
             if word is None:
-                merged.append(Word(token, score, special=True))
+                merged.append(Word(token, score, special=True, segment=part))
             elif word == before:
                 merged[-1] = replace(merged[-1], score=merged[-1].score + score)
             else:
-                merged.append(Word(self.words[word] if self.words else token, score))
+                merged.append(Word(self.words[word] if self.words else token, score, segment=part))
             before = word
         return merged
+
+    def parts(self) -> list[tuple[str, list[Word]]]:
+        """Return the words of each part of the text under its name: of a pair, or of prompt and output.
+
+        The name is empty where the text has one part only.
+        """
+        words = self.merged()
+        runs = [(number, list(run)) for number, run in groupby(words, key=lambda word: word.segment)]
+        named = len({number for number, _ in runs}) > 1
+        return [(segment_name(self.segment_names, number) if named else "", run) for number, run in runs]
 
     def locations(self) -> Grid:
         """Return the scores of an image as they lie on it.
@@ -139,7 +156,7 @@ class AttributionRow:
         return cls(**values, reasons=dict(data.get("reasons", {})))
 
     def __str__(self) -> str:
-        lines = [self.summary(), "  ".join(f"{word.text} {word.score:+.3g}" for word in self.merged())]
+        lines = [self.summary(), *(map(_line, self.parts()) if self.tokens else [""])]
         if self.units == "location":
             grid = self.locations()
             strongest = "  ".join(f"({at.row}, {at.column}) {at.score:+.3g}" for at in grid.strongest(10))
@@ -392,6 +409,11 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         return "".join(row._repr_html_() for row in self)
+
+
+def _line(part: tuple[str, list[Word]]) -> str:
+    name, words = part
+    return (f"{name}: " if name else "") + "  ".join(f"{word.text} {word.score:+.3g}" for word in words)
 
 
 def _stripped(span: tuple[int, int] | None, padding: Tensor) -> tuple[int, int] | None:

@@ -165,16 +165,24 @@ def _cross(cross: Cross) -> str:
     side = "rtl" if cross.right_to_left else "ltr"
     over = "".join(f'<th scope="colgroup" colspan="{size}">{_text(name)}</th>' for name, size in cross.spans())
     upright = "writing-mode:vertical-rl;transform:rotate(180deg);max-height:9em;overflow:hidden"
-    heads = "".join(f'<th scope="col"><span style="{upright}">{_text(column.text)}</span></th>' for column in cross.columns)
+    heads = "".join(
+        f'<th scope="col"><span style="{upright}">{_text(column.text)}</span></th>' for column in cross.columns
+    )
     sums = "".join(f'<th scope="col">{_text(f"Σ {name}".strip())}</th>' for name in cross.parts)
     rows = []
     for aim in cross.aims:
         cells = []
         for cell in aim.cells:
-            colour = "" if cell is None else f'background:rgb{background(cell.strength)};color:rgb{foreground(cell.strength)}'
+            colour = (
+                ""
+                if cell is None
+                else f"background:rgb{background(cell.strength)};color:rgb{foreground(cell.strength)}"
+            )
             said = "" if cell is None else f"<small>{number_of(cell.score)}</small>"
             cells.append(f'<td style="{colour};text-align:center">{said}</td>')
-        totals = "".join(f"<td>{_text(total)}</td>" for total in [*aim.sums, *["–"] * (len(cross.parts) - len(aim.sums))])
+        totals = "".join(
+            f"<td>{_text(total)}</td>" for total in [*aim.sums, *["–"] * (len(cross.parts) - len(aim.sums))]
+        )
         failed = " <b>not converged</b>" if aim.failed else ""
         name = f"<b>{_text(aim.label)}</b>" if aim.wrong else _text(aim.label)
         rows.append(
@@ -235,10 +243,12 @@ def _span(text: str, score: float, share: float) -> str:
 
 
 def _words(row: AttributionRow) -> str:
-    words = row.merged()
+    parts = row.parts()
     # special tokens are left out, as in every picture: a large score on one would pale every word
-    scale = scale_of([word.score for word in words if not word.special])
-    return " ".join(_span(word.text, word.score, word.score / scale) for word in words)
+    scale = scale_of([word.score for _, words in parts for word in words if not word.special])
+    texts = (" ".join(_span(word.text, word.score, word.score / scale) for word in words) for _, words in parts)
+    names = (f"<small>{_text(name)}</small> " if name else "" for name, _ in parts)
+    return "<br>".join(name + text for name, text in zip(names, texts, strict=True))
 
 
 def _image(row: AttributionRow) -> str:

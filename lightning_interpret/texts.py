@@ -67,6 +67,19 @@ def segment_name(names: Sequence[str] | None, number: int) -> str:
     return ("first", "second")[number] if 0 <= number < 2 else f"part {number + 1}"
 
 
+def shown_segments(segment: Sequence[int | None] | None, special: Sequence[bool], size: int) -> tuple[int, ...]:
+    """Return for each of ``size`` tokens the part of the text that it is shown in; lists may be too short.
+
+    A special token of a part that has no other token is shown in the part before it.
+    """
+    given = [(segment[i] or 0) if segment is not None and i < len(segment) else 0 for i in range(size)]
+    known = {part for i, part in enumerate(given) if not any(special[i : i + 1])} or set(given)
+    found: list[int] = []
+    for i, part in enumerate(given):
+        found.append(part if part in known else found[-1] if found else next(p for p in given[i:] if p in known))
+    return tuple(found)
+
+
 def _decoded(found: bytes, otherwise: str) -> str:
     try:
         return found.decode()

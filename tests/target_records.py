@@ -55,7 +55,13 @@ def entities(**changes):
         Target(kind, tuple(_score(k, i, span[0]) for i in range(len(TAGGED))), 4.0 - k, span, kind, gold, relative_error=0.003, converged=True)
         for k, (span, kind, gold) in enumerate(spans)
     )  # fmt: skip
-    values = {"view": "entities", "targets": targets, "method": "integrated_gradients", "layer": "embeddings", "example_id": 5}
+    values = {
+        "view": "entities",
+        "targets": targets,
+        "method": "integrated_gradients",
+        "layer": "embeddings",
+        "example_id": 5,
+    }
     return TargetsRow(**values | _tokens(TAGGED, [0] * len(TAGGED), ("[CLS]", "[SEP]")) | changes)
 
 
@@ -90,7 +96,13 @@ def labels(**changes):
             [("comedy", 1.8, "comedy", "comedy"), ("drama", 0.7, "drama", None), ("horror", -2.5, None, None)]
         )
     )
-    values = {"view": "labels", "targets": targets, "method": "occlusion", "layer": "embeddings", "prediction": "comedy, drama"}
+    values = {
+        "view": "labels",
+        "targets": targets,
+        "method": "occlusion",
+        "layer": "embeddings",
+        "prediction": "comedy, drama",
+    }
     return TargetsRow(**values | _tokens(words, [0] * len(words), ("[CLS]", "[SEP]")) | changes)
 
 
@@ -109,6 +121,7 @@ def chinese():
 
 def arabic():
     """Return a generation in Arabic, of byte-level tokens without words."""
+
     def written(text):
         plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
         others = [byte for byte in range(256) if byte not in plain]

@@ -272,7 +272,7 @@ def test_str_says_everything_that_matters():
         "error -0.15 (30.00%, partial 2.00%, NOT converged)",
         "16 steps",
         "predicted 'good', gold 'bad'",
-        "[CLS] +0.1  player +0.2  was +0.05  [SEP] +0",
+        "first: [CLS] +0.1  player +0.2\nsecond: was +0.05  [SEP] +0",
         "x is not given: because",
         "cut to 5 of 9 tokens",
     ):

@@ -26,8 +26,8 @@ ROOMS = {
         "records",
         "texts",
     },
-    "explanations": {"locations", "notebook", "units"},
-    "records": {"cards", "names", "notebook"},  # as text and in a notebook
+    "explanations": {"locations", "notebook", "texts", "units"},
+    "records": {"cards", "names", "notebook", "texts"},  # as text and in a notebook
     "evidence": {"records"},
     "rationales": {"records"},
     "bad_cases": {"evidence", "explanations", "records"},

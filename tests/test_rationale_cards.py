@@ -55,7 +55,7 @@ def test_a_word_is_selected_where_one_of_its_tokens_is():
 
 def test_a_pair_of_texts_is_parted_and_scripts_without_gaps_have_none():
     pair = RationaleRow(tokens=("a", "b", "c"), selected=(True, True, True), segment=(0, 0, 1))
-    assert str(card_of(pair).passage) == "[a b] ‖ [c]"
+    assert str(card_of(pair).passage) == "first: [a b] second: [c]"
     chinese = "这部电影很好"
     row = RationaleRow(**of_tokens(chinese, list(chinese)), selected=flags(4, 5, words=chinese))
     assert str(card_of(row).passage) == "这部电影[很好]"

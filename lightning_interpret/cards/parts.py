@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from lightning_interpret.rationales import RationaleRow
-from lightning_interpret.texts import direction, shortened
+from lightning_interpret.texts import direction, segment_name, shortened, shown_segments
 
 _WORD = 80  # characters of a word
 _WORDS, _AROUND, _ELIDED = 240, 6, 6  # words shown of a long text, kept around what is marked, and left out at least
@@ -146,19 +146,20 @@ def _joined(marks: Sequence[Mark]) -> str:
 
 
 def _words(row: RationaleRow) -> Iterator[Mark]:
-    """Yield the words of a record; a pair of texts has a mark between them."""
+    """Yield the words of a record; each of a pair of texts has its name before it."""
 
     def word_of(i: int) -> Any:
         return None if _at(row.special, i) else _at(row.word_ids, i) if row.word_ids else i
 
     segment = None
+    parts = shown_segments(row.segment, row.special, len(row.tokens))
     for number, (word, places) in enumerate(groupby(range(len(row.tokens)), key=word_of)):
         if word is None:
             continue
         tokens = list(places)
-        before, segment = segment, _at(row.segment, tokens[0])
-        if before is not None and segment != before:
-            yield Mark("‖", word=False)
+        before, segment = segment, parts[tokens[0]]
+        if segment != before and len(set(parts)) > 1:
+            yield Mark(f"{segment_name(None, segment)}:", word=False)
         chances = [chance for i in tokens if (chance := _at(row.probabilities, i)) is not None]
         yield Mark(
             text=_shown((_at(row.words, word) if row.word_ids else None) or row.tokens[tokens[0]]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning_interpret.cards.card import NAME, QUERY
@@ -13,8 +14,8 @@ from lightning_interpret.records.targets import Target, TargetsRow
 from lightning_interpret.records.units import Unit, units_of
 from lightning_interpret.texts import direction, readable, segment_name, shortened
 
-_COLUMNS, _ROWS = 36, 40  # words and targets of a grid
-_WORDS, _AROUND, _TEXTS = 160, 6, 12  # words of a text, those kept around what matters, texts
+_COLUMNS, _ROWS = 30, 40  # words and targets of a grid
+_WORDS, _OVER, _AROUND, _TEXTS = 70, 120, 4, 12  # words of a text, of one with all targets, around what matters, texts
 _WORD = 40  # characters of a word
 
 
@@ -102,7 +103,11 @@ def _names(row: TargetsRow, units: Sequence[Unit]) -> tuple[str, ...]:
     """Return the name of each part of the text; one without a name where it has no parts."""
     last = max((unit.segment for unit in units), default=0)
     known = len({unit.segment for unit in units}) > 1 or row.segment_names
-    return tuple(shortened(segment_name(row.segment_names, number), _WORD) for number in range(last + 1)) if known else ("",)
+    return (
+        tuple(shortened(segment_name(row.segment_names, number), _WORD) for number in range(last + 1))
+        if known
+        else ("",)
+    )
 
 
 def _share(score: float | None, scale: float) -> float:
@@ -153,15 +158,15 @@ def _cross(row: TargetsRow) -> Cross:
 
 
 def _texts(row: TargetsRow) -> Iterator[Coloured]:
-    some = row.narrowed(_WORDS, _AROUND)
-    units = units_of(some)
     if row.view == "entities":
-        yield _overview(row, some, units)
-    for target, whole in zip(some.targets[:_TEXTS], row.targets, strict=False):
-        scale = _scale([target], units)
+        some = row.narrowed(_OVER, _AROUND)
+        yield _overview(row, some, units_of(some))
+    for whole in row.targets[:_TEXTS]:
+        some = replace(row, targets=(whole,)).narrowed(_WORDS, _AROUND)
+        units, target = units_of(some), some.targets[0]
+        scale = _scale(some.targets, units)
         scores = [_score(target, unit) for unit in units]
-        outline = _outline(target, whole, row)
-        known = () if outline is None else (outline,)
+        outline = _outline(target, row)
         facts = [f"error {_error(target)}"] if target.relative_error is not None else []
         facts += ["NOT converged"] if target.converged is False else []
         facts += [f"gold {shortened(target.gold, NAME)}"] if target.wrong and target.gold is not None else []
@@ -171,24 +176,28 @@ def _texts(row: TargetsRow) -> Iterator[Coloured]:
             number=number_of(target.value),
             facts=tuple(facts),
             sections=_sections(row, units, scores, scale, [0 if _within(target, unit) else None for unit in units]),
-            outlines=known,
+            outlines=() if outline is None else (outline,),
             largest=scale,
             right_to_left=_from_right(units),
             wrong=target.wrong,
         )
 
 
-def _outline(target: Target, whole: Target, row: TargetsRow) -> Outline | None:
+def _outline(target: Target, row: TargetsRow) -> Outline | None:
     if target.span is None:
         return None
     name = "answer" if row.view == "answer" else target.prediction or target.name
-    gold = f", gold {shortened(target.gold, _WORD)}" if target.wrong and target.gold is not None and row.view != "answer" else ""
-    return Outline(f"{shortened(name, _WORD)}{gold}", whole.wrong)
+    gold = (
+        f", gold {shortened(target.gold, _WORD)}"
+        if target.wrong and target.gold is not None and row.view != "answer"
+        else ""
+    )
+    return Outline(f"{shortened(name, _WORD)}{gold}", target.wrong)
 
 
 def _overview(row: TargetsRow, some: TargetsRow, units: Sequence[Unit]) -> Coloured:
     """Return the text once with its entities; of those that overlap the first is marked."""
-    outlines = tuple(_outline(target, target, row) or Outline("") for target in some.targets)
+    outlines = tuple(_outline(target, row) or Outline("") for target in some.targets)
     where = [next((i for i, target in enumerate(some.targets) if _within(target, unit)), None) for unit in units]
     return Coloured(
         title="The text with its entities",

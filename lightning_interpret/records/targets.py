@@ -158,7 +158,11 @@ class TargetsRow(TokensRow):
         of_spans = () if self.view == "grid" else (target.span for target in self.targets)
         spans = [span for span in of_spans if span is not None]
         always = [i for i, unit in enumerate(units) if any(a < unit.end and unit.start < b for a, b in spans)]
-        kept = kept_of([self._weight(unit) for unit in units], most, around, always)
+        weights = [self._weight(unit) for unit in units]
+        for part in {unit.segment for unit in units}:  # no part of the text goes unseen
+            inside = sorted((i for i, unit in enumerate(units) if unit.segment == part), key=lambda i: -weights[i])
+            always += inside[:2]
+        kept = kept_of(weights, most, around, always)
         stretches = [
             list(places) for _, places in groupby(range(len(units)), key=lambda i: (units[i].segment, i in kept))
         ]
@@ -192,7 +196,8 @@ class TargetsRow(TokensRow):
         def narrow(target: Target) -> Target:
             read = [run for run in runs if run[0] < len(target.scores)]
             scores = tuple(
-                target.scores[start] if segment is None else sum(target.scores[start:end]) for start, end, segment in read
+                target.scores[start] if segment is None else sum(target.scores[start:end])
+                for start, end, segment in read
             )
             span = target.span and (placed(target.span[0]), placed(target.span[1] - 1) + 1)
             return replace(target, scores=scores, span=span)

@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from lightning_interpret.records.tokens import TokensRow
-from lightning_interpret.texts import joins_without_space, readable
+from lightning_interpret.texts import joins_without_space, readable, shown_segments
 
 _BEGINS = ("Ġ", "▁")
+_MATTERS = 0.05  # share of the largest weight
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def units_of(row: TokensRow) -> tuple[Unit, ...]:
     size = len(row.tokens)
     ids = row.word_ids if len(row.word_ids) == size else tuple(range(size))
     words = row.words if len(row.word_ids) == size else ()
-    parts = shown_segments(row)
+    parts = shown_segments(row.segment, row.special, size)
     marked = any(token.startswith(_BEGINS) for token in row.tokens if isinstance(token, str))
     found: list[Unit] = []
     keys = [(parts[i], i if _special(row, ids, i) else ids[i], _special(row, ids, i)) for i in range(size)]
@@ -52,25 +53,14 @@ def units_of(row: TokensRow) -> tuple[Unit, ...]:
     return tuple(found)
 
 
-def shown_segments(row: Any) -> tuple[int, ...]:
-    """Return for each token the part of the text that it is shown in.
-
-    A special token of a part that has no other token is shown in the part before it.
-    """
-    size = len(row.tokens)
-    given = [at(row.segment, i) or 0 for i in range(size)]
-    known = {part for i, part in enumerate(given) if not at(row.special, i)}
-    found: list[int] = []
-    for i, part in enumerate(given):
-        before = found[-1] if found else next((p for p in given[i:] if p in known), 0)
-        found.append(part if part in known else before)
-    return tuple(found)
-
-
 def kept_of(weights: Sequence[float], most: int, around: int, always: Iterable[int] = ()) -> set[int]:
-    """Return the places that are kept of a long list: some always, then the strongest with those around them."""
+    """Return the places that are kept of a long list: some always, then the strongest with those around them.
+
+    What is below a twentieth of the strongest is kept only where it is around another one.
+    """
     kept: set[int] = set()
-    strongest = sorted(range(len(weights)), key=lambda i: -weights[i])
+    least = _MATTERS * max(weights, default=0.0)
+    strongest = sorted((i for i in range(len(weights)) if weights[i] >= least), key=lambda i: -weights[i])
     for place in (*always, *strongest):
         near = [i for by in range(around + 1) for i in {place - by, place + by} if 0 <= i < len(weights)]
         kept.update(near[: max(0, most - len(kept))])

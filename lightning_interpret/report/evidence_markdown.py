@@ -111,7 +111,7 @@ def _coloured(text: Coloured) -> Iterator[str]:
 
 def _piece(piece: Piece) -> str:
     score = piece.score
-    if score is None or not math.isfinite(score) or abs(piece.strength) < _MATTERS:
+    if score is None or piece.special or abs(piece.strength) < _MATTERS:
         return escape(piece.text)
     return f"**{escape(piece.text)}** {squares(piece.strength)} {escape(signed(score))}"
 
@@ -144,7 +144,9 @@ def _head(cross: Cross, i: int, before: int | None) -> str:
 def _aim(aim: Aim, parts: int, places: Iterable[int]) -> list[str]:
     sums = [*aim.sums, *["–"] * (parts - len(aim.sums))]
     cells = (aim.cells[i] for i in places)
-    scores = ["" if cell is None else f"{escape(number_of(cell.score))} {squares(cell.strength)}".strip() for cell in cells]
+    scores = [
+        "" if cell is None else f"{escape(number_of(cell.score))} {squares(cell.strength)}".strip() for cell in cells
+    ]
     name = f"**{escape(aim.label)}**" if aim.wrong else escape(aim.label)
     error = f"**{escape(aim.error)}, not converged**" if aim.failed else escape(aim.error)
     return [name, escape(aim.value), *map(escape, sums), error, *scores]

@@ -32,7 +32,7 @@ from lightning_interpret.report.parts import GAP, LEADING, Part, heading, text_o
 from lightning_interpret.report.words import Shade
 from lightning_interpret.texts import printable
 
-_EXAMPLES, _NOTES = 5, 3  # that are shown of each list
+_EXAMPLES, _NOTES, _TEXTS = 5, 3, 6  # that are shown of each list
 _SENTENCE_LINES, _QUERY_LINES, _EXAMPLE_LINES, _TOKEN_LINES = 12, 4, 2, 6  # of text
 _NUMBER = 64  # width of the column of scores
 _COLOURS: dict[int, Colour] = {1: FOR, -1: AGAINST}  # by the sign of a table's numbers
@@ -95,10 +95,11 @@ def _parts(card: Card, pen: Pen, room: float) -> Iterator[Part]:
         yield from explained_picture.quote(quote.name, quote.text, pen, room)
     if card.quotes:
         yield heading("Query", "", pen, room)
-    for text in card.texts:
+    for text in card.texts[:_TEXTS]:
         yield from targets_picture.coloured(text, pen, room)
     if card.texts:
-        pass
+        more = len(card.texts) - _TEXTS
+        yield from [text_of(f"… {more} more texts", pen, SMALL, GREY, room, 1, above=4)] if more > 0 else []
     elif card.passage is None:
         yield text_of(card.text, pen, BODY, INK, room, _QUERY_LINES, below=8)
     else:

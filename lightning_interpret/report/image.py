@@ -14,12 +14,13 @@ from lightning_interpret.palette import background, foreground
 from lightning_interpret.report import overlay
 from lightning_interpret.report.canvas import Canvas, Pen
 from lightning_interpret.report.frame import BODY, GREY, MARGIN, NARROWEST, SMALL, TINY, framed, pen_for
-from lightning_interpret.report.words import Shade, scale, shades
+from lightning_interpret.report.words import Shade, scale, sections, shades
 from lightning_interpret.texts import signed
 
 _CELL, PITCH = 24, 42  # height of a word, and from one line of words to the next
 _PAD, _GAP = 5, 3  # beside the text in a word, and between words
 _LINES = 40
+_NAME = 16  # height of the name of a part
 _MATTERS = 0.1  # share of the largest score from which a word carries its number
 
 
@@ -45,14 +46,26 @@ def render(row: AttributionRow, *, width: int = 440) -> Image.Image:
     if row.units == "location":
         return overlay.render(row, width=width)
     words = shades(row)
-    pen = pen_for(row, (word.text for word in words))
-    lines, left_out = laid_out(words, pen, width - 2 * MARGIN)
-    height = PITCH * (len(lines) + bool(left_out))
+    parts = sections(row, words)
+    pen = pen_for(row, [*(word.text for word in words), *(name for name, _ in parts)])
+    lines, left_out = list[tuple[float, list[Placed]]](), list[Shade]()
+    names, height = list[tuple[float, str]](), 0.0
+    for name, part in parts:
+        found, rest = laid_out(part, pen, width - 2 * MARGIN, max(1, _LINES - len(lines)))
+        if name:
+            names.append((height, pen.clipped(name, TINY, width - 2 * MARGIN)))
+            height += _NAME
+        lines += [(height + PITCH * number, line) for number, line in enumerate(found)]
+        height += PITCH * len(found)
+        left_out += rest
+    height += PITCH * bool(left_out)
 
     def draw(canvas: Canvas, top: float) -> None:
-        for number, line in enumerate(lines):
+        for y, name in names:
+            canvas.text(MARGIN, top + y + 11, name, TINY, GREY)
+        for y, line in lines:
             for placed in line:
-                draw_word(canvas, placed, top + PITCH * number)
+                draw_word(canvas, placed, top + y)
         if left_out:
             total = signed(sum(word.score for word in left_out))
             text = f"… {len(left_out)} more words: {total}"

@@ -9,7 +9,7 @@ from textwrap import TextWrapper
 
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.locations import Grid, Location, box_text
-from lightning_interpret.report.words import Shade, not_given, shades
+from lightning_interpret.report.words import Shade, not_given, sections, shades
 from lightning_interpret.texts import printable, shortened, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word is marked
@@ -41,7 +41,7 @@ def render(row: AttributionRow, *, limit: int = 60) -> str:
         shown = [_literal("; ".join(row.locations().said())), _legend(row), _locations(row.locations())]
     else:
         words = shades(row)
-        shown = [_running(words), _legend(row), _ranking(words, limit)]
+        shown = [_running(row, words), _legend(row), _ranking(words, limit)]
     parts = [*_warnings(row), _headline(row), *shown, _facts(row)]
     return "\n\n".join(parts + [f"- {_literal(line)}" for line in not_given(row)])
 
@@ -111,8 +111,11 @@ def _text(value: object) -> str:
     return f"{value:+.4g}" if isinstance(value, float) else str(value)
 
 
-def _running(words: list[Shade]) -> str:
-    shown = " ".join(map(_marked, words[:_TEXT]))
+def _running(row: AttributionRow, words: list[Shade]) -> str:
+    """Return the text, each part of a pair on a line of its own under its name."""
+    found = sections(row, words[:_TEXT])
+    texts = (f"*{escape(name)}*: " * bool(name) + " ".join(map(_marked, run)) for name, run in found)
+    shown = "\n\n".join(texts)
     return shown if len(words) <= _TEXT else f"{shown} … and {len(words) - _TEXT} more words"
 
 

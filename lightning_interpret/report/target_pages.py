@@ -84,14 +84,23 @@ def _spread(record: dict[str, Any], fits: Fits) -> list[Record] | None:
         pages: list[Record] = []
         done = 0
         while done < len(targets) and len(pages) < _PAGES:
-            base = {"target_offset": done} | (head if not pages else {"kind": record["kind"], "schema": record["schema"]})
-            count = _most(lambda n, base=base, done=done: fits(base | {"targets": targets[done : done + n]}, _PAGES), len(targets) - done)
+            base = {"target_offset": done} | (
+                head if not pages else {"kind": record["kind"], "schema": record["schema"]}
+            )
+            count = _most(
+                lambda n, base=base, done=done: fits(base | {"targets": targets[done : done + n]}, _PAGES),
+                len(targets) - done,
+            )
             if not count:
                 break
             pages.append(base | {"targets": targets[done : done + count]})
             done += count
         if done == len(targets) and pages:
-            return pages if len(pages) > 1 else [{name: value for name, value in pages[0].items() if name != "target_offset"}]
+            return (
+                pages
+                if len(pages) > 1
+                else [{name: value for name, value in pages[0].items() if name != "target_offset"}]
+            )
         if pages and done:
             return None  # the texts are not what it is too large by
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lightning_interpret.cards import Aim, Coloured, Cross, Outline, Piece, Section
 from lightning_interpret.palette import background, foreground
@@ -13,9 +14,9 @@ from lightning_interpret.report.parts import Part, heading, text_of
 from lightning_interpret.texts import printable, signed
 
 _NAME, _CELL, _ROW, _PART = 76, 17, 18, 6  # widths of a name and a cell, height of a row, gap between parts
-_WORD, _LABEL = 84, 16  # heights of a word that is read from below, of the name of a part
-_ROWS = 24  # targets of a grid
-_LINES, _PITCH, _SPACE, _PAD = 12, 26, 4, 2  # lines of a text, their pitch, width of a gap and beside a word
+_WORD, _LABEL = 112, 16  # heights of a word that is read from below, of the name of a part
+_ROWS = 16  # targets of a grid
+_LINES, _PITCH, _SPACE, _PAD = 20, 26, 4, 2  # lines of a text, their pitch, width of a gap and beside a word
 
 
 def cross(found: Cross, pen: Pen, room: float) -> Iterator[Part]:
@@ -31,16 +32,12 @@ def cross(found: Cross, pen: Pen, room: float) -> Iterator[Part]:
 
 
 def _bands(found: Cross, room: float) -> Iterator[tuple[int, int]]:
-    """Yield which columns stand side by side."""
-    start, wide = 0, 0.0
-    for i, column in enumerate(found.columns):
-        turns = i > start and column.segment != found.columns[i - 1].segment
-        if wide + _CELL + _PART * turns > room - _NAME:
-            yield start, i
-            start, wide, turns = i, 0.0, False
-        wide += _CELL + _PART * turns
-    if found.columns:
-        yield start, len(found.columns)
+    """Yield which columns stand side by side: as many in each band, as far as that goes."""
+    turns = len(found.spans()) - 1
+    most = max(1, int((room - _NAME - _PART * min(turns, 2)) // _CELL))
+    count = -(-len(found.columns) // most)
+    edges = [len(found.columns) * i // count for i in range(count + 1)] if count else []
+    yield from pairwise(edges)
 
 
 def _band(found: Cross, start: int, end: int, pen: Pen, room: float) -> Part:
@@ -49,8 +46,12 @@ def _band(found: Cross, start: int, end: int, pen: Pen, room: float) -> Part:
         x += _PART * (i > start and found.columns[i].segment != found.columns[i - 1].segment)
         places.append(x)
         x += _CELL
-    texts = [pen.clipped(printable(found.columns[i].text), SMALL, _WORD) for i in range(start, end)]
-    high = min(_WORD, max(pen.width(text, SMALL) for text in texts)) + 6
+    sizes = [TINY if found.columns[i].special else SMALL for i in range(start, end)]
+    texts = [
+        pen.clipped(printable(found.columns[i].text), size, _WORD)
+        for i, size in zip(range(start, end), sizes, strict=True)
+    ]
+    high = max(pen.width(text, size) for text, size in zip(texts, sizes, strict=True)) + 6
     label = _LABEL if len(found.parts) > 1 else 0
     aims = found.aims[:_ROWS]
 
@@ -63,7 +64,7 @@ def _band(found: Cross, start: int, end: int, pen: Pen, room: float) -> Part:
             if label and (i == start or column.segment != found.columns[i - 1].segment):
                 _part_name(canvas, found, i, end, left(place), top, pen)
             colour = GREY if column.special else INK
-            canvas.upright(left(place) + _CELL / 2, top + label + high, texts[i - start], SMALL, colour)
+            canvas.upright(left(place) + _CELL / 2, top + label + high, texts[i - start], sizes[i - start], colour)
         for number, aim in enumerate(aims):
             y = top + label + high + 2 + _ROW * number
             _name(canvas, aim, y, pen, room, found.right_to_left)
@@ -79,11 +80,13 @@ def _band(found: Cross, start: int, end: int, pen: Pen, room: float) -> Part:
 def _part_name(canvas: Canvas, found: Cross, i: int, end: int, x: float, top: float, pen: Pen) -> None:
     size = next((n - i for n in range(i, end) if found.columns[n].segment != found.columns[i].segment), end - i)
     text = pen.clipped(printable(found.part(found.columns[i].segment)), TINY, max(44.0, _CELL * size))
-    canvas.text(x + _CELL if found.right_to_left else x, top + 11, text, TINY, GREY, align="r" if found.right_to_left else "l")
+    canvas.text(
+        x + _CELL if found.right_to_left else x, top + 11, text, TINY, GREY, align="r" if found.right_to_left else "l"
+    )
 
 
 def _name(canvas: Canvas, aim: Aim, y: float, pen: Pen, room: float, right: bool) -> None:
-    text = pen.clipped(printable(aim.label), SMALL, _NAME - 6)
+    text = pen.clipped(printable(aim.name), SMALL, _NAME - 6)
     x = MARGIN + (room - _NAME + 6 if right else _NAME - 6)
     canvas.text(x, y + 13, text, SMALL, ALARM if aim.wrong else INK, align="l" if right else "r")
 
@@ -92,6 +95,7 @@ def _sums(found: Cross, pen: Pen, room: float) -> Part:
     """Return what each target's scores sum to, part by part, with its value and its error."""
     many = len(found.parts) > 1
     heads = [*(f"Σ {name}".strip() for name in (found.parts if many else ("",))), "value", "error"]
+    heads += ["gold"] if any(aim.gold for aim in found.aims[:_ROWS]) else []
     wide = min(86.0, (room - _NAME) / len(heads))
     aims = found.aims[:_ROWS]
 
@@ -103,9 +107,10 @@ def _sums(found: Cross, pen: Pen, room: float) -> Part:
         for number, aim in enumerate(aims):
             y = top + 20 + _ROW * number
             _name(canvas, aim, y, pen, room, False)
-            sums = [*aim.sums, *["–"] * len(heads)][: len(heads) - 2]
-            for column, text in enumerate([*sums, aim.value, aim.error], 1):
-                failed = aim.failed and column == len(heads)
+            count = heads.index("value")
+            sums = [*aim.sums, *["–"] * count][:count]
+            for column, text in enumerate([*sums, aim.value, aim.error, *([aim.gold] if aim.gold else [])], 1):
+                failed = aim.failed and column == count + 2
                 x = MARGIN + _NAME + wide * column - 4
                 shown = pen.clipped(printable(text + " !" * failed), SMALL, wide - 8)
                 canvas.text(x, y + 13, shown, SMALL, ALARM if failed else INK, align="r")

@@ -11,7 +11,7 @@ from typing import TextIO
 from lightning_interpret.explanations import AttributionRow
 from lightning_interpret.locations import Grid
 from lightning_interpret.palette import background, foreground
-from lightning_interpret.report.words import Shade, not_given, scale, shades
+from lightning_interpret.report.words import Shade, not_given, scale, sections, shades
 from lightning_interpret.texts import printable, signed
 
 _MATTERS = 0.2  # share of the largest score from which a word carries its number
@@ -34,7 +34,8 @@ def render(row: AttributionRow, *, colour: bool, width: int = 100) -> str:
     if row.units == "location":
         lines += ["; ".join(row.locations().said()), _locations(row.locations())]
     else:
-        lines += _wrapped([_cell(word, colour) for word in shades(row)], width)
+        for name, words in sections(row, shades(row)):
+            lines += _wrapped([(f"{name}:", "")] * bool(name) + [_cell(word, colour) for word in words], width)
         lines += [_legend(row)] if colour else []
     if row.absorbed:
         lines.append("absorbed: " + ", ".join(f"{printable(name)} {signed(v)}" for name, v in row.absorbed.items()))

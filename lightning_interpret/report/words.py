@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 
 from lightning_interpret.explanations import AttributionRow, Word
-from lightning_interpret.texts import printable
+from lightning_interpret.texts import printable, segment_name
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Shade:
         score: The signed score.
         strength: The score divided by :func:`scale`, in [-1, 1]; 0 where the score is not finite.
         special: Whether it is a special token.
+        segment: Number of the part of the text that it is of.
     """
 
     text: str
     score: float
     strength: float
     special: bool
+    segment: int = 0
 
     def matters(self, threshold: float) -> bool:
         """Return whether the score is worth its number: at least ``threshold`` of the scale, or not finite."""
@@ -40,9 +43,17 @@ def shades(row: AttributionRow) -> list[Shade]:
             score=word.score,
             strength=max(-1.0, min(1.0, word.score / whole)) if math.isfinite(word.score) else 0.0,
             special=word.special,
+            segment=word.segment,
         )
         for word in words
     ]
+
+
+def sections(row: AttributionRow, words: list[Shade]) -> list[tuple[str, list[Shade]]]:
+    """Return the words of each part of the text under its name, which is empty where the text has one part only."""
+    runs = [(number, list(run)) for number, run in groupby(words, key=lambda word: word.segment)]
+    named = len({number for number, _ in runs}) > 1
+    return [(printable(segment_name(row.segment_names, number)) if named else "", run) for number, run in runs]
 
 
 def scale(words: list[Word]) -> float:
