@@ -15,9 +15,12 @@ def _tokens(words, segment, marks=()):
     ids = iter(range(len(words)))
     word_ids = tuple(None if word in marks else next(ids) for word in words)
     return {
-        "tokens": tuple(words), "words": tuple(word for word in words if word not in marks), "word_ids": word_ids,
-        "special": tuple(word in marks for word in words), "segment": tuple(segment),
-    }  # fmt: skip
+        "tokens": tuple(words),
+        "words": tuple(word for word in words if word not in marks),
+        "word_ids": word_ids,
+        "special": tuple(word in marks for word in words),
+        "segment": tuple(segment),
+    }
 
 
 def _score(seed, i, near):
@@ -31,17 +34,31 @@ def grid(prompt="The capital of France is", output=("Ġthe", "Ġcity", "Ġof", "
     read = [*tokens, *output[:-1]]
     targets = tuple(
         Target(
-            name=name, scores=tuple(_score(k, i, min(3, len(first) - 1)) for i in range(len(first) + k)), value=2.0 + k / 2,
-            span=(len(first) + k, len(first) + k + 1), prediction=name, gold="ĠLyon" if k == 3 else name,
-            attribution_target=1.5, error=0.01, relative_error=0.04 if k == 1 else 0.002, converged=k != 1,
+            name=name,
+            scores=tuple(_score(k, i, min(3, len(first) - 1)) for i in range(len(first) + k)),
+            value=2.0 + k / 2,
+            span=(len(first) + k, len(first) + k + 1),
+            prediction=name,
+            gold="ĠLyon" if k == 3 else name,
+            attribution_target=1.5,
+            error=0.01,
+            relative_error=0.04 if k == 1 else 0.002,
+            converged=k != 1,
         )
         for k, name in enumerate(output)
-    )  # fmt: skip
+    )
     values = {
-        "view": "grid", "targets": targets, "output": "log_prob", "method": "integrated_gradients", "layer": "wte",
-        "baseline": "pad", "segment_names": ("prompt", "output"), "example_id": 3, "tokens": tuple(read),
+        "view": "grid",
+        "targets": targets,
+        "output": "log_prob",
+        "method": "integrated_gradients",
+        "layer": "wte",
+        "baseline": "pad",
+        "segment_names": ("prompt", "output"),
+        "example_id": 3,
+        "tokens": tuple(read),
         "segment": tuple(int(i >= len(first)) for i in range(len(read))),
-    }  # fmt: skip
+    }
     return TargetsRow(**values | changes)
 
 
@@ -52,9 +69,18 @@ def entities(**changes):
     """Return three entities: a person, one that is wrong, a place."""
     spans = [((1, 3), "PER", "PER"), ((4, 5), "LOC", "PER"), ((6, 7), "LOC", "LOC")]
     targets = tuple(
-        Target(kind, tuple(_score(k, i, span[0]) for i in range(len(TAGGED))), 4.0 - k, span, kind, gold, relative_error=0.003, converged=True)
+        Target(
+            kind,
+            tuple(_score(k, i, span[0]) for i in range(len(TAGGED))),
+            4.0 - k,
+            span,
+            kind,
+            gold,
+            relative_error=0.003,
+            converged=True,
+        )
         for k, (span, kind, gold) in enumerate(spans)
-    )  # fmt: skip
+    )
     values = {
         "view": "entities",
         "targets": targets,
@@ -75,15 +101,29 @@ def answer(before=0, **changes):
     at = words.index("Paris")
     near = words.index("stands")
     targets = tuple(
-        Target(f"{which} of 'Paris'", tuple(_score(k, i, near) * (1.0 if i >= len(words) - 20 else 0.05) for i in range(len(words))), 5.5 + k, (at, at + 1),
-               "Paris", "the city of Paris", relative_error=0.001, converged=True)
+        Target(
+            f"{which} of 'Paris'",
+            tuple(_score(k, i, near) * (1.0 if i >= len(words) - 20 else 0.05) for i in range(len(words))),
+            5.5 + k,
+            (at, at + 1),
+            "Paris",
+            "the city of Paris",
+            relative_error=0.001,
+            converged=True,
+        )
         for k, which in enumerate(("start", "end"))
-    )  # fmt: skip
+    )
     segment = [int(i >= len(QUESTION)) for i in range(len(words))]
     values = {
-        "view": "answer", "targets": targets, "method": "integrated_gradients", "layer": "embeddings", "example_id": 8,
-        "prediction": "Paris", "gold": "the city of Paris", "segment_names": ("question", "context"),
-    }  # fmt: skip
+        "view": "answer",
+        "targets": targets,
+        "method": "integrated_gradients",
+        "layer": "embeddings",
+        "example_id": 8,
+        "prediction": "Paris",
+        "gold": "the city of Paris",
+        "segment_names": ("question", "context"),
+    }
     return TargetsRow(**values | _tokens(words, segment, ("[CLS]", "[SEP]")) | changes)
 
 
@@ -138,9 +178,14 @@ def pair(**changes):
     words = "[CLS] A man sleeps [SEP] Nobody is awake [SEP]".split()  # noqa: SIM905
     parts = _tokens(words, [int(i > 4) for i in range(len(words))], ("[CLS]", "[SEP]"))
     values = {
-        "scores": tuple(_score(0, i, 3) for i in range(len(words))), "target": 2.5, "target_name": "entailment",
-        "output": "logit", "method": "integrated_gradients", "layer": "embeddings", "prediction": "entailment",
-    }  # fmt: skip
+        "scores": tuple(_score(0, i, 3) for i in range(len(words))),
+        "target": 2.5,
+        "target_name": "entailment",
+        "output": "logit",
+        "method": "integrated_gradients",
+        "layer": "embeddings",
+        "prediction": "entailment",
+    }
     return AttributionRow(**values | parts | changes)
 
 
@@ -148,10 +193,24 @@ def of_text(view, text):
     """Return a record in which every text is the given one."""
     target = Target(text, (1.0, -0.5, 0.2), 1.0, (1, 2), text, text + "!", relative_error=0.1, converged=False)
     return TargetsRow(
-        view=view, targets=(target, target), output=text, method=text, layer=text, baseline=text, prediction=text,
-        gold=text + "!", why=text, notes=(text,), reasons={text: text}, segment_names=(text, text), tokens=("[CLS]", text, text),
-        word_ids=(None, 0, 1), words=(text, text), special=(True, False, False), segment=(0, 0, 1),
-    )  # fmt: skip
+        view=view,
+        targets=(target, target),
+        output=text,
+        method=text,
+        layer=text,
+        baseline=text,
+        prediction=text,
+        gold=text + "!",
+        why=text,
+        notes=(text,),
+        reasons={text: text},
+        segment_names=(text, text),
+        tokens=("[CLS]", text, text),
+        word_ids=(None, 0, 1),
+        words=(text, text),
+        special=(True, False, False),
+        segment=(0, 0, 1),
+    )
 
 
 def arbitrary(seed):
@@ -173,15 +232,27 @@ def arbitrary(seed):
     def target():
         begin = rng.randint(-2, size + 2)
         return Target(
-            name=arbitrary_text(rng, 10), scores=tuple(number() for _ in range(rng.randint(0, size + 2))),
-            value=number() or math.nan, span=rng.choice((None, (begin, begin + rng.randint(-1, 3)))), prediction=maybe(arbitrary_text(rng, 8)),
-            gold=maybe("x"), relative_error=rng.choice((None, 0.1, math.nan)), converged=rng.choice((None, True, False)),
-        )  # fmt: skip
+            name=arbitrary_text(rng, 10),
+            scores=tuple(number() for _ in range(rng.randint(0, size + 2))),
+            value=number() or math.nan,
+            span=rng.choice((None, (begin, begin + rng.randint(-1, 3)))),
+            prediction=maybe(arbitrary_text(rng, 8)),
+            gold=maybe("x"),
+            relative_error=rng.choice((None, 0.1, math.nan)),
+            converged=rng.choice((None, True, False)),
+        )
 
     return TargetsRow(
-        view=rng.choice(VIEWS), targets=tuple(target() for _ in range(rng.choice((0, 1, 2, 7)))), text=maybe(arbitrary_text(rng, 30)),
-        prediction=maybe(arbitrary_text(rng, 8)), gold=maybe("x"), tokens=words, words=short(words),
-        word_ids=short(rng.choice((None, i)) for i in range(size)), special=short(rng.random() < 0.2 for _ in range(size)),
-        segment=maybe(short(rng.choice((0, 0, 1, 3)) for _ in range(size))), segment_names=maybe((arbitrary_text(rng, 5),)),
+        view=rng.choice(VIEWS),
+        targets=tuple(target() for _ in range(rng.choice((0, 1, 2, 7)))),
+        text=maybe(arbitrary_text(rng, 30)),
+        prediction=maybe(arbitrary_text(rng, 8)),
+        gold=maybe("x"),
+        tokens=words,
+        words=short(words),
+        word_ids=short(rng.choice((None, i)) for i in range(size)),
+        special=short(rng.random() < 0.2 for _ in range(size)),
+        segment=maybe(short(rng.choice((0, 0, 1, 3)) for _ in range(size))),
+        segment_names=maybe((arbitrary_text(rng, 5),)),
         offsets=maybe(short((i, i + 1) for i in range(size))),
-    )  # fmt: skip
+    )

@@ -78,6 +78,8 @@ def join(pages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     records = [record for page in ordered for record in page["records"]]
     if all(isinstance(record, dict) and {"offset", "word_offset"} <= record.keys() for record in records):
         records = [_whole(records)]
+    elif all(isinstance(record, dict) and isinstance(record.get("target_offset"), int) for record in records):
+        records = [_with_all_targets(records)]
     return {**ordered[0], "page": 1, "pages": 1, "records": records}
 
 
@@ -104,7 +106,8 @@ def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("text", "Image")
     if "text" not in found and isinstance(words, list):
         found["text"] = _short(" ".join(map(str, words[:_SNIPPET])), _SNIPPET)
-    sizes = [abs(score) for score in _word_scores(record) if math.isfinite(score)]
+    sizes = [abs(score) for each in (record, *_each_target(record)) for score in _word_scores(each)]
+    sizes = [size for size in sizes if math.isfinite(size)]
     if sizes:
         found["largest"] = max(sizes)
     return found
@@ -114,14 +117,15 @@ def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None
     """Return how far the first records are from each other; ``None`` where they do not compare.
 
     Of scores, and of weights of tokens, 1 − cosine: 0 unchanged, 2 turned round; two lists of zeros are the same (0),
-    one of zeros and another have nothing in common (1). Of a selection, the share of it that was not selected before;
+    one of zeros and another have nothing in common (1). Of several targets these are the scores of all that are in both
+    by their name and place, which must read as much. Of a selection, the share of it that was not selected before;
     of a tree of spans, the share of those that it chose which were not in the tree before.
     """
     for chosen in (_selected, _spans):
         now, then = chosen(payload), chosen(before)
         if now is not None and then is not None:
             return len(now - then) / len(now) if now else None
-    a, b = _scores(payload), _scores(before)
+    a, b = _of_same_targets(payload, before) or (_scores(payload), _scores(before))
     if a is None or b is None or len(a) != len(b):
         return None
     size_a, size_b = math.hypot(*a), math.hypot(*b)
@@ -129,6 +133,27 @@ def drift(payload: Mapping[str, Any], before: Mapping[str, Any]) -> float | None
         return float(size_a != size_b)
     cosine = sum(x / size_a * (y / size_b) for x, y in zip(a, b, strict=True))
     return round(1 - max(-1.0, min(1.0, cosine)), 12)  # the same weights are 0, whatever was rounded
+
+
+def _of_same_targets(payload: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Return the scores of the targets that are in both records, as one list each; ``None`` where there are none."""
+    now, then = _targets(payload), _targets(before)
+    both = [key for key in now if key in then]
+    if not both:
+        return None
+    return [score for key in both for score in now[key]], [score for key in both for score in then[key]]
+
+
+def _targets(payload: Mapping[str, Any]) -> dict[Any, list[float]]:
+    """Return the scores of each target by its name, its place, how much it reads, and which of several such it is."""
+    found: dict[Any, list[float]] = {}
+    for target in _list(payload, "targets") or []:
+        scores = target.get("scores") if isinstance(target, dict) else None
+        if not isinstance(scores, list) or not all(isinstance(score, int | float) for score in scores):
+            continue
+        key = (str(target.get("name")), str(target.get("span")), len(scores))
+        found[(*key, sum(other[:3] == key for other in found))] = scores
+    return found
 
 
 def _scores(payload: Mapping[str, Any]) -> list[float] | None:
@@ -178,6 +203,20 @@ def _word_scores(record: Mapping[str, Any]) -> list[float]:
             sums.append(number)
         before = word
     return sums
+
+
+def _each_target(record: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield each target of a record with its scores and the words that these are of."""
+    targets, ids = record.get("targets"), record.get("word_ids")
+    for target in targets if isinstance(targets, list) else ():
+        scores = target.get("scores") if isinstance(target, dict) else None
+        if isinstance(scores, list):
+            yield {"scores": scores, "word_ids": ids[: len(scores)] if isinstance(ids, list) else None}
+
+
+def _with_all_targets(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    whole = {name: value for name, value in parts[0].items() if name != "target_offset"}
+    return whole | {"targets": [target for part in parts for target in part.get("targets") or []]}
 
 
 def _whole(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

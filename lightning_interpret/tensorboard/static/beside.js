@@ -6,7 +6,7 @@ import { alike, changeOf, figures, listedBoth } from "./pairs.js";
 
 const KINDS = {
   attention: "attention", attribution: "saliency", bad_case: "why it is a bad case", concept_test: "concept test", concepts: "concepts", generated: "written explanation",
-  influence: "influence", landmarks: "landmarks", neighbors: "neighbours", rationale: "rationale", span_tree: "tree of spans", spans: "spans",
+  influence: "influence", landmarks: "landmarks", neighbors: "neighbours", rationale: "rationale", span_tree: "tree of spans", spans: "spans", targets: "several targets",
 };
 const SAID = { fixed: "Fixed", broke: "Broke", other: "Another prediction", same: "The same prediction" };
 

@@ -2,6 +2,7 @@
 
 import { check, fact, h } from "./parts.js";
 import { direction, marked, percent, plain, printable, strength } from "./model.js";
+import { segmentName } from "./reading.js";
 
 const PART = 300; // words in one block, as in `strip.js`
 
@@ -21,10 +22,11 @@ export function passage(record, { options, set }) {
   if (!found.length) return null;
   const gates = found.some((word) => word.probability !== null), gold = record.gold_rationale?.length;
   const list = h("div", { class: `passage marked ${options.gates && gates ? "gates" : ""}`, dir: direction(found), "data-scroll": "passage" });
-  let part = null, segment = 0;
+  const apart = new Set(found.map((word) => word.segment)).size > 1;
+  let part = null, segment;
   for (const [i, word] of found.entries()) {
     if (i % PART === 0) list.append((part = h("div", { class: "part" })));
-    if (word.segment !== segment && i) part.append(h("span", { class: "break" }, `text ${word.segment + 1}`));
+    if (apart && word.segment !== segment) part.append(h("span", { class: "break" }, h("bdi", {}, printable(segmentName(record.segment_names, word.segment)))));
     segment = word.segment;
     part.append(word.space && i ? " " : "", mark(word));
   }

@@ -4,7 +4,7 @@ import { h, notice } from "./parts.js";
 
 const KEYS = [
   ["↑ ↓", "example before and after, in the list"], ["k  j", "the same, from anywhere"], ["[  ]", "step before and after"],
-  ["← →", "in the words: word by word; in an image, with ↑ ↓: location by location; on the slider: step by step"], ["/", "search"], ["?", "this list"],
+  ["← →", "in the words: word by word; in an image, with ↑ ↓: location by location; on the slider: step by step"], ["↑ ↓", "in the first column of a grid: token by token, whose text stands below it"], ["/", "search"], ["?", "this list"],
 ];
 
 /** The list of keys, as a dialog. */

@@ -152,6 +152,7 @@ function content(entry, change) {
       facts.problem ? h("small", { class: "bad" }, "⚠ broken") : null,
       facts.converged === false ? h("small", { class: "bad", title: "An error is above its tolerance" }, "⚠ error") : null,
       CHANGES[change] ? h("small", { class: change === "broke" ? "bad" : null }, CHANGES[change]) : null,
+      entry.kind === "targets" && label === undefined && facts.considered ? h("small", { class: facts.wrong_targets ? "bad" : null }, facts.wrong_targets ? `✗ ${facts.wrong_targets} of ${facts.considered} wrong` : `${facts.considered} target${facts.considered === 1 ? "" : "s"}`) : null,
       label === undefined ? null : h("small", { class: missed ? "bad" : null }, missed === null ? "" : missed ? "✗ " : "✓ ", h("bdi", {}, printable(label)))),
   ];
 }

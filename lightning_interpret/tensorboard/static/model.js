@@ -1,5 +1,7 @@
 // What the tab knows of records, without a document: words, scales, numbers, lists. Each function is tested on its own.
 
+import { partsOf } from "./reading.js";
+
 const NAMED = { "\n": "↵", "\r": "␍", "\t": "⇥" };
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const JOINERS = "\u200c\u200d"; // invisible, but they shape Arabic, Indic scripts and emoji
@@ -48,7 +50,7 @@ export function units(record, by = "word") {
   const scores = record.scores ?? [];
   const ids = record.word_ids?.length === tokens.length ? record.word_ids : tokens.map((_, i) => i);
   const named = record.word_ids?.length === tokens.length ? record.words ?? [] : [];
-  const offsets = record.offsets;
+  const offsets = record.offsets, parts = partsOf(record);
   const found = [];
   let before; // the word of the token before; `undefined` at the start
   tokens.forEach((token, i) => {
@@ -66,7 +68,7 @@ export function units(record, by = "word") {
     const gap = !offsets || i === 0 || special || ids[i - 1] === null || offsets[i][0] > offsets[i - 1][1];
     found.push({
       index: found.length, text, score: scores[i] ?? null, special, space: by === "word" ? gap : gap && !joins,
-      segment: record.segment?.[i] ?? 0, parts: [{ text: token, score: scores[i] }],
+      segment: parts[i], parts: [{ text: token, score: scores[i] }],
     });
   });
   return found;
@@ -78,7 +80,7 @@ export function units(record, by = "word") {
  */
 export function marked(record) {
   const ids = record.word_ids?.length === record.tokens?.length ? record.word_ids : null, text = record.text ?? "";
-  const found = [];
+  const parts = partsOf(record), found = [];
   let before = null;
   (record.tokens ?? []).forEach((token, i) => {
     const word = ids ? ids[i] ?? null : i;
@@ -94,7 +96,7 @@ export function marked(record) {
     const [here, past] = [record.offsets?.[i], record.offsets?.[i - 1]];
     const space = !here || !past || before === null || here[0] > past[1] || /\s/.test(text[here[0]] ?? "");
     before = word;
-    found.push({ text: (ids && record.words?.[word]) || token, selected, gold, probability, space, special: false, segment: record.segment?.[i] ?? 0 });
+    found.push({ text: (ids && record.words?.[word]) || token, selected, gold, probability, space, special: false, segment: parts[i] });
   });
   return found;
 }

@@ -30,10 +30,10 @@ export function redraw(element, ...children) {
   const paneOf = (inner) => inner.closest("[data-pane]")?.dataset.pane; // two panes may have boxes of one name
   const active = element.contains(document.activeElement) ? document.activeElement : null;
   const [key, pane] = [active?.dataset.key, active && paneOf(active)];
-  const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, paneOf(box), box.scrollTop]);
+  const scrolled = [...element.querySelectorAll("[data-scroll]")].map((box) => [box.dataset.scroll, paneOf(box), box.scrollTop, box.scrollLeft]);
   const find = (name, value, of) => [...element.querySelectorAll(`[data-${name}="${CSS.escape(value)}"]`)].filter((found) => paneOf(found) === of);
   element.replaceChildren(...children);
-  for (const [name, of, top] of scrolled) for (const box of find("scroll", name, of)) box.scrollTop = top;
+  for (const [name, of, top, left] of scrolled) for (const box of find("scroll", name, of)) Object.assign(box, { scrollTop: top, scrollLeft: left });
   if (key) find("key", key, pane)[0]?.focus({ preventScroll: true });
 }
 

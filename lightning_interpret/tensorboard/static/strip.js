@@ -2,27 +2,39 @@
 
 import { h } from "./parts.js";
 import { direction, percent, printable, signed, strength } from "./model.js";
+import { segmentName } from "./reading.js";
 
 const PART = 300; // words in one block: browsers lay out a paragraph of thousands of isolated words in minutes
 
-/** The card of scored words, in the colours of their strength; `tools` stand above them. */
-export function strip(shown, scale, whole, tools) {
+/**
+ * The card of scored words, in the colours of their strength; `tools` stand above them.
+ *
+ * The parts of a text stand apart under their `names`. A word may have an `outline`, `{key, name, wrong}`, which words side
+ * by side share; `after` stands behind the last word. Words whose score is `undefined` have none and no colour.
+ */
+export function strip(shown, scale, whole, tools, { names = null, after = null, label = null } = {}) {
   const tip = h("div", { class: "tip", role: "status", hidden: true });
-  const list = h("div", { class: "strip", "data-scroll": "strip", role: "list", dir: direction(shown), "aria-label": "Scores in reading order: arrow keys move between them" });
-  let segment = 0, part = null;
+  const list = h("div", { class: "strip", "data-scroll": "strip", role: "list", dir: direction(shown), "aria-label": label ?? "Scores in reading order: arrow keys move between them" });
+  const apart = new Set(shown.map((unit) => unit.segment)).size > 1;
+  let segment, part = null, box = null, key = null;
   shown.forEach((unit, i) => {
-    const turns = unit.segment !== segment && !unit.special;
-    if (turns) segment = unit.segment;
-    if (turns || i % PART === 0) list.append((part = h("div", { class: "part", role: "presentation" })));
-    if (turns) part.append(h("span", { class: "break", role: "separator" }, `text ${segment + 1}`));
-    part.append(unit.space && i ? " " : "", token(unit, scale, i));
+    const turns = apart && unit.segment !== segment;
+    segment = unit.segment;
+    if (turns || i % PART === 0) { list.append((part = h("div", { class: "part", role: "presentation" }))); key = null; }
+    if (turns) part.append(h("span", { class: "break", role: "separator" }, h("bdi", {}, printable(segmentName(names, segment)))));
+    const gap = unit.space && i ? " " : "", outline = unit.outline ?? null;
+    if (outline && outline.key === key) return box.lastChild.before(gap, token(unit, scale, i));
+    key = outline?.key ?? null;
+    if (outline) part.append(gap, (box = h("span", { class: `outlined ${outline.wrong ? "wrong" : ""}`, role: "presentation" }, token(unit, scale, i), h("small", {}, " ", outline.name))));
+    else part.append(gap, token(unit, scale, i));
   });
+  if (after) (part ?? list).append(" ", after);
   const show = (element) => {
     const unit = shown[Number(element.dataset.index)];
     const more = unit.parts.length > 1;
     tip.replaceChildren(
-      h("bdi", { class: "word" }, printable(unit.text)), h("b", { class: "number" }, signed(unit.score)),
-      h("span", {}, `${percent(Math.abs(unit.score ?? 0) / whole)} of all`),
+      h("bdi", { class: "word" }, printable(unit.text)), unit.score === undefined ? "" : h("b", { class: "number" }, signed(unit.score)),
+      unit.score === undefined ? "" : h("span", {}, `${percent(Math.abs(unit.score ?? 0) / whole)} of all`),
       ...(more ? [h("span", { class: "parts" }, unit.parts.map((part) => h("span", {}, h("bdi", {}, printable(part.text)), " ", signed(part.score))))] : []),
     );
     tip.hidden = false;
@@ -39,7 +51,7 @@ export function strip(shown, scale, whole, tools) {
   list.addEventListener("keydown", (event) => walk(event, list, tip));
   return h(
     "section",
-    { class: "card words", "aria-label": "Words and their scores" },
+    { class: "card words", "aria-label": label ?? "Words and their scores" },
     h("div", { class: "tools" }, tools),
     shown.length ? list : h("p", { class: "muted" }, "The record has no tokens."),
     tip,
@@ -53,7 +65,7 @@ function token(unit, scale, index) {
     "bdi",
     {
       class: `unit ${sign} ${unit.special ? "special" : ""}`, role: "listitem", tabindex: index ? "-1" : "0", "data-index": index, "data-key": `unit/${index}`,
-      "data-score": unit.score, "--s": Math.abs(share).toFixed(3), "aria-label": `${printable(unit.text)}: ${signed(unit.score)}`,
+      "data-score": unit.score, "--s": Math.abs(share).toFixed(3), "aria-label": unit.score === undefined ? printable(unit.text) : `${printable(unit.text)}: ${signed(unit.score)}`,
     },
     printable(unit.text),
   );

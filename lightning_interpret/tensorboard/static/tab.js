@@ -13,7 +13,7 @@ import { chart, h, notice, redraw, source } from "./parts.js";
 import { createSaver } from "./save.js";
 import { Shelf } from "./shelf.js";
 
-const DEFAULTS = { unit: "word", scale: "step", special: true, gates: false, sort: "place", order: "size", rows: "some" };
+const DEFAULTS = { unit: "word", scale: "step", special: true, gates: false, sort: "place", order: "size", rows: "some", words: "some", target: 0 };
 
 /** Put the tab on the page; `tags` is the answer to the first request for what there is. */
 export async function start(tags) {
@@ -170,7 +170,7 @@ class Tab {
       this.steps = []; // until the new ones are there, keys and options have nothing to draw
       this.reading = this.known = null;
       this.body.setAttribute("aria-busy", "true");
-      this.options.rows = "some";
+      Object.assign(this.options, { rows: "some", words: "some", target: 0 });
       for (const element of this.body.querySelectorAll("[data-scroll]")) element.scrollTop = 0;
     }
     this.keep();

@@ -101,7 +101,7 @@ function words(record, shown, scale, whole, noun, { options, set }) {
     choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
     noun === "feature" ? null : check("Special tokens", options.special, (value) => set("special", value)),
     legendOf(record, scale),
-  ]);
+  ], { names: record.segment_names });
 }
 
 function legendOf(record, scale) {
