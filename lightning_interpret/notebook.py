@@ -192,10 +192,9 @@ def _cross(cross: Cross) -> str:
     top = f'<tr><td></td>{over}<td colspan="{len(cross.parts) + 2}"></td></tr>' if len(cross.parts) > 1 else ""
     head = f'{top}<tr><th scope="col">token</th>{heads}{sums}<th scope="col">value</th><th scope="col">error</th></tr>'
     rest = f"<p>{_text(cross.rest)}</p>" if cross.rest else ""
-    return (
-        f"<p>{_text(cross.meaning)}; full colour at {_text(number_of(cross.largest))}</p>"
-        f'<div style="overflow-x:auto" dir="{side}"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>{rest}'
-    )
+    said = f"<p>{_text(cross.meaning)}; full colour at {_text(number_of(cross.largest))}</p>"
+    grid = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'{said}<div style="overflow-x:auto" dir="{side}">{grid}</div>{rest}'
 
 
 def _named(bar: Bar, names: Iterable[str]) -> Sequence[str]:

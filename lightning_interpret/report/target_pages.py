@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from lightning_interpret.records.targets import TargetsRow
+from lightning_interpret.records.units import units_of
 from lightning_interpret.report.evidence_pages import shortened_record, shortened_records
 from lightning_interpret.report.pages import Fits, Record
 from lightning_interpret.tensorboard.payload import FACT
@@ -28,7 +29,7 @@ def records(row: TargetsRow, fits: Fits) -> list[Record]:
 
     Beside the row's own fields stands what the tab follows from step to step: ``mean_value`` and ``mean_error`` of the
     targets, how many there are in ``considered`` and how many are wrong in ``wrong_targets``, whether each of them
-    ``converged``, and their names, ``listed``.
+    ``converged``, their names, ``listed``, and the text as it is read, ``reading``.
 
     Args:
         row: The row to write.
@@ -134,6 +135,8 @@ def _followed(row: TargetsRow) -> Iterator[tuple[str, Any]]:
     values = [target.value for target in row.targets if math.isfinite(target.value)]
     errors = [each.relative_error for each in row.targets if each.relative_error is not None]
     yield "considered", len(row.targets)
+    units = [unit for unit in units_of(row) if not unit.special]
+    yield "reading", "".join(" " * (unit.space and i > 0) + unit.text for i, unit in enumerate(units[:FACT]))[:FACT]
     yield "mean_value", sum(values) / len(values) if values else None
     yield "mean_error", _finite(sum(errors) / len(errors)) if errors else None
     known = [target for target in row.targets if target.gold is not None and target.prediction is not None]

@@ -101,6 +101,8 @@ def facts(payload: Mapping[str, Any]) -> dict[str, Any]:
         name: value for name, value in record.items() if name not in _NO_FACTS and isinstance(value, str | int | float)
     }
     found = {name: _short(value, FACT) for name, value in plain.items()}
+    if "reading" in found:  # the text as a reader has it, of a record that has tokens alone
+        found.setdefault("text", _short(found.pop("reading"), _SNIPPET))
     words = record.get("words") or record.get("tokens")
     if record.get("units") == "location":
         found.setdefault("text", "Image")

@@ -110,11 +110,11 @@ export function narrowed(words, kept) {
   return found.map((one, index) => ({ ...one, index }));
 }
 
-/** Words of a target's text that matter: those it is at, the strongest with those around them, of each part some. */
-export function mattering(words, targets, most, around) {
+/** Words that matter to targets: those that they are `at`, the strongest with those around them, of each part some. */
+export function mattering(words, targets, most, around, at = isAt) {
   if (words.length <= most) return words;
   const weights = words.map((word) => (word.special ? -1 : targets.reduce((largest, target) => Math.max(largest, Math.abs(scoreOf(target, word) ?? 0)), 0)));
-  const always = words.filter((word) => targets.some((target) => isAt(target, word))).map(({ index }) => index);
+  const always = words.filter((word) => targets.some((target) => at(target, word))).map(({ index }) => index);
   for (const part of new Set(words.map(({ segment }) => segment))) {
     always.push(...words.filter(({ segment }) => segment === part).map(({ index }) => index).sort((a, b) => weights[b] - weights[a]).slice(0, 2));
   }

@@ -14,7 +14,7 @@ const WORDS = 160, AROUND = 8, TEXTS = 10; // words of a long text, those around
 export function lines(steps) {
   return [
     { label: "Loss", values: over(steps, "loss"), zero: true },
-    { label: "Mean value", note: "of the targets", values: over(steps, "mean_value"), format: signed },
+    ...(steps.at(-1)?.view === "labels" ? [] : [{ label: "Mean value", note: "of the targets", values: over(steps, "mean_value"), format: signed }]),
     { label: "Attribution error", note: "mean over the targets", values: over(steps, "mean_error"), zero: true, format: percent },
     { label: "Wrong targets", values: over(steps, "wrong_targets"), zero: true },
     { label: "Drift", note: "1 − cosine with the scores of the same targets at the step before", values: over(steps, "drift"), zero: true },
@@ -72,7 +72,7 @@ const scored = (words, target) => words.map((word) => ({ ...word, score: scoreOf
 
 function grid(record, targets, words, context) {
   const { options, set } = context, all = options.words === "all";
-  const shown = all ? words : mattering(words, targets, COLUMNS, 1), rows = options.rows === "all" ? targets : targets.slice(0, ROWS);
+  const shown = all ? words : mattering(words, targets, COLUMNS, 1, () => false), rows = options.rows === "all" ? targets : targets.slice(0, ROWS);
   const scale = scaleFor(targets.flatMap((target) => scored(words, target)), context);
   const detail = h("div", { class: "part-of", "aria-live": "polite" });
   const chosen = () => Math.min(rows.length - 1, Math.max(0, options.target ?? 0));
@@ -111,32 +111,33 @@ function scaleFor(found, { options, steps }) {
 
 function crossed(record, rows, shown, words, scale, chosen) {
   const parts = partsIn(record, words), named = parts.length > 1;
-  const turns = shown.map((word, i) => i > 0 && word.segment !== shown[i - 1].segment); // where another part begins
-  const starts = shown.map((_, i) => i).filter((i) => i === 0 || turns[i]);
+  const gap = () => h("td", { class: "gap", "aria-hidden": "true" }); // where another part begins
+  const apart = (make) => shown.map((word, i) => [i > 0 && word.segment !== shown[i - 1].segment ? gap() : null, make(word)]);
+  const starts = shown.map((_, i) => i).filter((i) => i === 0 || shown[i].segment !== shown[i - 1].segment);
   const ends = [...parts.map(({ name }) => (name ? ["Σ ", h("bdi", {}, name)] : "Σ")), "Value", "Error"];
   return h("table", {},
     h("caption", { class: "hidden" }, `Scores of ${rows.length} tokens by ${shown.length} words; an empty cell was not read`),
     h("thead", {},
-      named ? h("tr", {}, h("td", { class: "name" }), starts.map((from, i) => h("th", { scope: "colgroup", class: i ? "turn part-name" : "part-name", colspan: (starts[i + 1] ?? shown.length) - from }, h("bdi", {}, printable(segmentName(record.segment_names, shown[from].segment))))), h("td", { colspan: ends.length })) : null,
+      named ? h("tr", {}, h("td", { class: "name" }), starts.map((from, i) => [i ? gap() : null, h("th", { scope: "colgroup", class: "part-name", colspan: (starts[i + 1] ?? shown.length) - from }, h("bdi", {}, printable(segmentName(record.segment_names, shown[from].segment))))]), h("td", { colspan: ends.length })) : null,
       h("tr", {}, h("th", { scope: "col", class: "name" }, "Token"),
-        shown.map((word, i) => h("th", { scope: "col", class: [turns[i] ? "turn" : "", word.special ? "special" : ""].join(" ").trim() || null, title: printable(word.text) }, h("span", {}, h("bdi", {}, printable(word.text))))),
+        apart((word) => h("th", { scope: "col", class: word.special ? "special" : null, title: printable(word.text) }, h("span", {}, h("bdi", {}, printable(word.text))))),
         ends.map((name) => h("th", { scope: "col", class: "number" }, name)))),
     h("tbody", {}, rows.map((target, row) => {
       const missed = wrong(target), failed = target.converged === false;
       return h("tr", { class: row === chosen ? "chosen" : null },
         h("th", { scope: "row", class: "name" }, h("button", { type: "button", class: `bare ${missed ? "bad" : ""}`, "data-key": `target/${row}`, "aria-pressed": String(row === chosen), tabindex: row === chosen ? "0" : "-1", title: missed ? `gold ${printable(readable(target.gold))}` : null }, missed ? "✗ " : "", h("bdi", {}, nameOf(target)))),
-        shown.map((word, i) => cell(target, word, scale, turns[i])),
+        apart((word) => cell(target, word, scale)),
         parts.map(({ number }) => h("td", { class: "number" }, sumOf(target, words, number))),
         h("td", { class: "number" }, given(target.value) ? signed(target.value) : "–"),
         h("td", { class: `number ${failed ? "bad" : ""}` }, given(target.relative_error) ? percent(target.relative_error) : "–", failed ? " ⚠" : ""));
     })));
 }
 
-function cell(target, word, scale, turn) {
-  const score = scoreOf(target, word), turned = turn ? "turn" : "";
-  if (score === undefined) return h("td", { class: `unread ${turned}`.trim() });
+function cell(target, word, scale) {
+  const score = scoreOf(target, word);
+  if (score === undefined) return h("td", { class: "unread" });
   const share = strength(score, scale);
-  return h("td", { class: `${share > 0 ? "for" : share < 0 ? "against" : ""} ${turned}`.trim() || null, "--s": Math.abs(share).toFixed(3), title: `${nameOf(target)} ← ${printable(word.text)}: ${signed(score)}` }, h("span", { class: "hidden" }, signed(score)));
+  return h("td", { class: share > 0 ? "for" : share < 0 ? "against" : null, "--s": Math.abs(share).toFixed(3), title: `${nameOf(target)} ← ${printable(word.text)}: ${signed(score)}` }, h("span", { class: "hidden" }, signed(score)));
 }
 
 /** One token's attribution over the text that it was read from, and the token behind it. */
