@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from lightning_interpret.records.targets import TargetsRow
+from lightning_interpret.records.targets import Target, TargetsRow
 from lightning_interpret.records.units import units_of
 from lightning_interpret.report.evidence_pages import shortened_record, shortened_records
 from lightning_interpret.report.pages import Fits, Record
 from lightning_interpret.tensorboard.payload import FACT
 
-_PAGES = 8  # of one record, at most
+_PAGES, _SCORE = 8, 4  # pages of one record at most, bytes of a score at least
 _WORDS = (800, 400, 200, 100, 50, 20, 8)  # that are kept, the first that fit
 _TARGETS = (200, 100, 50, 20, 8, 3, 1)
 _TEXTS = ((200, 200), (60, 50), (20, 10))  # characters of a text and entries of a list, beside the targets
@@ -38,27 +39,41 @@ def records(row: TargetsRow, fits: Fits) -> list[Record]:
     Raises:
         ValueError: If not even the record with the shortest texts fits.
     """
-    followed = dict(_followed(row))
-    whole = row.to_dict() | followed
-    if fits(whole, 1):
-        return [whole]
-    for some in _ever_smaller(row):
-        record = _rounded(some.to_dict()) | followed
-        pages = _spread(record, fits)
+    followed, room = dict(_followed(row)), _room(fits)
+    if _size(row.targets) <= room:
+        whole = row.to_dict() | followed
+        if fits(whole, 1):
+            return [whole]
+    for some in _ever_smaller(row, _PAGES * room):
+        pages = _spread(_rounded(some.to_dict()) | followed, room)
         if pages is not None:
             return pages
-    least = replace(row.narrowed(_WORDS[-1]), targets=row.narrowed(_WORDS[-1]).targets[:1])
-    for short in chain([least.to_dict() | followed], shortened_records(least.to_dict() | followed)):
+    least = row.narrowed(_WORDS[-1])
+    record = replace(least, targets=least.targets[:1]).to_dict() | followed
+    for short in chain([record], shortened_records(record)):
         if fits(short, 1):
             return [short]
     raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
 
 
-def _ever_smaller(row: TargetsRow) -> Iterator[TargetsRow]:
-    yield _said(row, "Scores are rounded to three digits here.")
+def _room(fits: Fits) -> int:
+    """Return how many bytes a record may take on one of several pages."""
+    return _most(lambda size: fits({"": "x" * size}, _PAGES), 1 << 20)
+
+
+def _size(targets: Sequence[Target]) -> int:
+    """Return a number of bytes that the scores of targets are sure to take."""
+    return _SCORE * sum(len(target.scores) for target in targets)
+
+
+def _ever_smaller(row: TargetsRow, room: int) -> Iterator[TargetsRow]:
+    """Yield records that lose ever more, those that are sure not to fit into a number of bytes left out."""
+    if _size(row.targets) <= room:
+        yield _said(row, "Scores are rounded to three digits here.")
+    narrow = row
     for most in _WORDS:
-        narrow = row.narrowed(most, around=2)
-        if narrow is not row:
+        if most < len(row.tokens) and _SCORE * most * len(row.targets) <= room:
+            narrow = row.narrowed(most, around=2)
             yield _said(narrow, _left_out(row, narrow))
     narrow = row.narrowed(_WORDS[-2])
     for count in _TARGETS:
@@ -78,32 +93,29 @@ def _said(row: TargetsRow, note: str) -> TargetsRow:
     return replace(row, notes=(note, *row.notes))
 
 
-def _spread(record: dict[str, Any], fits: Fits) -> list[Record] | None:
+def _spread(record: dict[str, Any], room: int) -> list[Record] | None:
     """Return a record with its targets on as few pages as they take; ``None`` where these are too many."""
     targets = record["targets"]
+    sizes = [len(json.dumps(target)) + 2 for target in targets]
+    further = {"kind": record["kind"], "schema": record["schema"]}
     for head in chain([record], (_short(record, *bounds) for bounds in _TEXTS)):
-        pages: list[Record] = []
-        done = 0
-        while done < len(targets) and len(pages) < _PAGES:
-            base = {"target_offset": done} | (
-                head if not pages else {"kind": record["kind"], "schema": record["schema"]}
-            )
-            count = _most(
-                lambda n, base=base, done=done: fits(base | {"targets": targets[done : done + n]}, _PAGES),
-                len(targets) - done,
-            )
-            if not count:
-                break
-            pages.append(base | {"targets": targets[done : done + count]})
-            done += count
-        if done == len(targets) and pages:
-            return (
-                pages
-                if len(pages) > 1
-                else [{name: value for name, value in pages[0].items() if name != "target_offset"}]
-            )
-        if pages and done:
-            return None  # the texts are not what it is too large by
+        pages: list[dict[str, Any]] = []
+        left = 0
+        for place, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+            if not pages or size > left:
+                page = {"target_offset": place} | (further if pages else head) | {"targets": []}
+                pages.append(page)
+                left = room - len(json.dumps(page))
+            pages[-1]["targets"].append(target)
+            left -= size
+            if left < 0 or len(pages) > _PAGES:
+                break  # not even one fits, or all the others do not
+        else:
+            if len(pages) == 1:
+                del pages[0]["target_offset"]
+            return pages or None
+        if len(pages) > 1:
+            return None  # it is not the texts that make it too large
     return None
 
 
