@@ -17,6 +17,7 @@ from torchmetrics import MaxMetric, Metric, SumMetric
 
 from lightning_interpret.callbacks import output
 from lightning_interpret.callbacks.probes import Probes
+from lightning_interpret.functional.wrapped import check_whole_weights
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.report.presenters import Row
 from lightning_interpret.tasks import Task, find_task
@@ -178,6 +179,7 @@ class Monitor(Callback):
         tokenizer = self.tokenizer if self.tokenizer is not None else getattr(module, "tokenizer", None)
         if tokenizer is None:
             tokenizer = getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
+        check_whole_weights(module)
         task = find_task(module, task=self.task, tokenizer=tokenizer)
         self.check(module, task)
         return task

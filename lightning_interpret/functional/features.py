@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.names import unknown
 
 Forward = Callable[[], Tensor]
@@ -280,7 +281,7 @@ def same_layer(module: nn.Module, layer: str, other: str) -> bool:
 
 
 def find_layer(module: nn.Module, layer: str, *, argument: str = "layer") -> nn.Module:
-    """Return the sub-module of this name; the names of compiled modules are those of what was compiled.
+    """Return the sub-module of this name; the names of wrapped modules are those of what was wrapped or compiled.
 
     The pixels are what the module itself is given: ``pixel_values`` is its name. Of two layers whose outputs are one
     text it is the first.
@@ -291,7 +292,7 @@ def find_layer(module: nn.Module, layer: str, *, argument: str = "layer") -> nn.
     if layer == PIXELS:
         return module
     layer = layer.split(JOINED)[0]
-    parts = {name.replace("_orig_mod.", ""): part for name, part in module.named_modules(remove_duplicate=False)}
+    parts = {plain_name(name): part for name, part in module.named_modules(remove_duplicate=False)}
     if layer not in parts or layer == "":
         raise LayerError(unknown(argument, layer, [name for name in parts if name]))
     return parts[layer]

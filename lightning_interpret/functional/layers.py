@@ -20,8 +20,13 @@ def own_parts(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def plain_name(name: str) -> str:
-    """Return a module's name without what `torch.compile` puts into it."""
-    return name.replace("_orig_mod.", "").removesuffix("._orig_mod")
+    """Return a module's name without what `torch.compile` and wrappers that checkpoint activations put into it.
+
+    A wrapper has the name of what it wraps: where both are met, the one that is wrapped is meant, as it always runs.
+    """
+    for prefix in ("_orig_mod", "_checkpoint_wrapped_module"):
+        name = name.replace(f"{prefix}.", "").removesuffix(f".{prefix}")
+    return name
 
 
 def levels(module: nn.Module) -> list[list[str]]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.functional.wrapped import check_whole_weights, unwrapped
+
 
 @contextmanager
 def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[None]:
@@ -21,12 +23,17 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
     On leaving, also by an exception, every training flag, weight, buffer and random state is what it was, those of
     generators that the module keeps as attributes among them. Gradients can be asked of activations and inputs;
     parameters neither receive nor require any. Compiled code runs eagerly, so that hooks are met and nothing is
-    compiled anew.
+    compiled anew; checkpoints of activations are passed over.
 
     Args:
         module: The module to be explained.
         full_precision: Whether weights and buffers in half precision are float32 copies inside the block.
+
+    Raises:
+        ValueError: If this process does not hold every weight; in the block, if a gradient is asked through a quantised
+            layer, which none passes.
     """
+    check_whole_weights(module)
     with ExitStack() as stack:
         # two threads' scopes may overlap without one being inside the other, and share modules or PyTorch's switches:
         # what the second finds must be what is theirs, and not the first one's stand-ins
@@ -43,6 +50,7 @@ def explaining(module: nn.Module, *, full_precision: bool = False) -> Iterator[N
         # cuDNN's recurrent layers have no backward in evaluation mode
         stack.enter_context(torch.backends.cudnn.flags(enabled=False) if _recurrent(module) else ExitStack())
         stack.enter_context(frozen_weights(module, full_precision=full_precision))
+        stack.enter_context(unwrapped(module))
         yield
 
 
@@ -98,7 +106,10 @@ def frozen_weights(
             renormalises = getattr(part, "max_norm", None) is not None
             stores: tuple[tuple[dict[str, Any], bool], ...] = ((part._parameters, renormalises), (part._buffers, True))
             for store, copy in stores:
-                store.update((name, stand_in(t, copy=copy)) for name, t in list(store.items()) if t is not None)
+                for name, t in list(store.items()):
+                    # packed weights of whole numbers have no gradient, and keep on themselves how they are unpacked
+                    if t is not None and (store is part._buffers or t.is_floating_point() or t.is_complex()):
+                        store[name] = stand_in(t, copy=copy)
         for part in module.modules():
             for name, value in list(vars(part).items()):
                 if isinstance(value, list) and any(isinstance(item, Tensor) for item in value):

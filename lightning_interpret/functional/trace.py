@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.features import LayerError, find_layer, first_tensor, with_first_tensor
+from lightning_interpret.functional.layers import plain_name
 
 _SEEN: ContextVar[list[tuple[str, Tensor]] | None] = ContextVar("lightning_interpret_trace", default=None)
 
@@ -50,7 +51,7 @@ def trace(
         return keep
 
     if only is None:
-        names = [(name.replace("_orig_mod.", ""), part) for name, part in module.named_modules() if name]
+        names = list({plain_name(name): part for name, part in module.named_modules() if name}.items())
     else:
         names = [(name, find_layer(module, name)) for name in only]
     handles = [part.register_forward_hook(hook(name)) for name, part in names]

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.base import Task
-from lightning_interpret.tasks.transformer import SEQUENCES, named_head, transformer_in
+from lightning_interpret.tasks.transformer import SEQUENCES, check_called_alone, named_head, transformer_in
 
 
 class ModelTask(Task):
@@ -31,7 +31,7 @@ class ModelTask(Task):
         """Return the `transformers` model in ``module``.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or adapters around it change what goes into it.
         """
         model = transformer_in(module, self._model, self.head)
         if model is None:
@@ -40,6 +40,7 @@ class ModelTask(Task):
                 f"subclass of {self._name} whose `logits(module, batch)` and `layer(module)` you override (README, "
                 "'A model of your own')."
             )
+        check_called_alone(module, model)
         return model
 
     def parts(self, batch: Any) -> dict[str, Any]:

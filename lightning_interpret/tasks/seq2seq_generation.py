@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.functional.features import JOINED, find_layer
+from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.tasks.base import Layout
 from lightning_interpret.tasks.generation import IGNORED, Generation
 from lightning_interpret.tasks.transformer import running_embedding
@@ -118,7 +119,7 @@ class Seq2SeqGeneration(Generation):
         model: Any = self.model_in(module)
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
         table = None if decoder is None else decoder.get_input_embeddings()
-        names = {id(part): name.replace("_orig_mod.", "") for name, part in module.named_modules()}
+        names = {id(part): plain_name(name) for name, part in module.named_modules()}
         if id(table) not in names or not getattr(model.config, "is_encoder_decoder", False):
             raise ValueError(
                 f"{type(model).__name__} has no decoder with word embeddings of its own: for a model that reads one "

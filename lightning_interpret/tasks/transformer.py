@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lightning_interpret.functional.features import find_layer
+from lightning_interpret.functional.layers import plain_name
 
 SEQUENCES, IMAGES, BOXES = "ForSequenceClassification", "ForImageClassification", "ForObjectDetection"
 TAGS, ANSWERS = "ForTokenClassification", "ForQuestionAnswering"
+#: Adapters of PEFT whose own ``forward`` is more than the model's, beside those that learn prompts.
+_AROUND = ("XLORA", "POLY", "SHADOW")
 #: What the names of models that write hold.
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "EncoderDecoderModel", "MTModel")
 
@@ -58,6 +61,32 @@ def _outermost(module: nn.Module, path: str, seen: set[int]) -> Iterator[tuple[s
         yield from _outermost(child, f"{path}.{name}" if path else name, seen)
 
 
+def check_called_alone(module: nn.Module, model: PreTrainedModel) -> None:
+    """Refuse a model whose adapters act around it: a task that calls the model itself would explain another function.
+
+    LoRA and its kin change layers in the model, and are met there.
+
+    Raises:
+        ValueError: If a PEFT model around it adds prompts, a prefix or a mixture of adapters.
+    """
+    for part in module.modules():
+        if not any(kind.__name__ == "PeftModel" for kind in type(part).__mro__):
+            continue
+        if not any(inner is model for inner in part.modules()):
+            continue
+        configs: Mapping[str, Any] = part.peft_config  # type: ignore[assignment]
+        config = configs[part.active_adapter]  # type: ignore[index]
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
+        around = config.is_prompt_learning or kind in _AROUND
+        if around or getattr(config, "alora_invocation_tokens", None):
+            raise ValueError(
+                f"{type(part).__name__} has a {kind} adapter, which changes what goes into {type(model).__name__} and "
+                "no layer in it: its attributions would be those of the model without the adapter. Give a `task=` "
+                "whose `logits(module, batch)` calls the PEFT model, and whose `layer(module)` names the word "
+                "embeddings; LoRA, IA3 and their kin are explained as they are."
+            )
+
+
 def has_head(model: PreTrainedModel, head: str | tuple[str, ...] = SEQUENCES) -> bool:
     """Return whether a model has a head of this kind; by default, one score a class for each text."""
     return any(name in type(model).__name__ for name in ([head] if isinstance(head, str) else head))
@@ -68,17 +97,21 @@ def named_head(head: str | tuple[str, ...]) -> str:
     return head if isinstance(head, str) else head[0]
 
 
-def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
+def call(model: nn.Module, parts: Mapping[str, Any]) -> Any:
     """Call a `transformers` model with those parts of a batch that its ``forward`` names; labels stay out.
 
-    With left padding, ``position_ids`` are counted from the attention mask, as ``generate`` does: a text then has the
-    logits it has alone. Nothing is cached.
+    A wrapper that passes on what it is given (a compiled model, one with PEFT adapters) takes what the model in it
+    takes. With left padding, ``position_ids`` are counted from the attention mask, as ``generate`` does: a text then
+    has the logits it has alone. Nothing is cached.
     """
-    accepted = inspect.signature(model.forward).parameters
+    inner, accepted = model, dict(inspect.signature(model.forward).parameters)
+    if any(each.kind is each.VAR_KEYWORD for each in accepted.values()):
+        inner = next((part for _, part in _outermost(model, "", set())), model)
+        accepted |= inspect.signature(inner.forward).parameters
     given = {name: value for name, value in parts.items() if name in accepted and name != "labels"}
     mask = given.get("attention_mask")
     free = "position_ids" in accepted and "position_ids" not in given
-    if free and isinstance(mask, Tensor) and _left_padded(mask) and _counts_from_zero(model):
+    if free and isinstance(mask, Tensor) and _left_padded(mask) and _counts_from_zero(inner):
         given["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
     given |= {"return_dict": True} if "return_dict" in accepted else {}
     given |= {"use_cache": False} if "use_cache" in accepted else {}  # states of earlier tokens would hide their part
@@ -88,7 +121,7 @@ def call(model: PreTrainedModel, parts: Mapping[str, Any]) -> Any:
 def embedding_name(module: nn.Module, model: PreTrainedModel) -> str:
     """Return the name, in ``module``, of the layer that embeds the words."""
     embedding = model.get_input_embeddings()
-    names = {id(part): name.replace("_orig_mod.", "") for name, part in module.named_modules()}
+    names = {id(part): plain_name(name) for name, part in module.named_modules()}
     if id(embedding) in names:
         return names[id(embedding)]
     raise ValueError(f"{type(model).__name__} has no word embeddings of its own: name a `layer=` to attribute to.")
@@ -104,7 +137,7 @@ def running_embedding(module: nn.Module, model: PreTrainedModel) -> str:
     encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else None
     inner = getattr(encoder, "embed_tokens", None)
     if isinstance(inner, nn.Embedding) and isinstance(shared, nn.Embedding) and inner.weight is shared.weight:
-        return next(n.replace("_orig_mod.", "") for n, part in module.named_modules() if part is inner)
+        return next(plain_name(n) for n, part in module.named_modules() if part is inner)
     return embedding_name(module, model)
 
 
@@ -112,7 +145,7 @@ def _left_padded(mask: Tensor) -> bool:
     return mask.dim() == 2 and bool((mask[:, :1] == 0).any())
 
 
-def _counts_from_zero(model: PreTrainedModel) -> bool:
+def _counts_from_zero(model: nn.Module) -> bool:
     """Whether positions are counted from 0; RoBERTa and its kin count them from the padding id, off the ids."""
     tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
     return not any(isinstance(part, nn.Embedding) and part.padding_idx is not None for part in tables)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.attention.scope import AttentionError, Site, attention
 from lightning_interpret.functional.features import LayerError, find_layer, first_tensor, with_first_tensor
+from lightning_interpret.functional.layers import plain_name
 
 #: What is done with the output of a block: given its place in the list and the output, returns what follows it.
 _ACT: ContextVar[tuple[object, Callable[[int, Tensor], Tensor]] | None] = ContextVar("lightning_interpret_zeroing")
@@ -27,7 +28,7 @@ def blocks_of(module: nn.Module, sites: Sequence[Site]) -> list[str]:
         AttentionError: If that is the module itself, which has no output that further layers read.
     """
     parts, found = dict(module.named_modules()), []
-    known = {name.replace("_orig_mod.", ""): part for name, part in parts.items()}
+    known = {plain_name(name): part for name, part in parts.items()}
     for site in sites:
         pieces = site.name.split(".")
         paths = [".".join(pieces[:i]) for i in range(1, len(pieces) + 1)]

@@ -92,7 +92,7 @@ class Reader:
         return there if there.shape == values.shape[:2] else torch.ones_like(values[:, :, 0], dtype=torch.bool)
 
     def _last_linear(self, example: Any) -> str:
-        named = ((name.replace("_orig_mod.", ""), part) for name, part in self._module.named_modules())
+        named = ((plain_name(name), part) for name, part in self._module.named_modules())
         linear = {name: part for name, part in named if isinstance(part, nn.Linear) and name}
         last = last_called(linear, lambda: self._task.logits(self._module, self._task.take(example, torch.tensor([0]))))
         if last is None:

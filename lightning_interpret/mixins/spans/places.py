@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 from transformers import PreTrainedModel
 
+from lightning_interpret.functional.layers import plain_name
+
 
 def states_layer(module: nn.Module, model: PreTrainedModel | None) -> str:
     """Return the name of the layer that returns the last states of a `transformers` model, before its pooler.
@@ -33,7 +35,7 @@ def states_layer(module: nn.Module, model: PreTrainedModel | None) -> str:
         raise ValueError(
             f"`span_layer=None`: of {type(base).__name__} it is not known which layer its pooler reads. Name it."
         )
-    return name.replace("_orig_mod.", "")
+    return plain_name(name)
 
 
 def states_width(name: str, layer: nn.Module) -> int:

@@ -7,12 +7,13 @@ from purity import assert_same, state_of
 from tiny import batch_of, classifier, tokenizer_for
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 from lightning_interpret.functional.influence.blocks import find_blocks
 from lightning_interpret.functional.influence.gradients import recording
 from lightning_interpret.functional.scope import explaining
 
+apply = CheckpointFunction.apply
 SWITCHES = {
     "flash": (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
     "efficient": (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
@@ -107,8 +108,27 @@ def test_of_one_forward_several_gradients_can_be_asked_also_with_checkpoints():
     near(found, by_autograd(model, losses, 4, blocks), 1e-10)
 
 
-def test_reentrant_checkpoints_are_refused_with_a_way_out():
+def test_reentrant_checkpoints_change_nothing_either():
     model = Checkpointed(use_reentrant=True).double()
+    losses = runs(model, ids())
+    found, blocks, left = by_hooks(model, losses, 4)
+    assert not left
+    model.options["use_reentrant"] = False  # the other way hides the embedding from autograd
+    near(found, by_autograd(model, losses, 4, blocks), 1e-10)
+
+
+class Applied(Checkpointed):
+    """Checkpoints that are not of `torch.utils.checkpoint.checkpoint`, as other libraries have their own."""
+
+    def forward(self, ids):
+        hidden = apply(lambda ids: torch.tanh(self.embedding(ids)), True, ids)
+        for stage in self.stages:
+            hidden = apply(stage, True, hidden)
+        return self.head(hidden.mean(dim=1))
+
+
+def test_reentrant_checkpoints_of_other_libraries_are_refused_with_a_way_out():
+    model = Applied().double()
     losses = runs(model, ids())
     with (
         explaining(model),
@@ -123,7 +143,7 @@ def test_reentrant_checkpoints_are_refused_with_a_way_out():
 
 
 def test_behind_a_reentrant_checkpoint_there_is_an_error_that_says_what_to_do():
-    model = Checkpointed(use_reentrant=True).double()
+    model = Applied().double()
     before = nn.Sequential(nn.Linear(6, 6), nn.Tanh()).double()
 
     class Behind(nn.Module):
@@ -132,7 +152,7 @@ def test_behind_a_reentrant_checkpoint_there_is_an_error_that_says_what_to_do():
             self.before, self.model = before, model
 
         def forward(self, x):
-            return self.model.head(checkpoint(self.model.stages[0], self.before(x), use_reentrant=True).mean(dim=1))
+            return self.model.head(apply(self.model.stages[0], True, self.before(x)).mean(dim=1))
 
     whole = Behind()
     with explaining(whole), pytest.raises(ValueError, match="use_reentrant=False"):
