@@ -1,20 +1,11 @@
-"""Tags of words and the entities that they spell: BIO and its kin, or a tag a word."""
+"""Names of tags: their types, and the marks of place of BIO and its kin."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 OUTSIDE = "O"
 _BEGINS, _INSIDE, _ENDS, _ALONE = "B", "I", "EL", "SU"
-
-
-class Entity(NamedTuple):
-    """An entity: its type, its first word and one past its last."""
-
-    type: str
-    start: int
-    end: int
 
 
 def marked(labels: Sequence[str]) -> bool:
@@ -37,27 +28,6 @@ def as_type(tag: str, other: str, labels: Sequence[str]) -> str:
     place = _split(tag)[0] or _BEGINS
     candidates = (f"{place}-{other}", f"{_BEGINS}-{other}", f"{_INSIDE}-{other}", other)
     return next(label for label in candidates if label in labels)
-
-
-def entities(tags: Sequence[str]) -> list[Entity]:
-    """Return the entities that tags spell, as conlleval reads them: a tag of another type begins a new one.
-
-    Source: Tjong Kim Sang and De Meulder, 2003, whose script is the measure of CoNLL-2003; tags of BIO, IO, BIOES and
-    BILOU.
-    """
-    found: list[Entity] = []
-    current: tuple[str, int] | None = None
-    before = ""
-    for i, tag in enumerate([*tags, OUTSIDE]):
-        place, kind = ("", "") if tag == OUTSIDE else _split(tag)
-        begins = current is None or kind != current[0] or place in (_BEGINS, *_ALONE) or before in (*_ENDS, *_ALONE)
-        if current is not None and (tag == OUTSIDE or begins):
-            found.append(Entity(current[0], current[1], i))
-            current = None
-        if tag != OUTSIDE and current is None:
-            current = kind, i
-        before = place
-    return found
 
 
 def _split(tag: str) -> tuple[str, str]:

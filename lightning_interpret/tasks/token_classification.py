@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_interpret.functional.entities import entities
 from lightning_interpret.names import unknown
 from lightning_interpret.tasks import batches, tags
 from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask, padded, runner_up
-from lightning_interpret.tasks.tags import OUTSIDE, Entity
+from lightning_interpret.tasks.tags import OUTSIDE
 from lightning_interpret.tasks.transformer import TAGS, call, special_mask
 
 NOTHING = "no entity"
@@ -195,7 +196,7 @@ class TokenClassification(PlacedTask):
         """Return the name and the words of each target of an example."""
         if which == "words" or not tags.marked(labels):
             return [(tag, [(place, tag)]) for place, tag in row]
-        spelled = tags.entities([tag for _, tag in row])
+        spelled = entities([tag for _, tag in row])
         return [(each.type, list(row[each.start : each.end])) for each in spelled]
 
     def _likeliest(
@@ -243,7 +244,7 @@ class TokenClassification(PlacedTask):
 
 def _counted(row: Sequence[str]) -> str:
     """Return how many entities of each type tags spell: ``person ×2, location``."""
-    counts = Counter(each.type for each in tags.entities(row))
+    counts = Counter(each.type for each in entities(row))
     said = (kind if count == 1 else f"{kind} ×{count}" for kind, count in counts.items())
     return ", ".join(said) or NOTHING
 
@@ -254,9 +255,9 @@ def _at(row: Sequence[tuple[int, str]], places: Sequence[int]) -> str:
     wanted = [order[place] for place in places if place in order]
     if not wanted:
         return OUTSIDE
-    spelled = tags.entities([tag for _, tag in row])
+    spelled = entities([tag for _, tag in row])
     exact = next((each for each in spelled if (each.start, each.end) == (wanted[0], wanted[-1] + 1)), None)
-    if isinstance(exact, Entity):
+    if exact is not None:
         return exact.type
     found = [row[n][1] for n in wanted]
     return OUTSIDE if set(found) == {OUTSIDE} else " ".join(found)
