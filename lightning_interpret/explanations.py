@@ -10,183 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_interpret.locations import Grid, box_text
-from lightning_interpret.texts import segment_name, shown_segments
+from lightning_interpret.attribution_row import SCHEMA, AttributionRow, Word
 from lightning_interpret.units import Units
 
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word as it is shown: its text, the sum of its tokens' scores, whether it is a special token, and of which part.
-
-    ``segment`` is the number of the part of the text that it is shown in, 0 where the text has no parts.
-    """
-
-    text: str
-    score: float
-    special: bool = False
-    segment: int = 0
-
-
-@dataclass(frozen=True)
-class AttributionRow:
-    """One explained prediction as plain Python, without padding.
-
-    ``error`` is Σ scores − ``attribution_target``; ``relative_error`` divides its size by
-    max(|attribution_target|, error_floor); the other fields are those of :class:`Attribution`. A field that does not
-    apply is ``None`` and ``reasons`` says why. Of an image ``tokens`` is empty, and ``scores`` are those of its
-    ``grid`` row by row, with units of no location where ``special`` says so. ``span`` is the first token that the
-    target is at and one past the last (an entity, an answer); a generated token is not read for its own prediction, and
-    stands behind the tokens.
-    """
-
-    kind: ClassVar[str] = "attribution"
-
-    tokens: tuple[str, ...]
-    scores: tuple[float, ...]
-    target: float
-    target_name: str
-    output: str
-    method: str
-    layer: str
-    units: str = "token"
-    prediction: str | None = None
-    gold: str | None = None
-    example_id: int | None = None
-    baseline: str | None = None
-    baseline_target: float | None = None
-    baseline_spread: float | None = None
-    baseline_entropy: float | None = None
-    attribution_target: float | None = None
-    error: float | None = None
-    relative_error: float | None = None
-    partial_error: float | None = None
-    sampling_error: float | None = None
-    unit_errors: tuple[float, ...] | None = None
-    absorbed: Mapping[str, float] | None = None
-    error_floor: float | None = None
-    steps: int | None = None
-    gradients: int = 0
-    forwards: int = 0
-    converged: bool | None = None
-    cut: bool | None = None
-    word_ids: tuple[int | None, ...] = ()
-    words: tuple[str, ...] = ()
-    special: tuple[bool, ...] = ()
-    offsets: tuple[tuple[int, int], ...] | None = None
-    segment: tuple[int, ...] | None = None
-    segment_names: tuple[str, ...] | None = None
-    span: tuple[int, int] | None = None
-    grid: tuple[int, int] | None = None
-    image: str | None = None
-    box: tuple[float, float, float, float] | None = None
-    notes: tuple[str, ...] = ()
-    reasons: Mapping[str, str] = field(default_factory=dict)
-
-    def merged(self) -> list[Word]:
-        """Return the words in reading order, each with the sum of its tokens' scores; special tokens stand alone.
-
-        The sum over the list is the sum of ``scores``: nothing is lost in joining. An image has no words.
-        """
-        if self.units == "location":
-            return []
-        merged: list[Word] = []
-        before: int | None = None
-        word_ids = self.word_ids or range(len(self.tokens))  # without words every token is one
-        parts = shown_segments(self.segment, self.special, len(self.tokens))
-        for token, score, word, part in zip(self.tokens, self.scores, word_ids, parts, strict=True):
-            if word is None:
-                merged.append(Word(token, score, special=True, segment=part))
-            elif word == before:
-                merged[-1] = replace(merged[-1], score=merged[-1].score + score)
-            else:
-                merged.append(Word(self.words[word] if self.words else token, score, segment=part))
-            before = word
-        return merged
-
-    def parts(self) -> list[tuple[str, list[Word]]]:
-        """Return the words of each part of the text under its name: of a pair, or of prompt and output.
-
-        The name is empty where the text has one part only.
-        """
-        words = self.merged()
-        runs = [(number, list(run)) for number, run in groupby(words, key=lambda word: word.segment)]
-        named = len({number for number, _ in runs}) > 1
-        return [(segment_name(self.segment_names, number) if named else "", run) for number, run in runs]
-
-    def locations(self) -> Grid:
-        """Return the scores of an image as they lie on it.
-
-        Raises:
-            ValueError: If the row is of no image.
-        """
-        if self.units != "location":
-            raise ValueError(f"The scores are those of units of kind {self.units!r}: only an image has locations.")
-        return Grid.of(self.scores, self.special, self.grid)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values, with ``schema`` and ``kind``; numbers that are not finite become ``None``."""
-        return {"schema": SCHEMA, "kind": self.kind} | {f.name: _json(getattr(self, f.name)) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AttributionRow:
-        """Return the row that :meth:`to_dict` wrote.
-
-        Raises:
-            ValueError: If ``data`` is of another kind or of a later schema.
-        """
-        if data.get("kind") != cls.kind or data.get("schema", SCHEMA + 1) > SCHEMA:
-            raise ValueError(
-                f"Expected a record of kind {cls.kind!r} and schema at most {SCHEMA}, but got "
-                f"kind={data.get('kind')!r}, schema={data.get('schema')!r}: read it with the version that wrote it."
-            )
-        known = {f.name for f in fields(cls)}
-        values = {name: _tuples(value) for name, value in data.items() if name in known and name != "reasons"}
-        for name in ("scores", "target", "unit_errors"):  # never None within: a number that JSON could not hold
-            if name != "unit_errors" or values.get(name) is not None:
-                values[name] = _numbers(values[name])
-        return cls(**values, reasons=dict(data.get("reasons", {})))
-
-    def __str__(self) -> str:
-        lines = [self.summary(), *(map(_line, self.parts()) if self.tokens else [""])]
-        if self.units == "location":
-            grid = self.locations()
-            strongest = "  ".join(f"({at.row}, {at.column}) {at.score:+.3g}" for at in grid.strongest(10))
-            lines[1:] = ["; ".join(grid.said()), f"strongest (row, column): {strongest}"]
-        if self.absorbed:
-            lines.append("absorbed: " + "  ".join(f"{name} {amount:+.3g}" for name, amount in self.absorbed.items()))
-        lines += [f"{name} is not given: {why}" for name, why in self.reasons.items()] + list(self.notes)
-        return "\n".join(lines)
-
-    def summary(self) -> str:
-        """Return one line: method, target, baseline, error, and what was predicted."""
-        where = "" if self.box is None else " in the box " + box_text(self.box)
-        parts = [f"{self.method} of {self.output} of {self.target_name!r}{where} = {self.target:+.4g}"]
-        if self.baseline_target is not None:
-            spread = "" if self.baseline_spread is None else f" ± {self.baseline_spread:.2g}"
-            entropy = "" if self.baseline_entropy is None else f" (entropy {self.baseline_entropy:.0%})"
-            parts.append(f"baseline {self.baseline} = {self.baseline_target:+.4g}{spread}{entropy}")
-        if self.error is not None and self.relative_error is not None:
-            said = "" if self.converged in (True, None) else ", NOT converged"
-            partial = "" if self.partial_error is None else f", partial {self.partial_error:.2%}"
-            parts.append(f"error {self.error:+.2g} ({self.relative_error:.2%}{partial}{said})")
-        parts += [] if self.sampling_error is None else [f"sampling error {self.sampling_error:.2%}"]
-        parts += [] if self.steps is None else [f"{self.steps} steps"]
-        parts.append(f"predicted {self.prediction!r}" + ("" if self.gold is None else f", gold {self.gold!r}"))
-        return " | ".join(parts)
-
-    def _repr_html_(self) -> str:
-        from lightning_interpret.notebook import html  # which reads the rows: the import runs the other way
-
-        return html(self)
+__all__ = ["SCHEMA", "Attribution", "AttributionRow", "Units", "Word"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +35,7 @@ class Attribution:
         units: What the scores are shown for.
         gradients: ``(N,)``, gradients computed for each row.
         forwards: ``(N,)``, forward passes without a gradient computed for each row.
-        prediction: Predicted label of each row.
+        prediction: Predicted label of each row, or ``None``.
         gold: Gold label of each row, or ``None``.
         example_id: Id of each row's example in its data set, or ``None``.
         baseline: Name of the baseline.
@@ -239,7 +71,7 @@ class Attribution:
     units: Units
     gradients: Tensor
     forwards: Tensor
-    prediction: tuple[str | None, ...]
+    prediction: tuple[str | None, ...] | None
     gold: tuple[str | None, ...] | None = None
     example_id: tuple[int | None, ...] | None = None
     baseline: str | None = None
@@ -299,7 +131,7 @@ class Attribution:
             method=self.method,
             layer=self.layer,
             units=units.kind,
-            prediction=self.prediction[row],
+            prediction=item(self.prediction),
             gold=item(self.gold),
             example_id=item(self.example_id),
             baseline=self.baseline,
@@ -332,6 +164,23 @@ class Attribution:
             notes=item(self.notes) or (),
             reasons=self.reasons,
         )
+
+    def contrast(self, other: Attribution) -> Attribution:
+        """Return the attribution of each target less that of ``other``'s, to the input that both are made from.
+
+        Of two continuations of one prompt, ``which="gold sequence"``: what of the prompt speaks for the one rather than
+        the other. It is the attribution of the difference where both were made with one baseline along one path: with
+        the output held, ``CausalGeneration(attribute="input")`` or ``Seq2SeqGeneration(attribute="input")``.
+
+        Raises:
+            ValueError: If the rows are not of the same inputs, method, layer, output and baseline, or earlier output
+                has a part in them.
+        """
+        shared = ("method", "layer", "output", "baseline")
+        if len(self) != len(other) or any(getattr(self, name) != getattr(other, name) for name in shared):
+            both = [(len(each), *(getattr(each, name) for name in shared)) for each in (self, other)]
+            raise ValueError(f"Only rows of one method, layer, output and baseline can be contrasted, but got {both}.")
+        return Attribution.from_rows([_less(a, b) for a, b in zip(self, other, strict=True)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"schema", "kind", "rows"}``, each row as :meth:`AttributionRow.to_dict` writes it."""
@@ -411,11 +260,6 @@ class Attribution:
         return "".join(row._repr_html_() for row in self)
 
 
-def _line(part: tuple[str, list[Word]]) -> str:
-    name, words = part
-    return (f"{name}: " if name else "") + "  ".join(f"{word.text} {word.score:+.3g}" for word in words)
-
-
 def _stripped(span: tuple[int, int] | None, padding: Tensor) -> tuple[int, int] | None:
     """Return a span among the units that are no padding; what is not read (a generated token) is behind them."""
     if span is None:
@@ -424,19 +268,44 @@ def _stripped(span: tuple[int, int] | None, padding: Tensor) -> tuple[int, int] 
     return span[0] - before, span[1] - before
 
 
-def _json(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
-    return [_json(item) for item in value] if isinstance(value, tuple) else value
+def _less(row: AttributionRow, other: AttributionRow) -> AttributionRow:
+    """Return a row less another one, over the first segment: the prompt, or the source."""
+    sizes = [sum(part == 0 for part in each.segment) if each.segment else len(each.tokens) for each in (row, other)]
+    size = sizes[0]
+    if sizes[1] != size or row.tokens[:size] != other.tokens[:size]:
+        raise ValueError(
+            f"Only rows of one input can be contrasted, but got {row.tokens[:5]}... and {other.tokens[:5]}...: give "
+            "the same prompts in the same order."
+        )
+    if any(row.scores[size:]) or any(other.scores[size:]):
+        raise ValueError(
+            "Earlier output has a part in these scores, and the two outputs differ: hold it, `attribute='input'`."
+        )
 
+    def less(name: str) -> float | None:
+        mine, its = getattr(row, name), getattr(other, name)
+        return None if mine is None or its is None else mine - its
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_numbers(item) for item in value)
-    return math.nan if value is None else float(value)
+    error, wanted, floor = less("error"), less("attribution_target"), row.error_floor
+    return replace(
+        row,
+        tokens=row.tokens[:size],
+        scores=tuple(a - b for a, b in zip(row.scores[:size], other.scores[:size], strict=True)),
+        word_ids=row.word_ids[:size],
+        special=row.special[:size],
+        offsets=row.offsets and row.offsets[:size],
+        segment=None,
+        segment_names=None,
+        span=None,
+        target=row.target - other.target,
+        target_name=f"{row.target_name}-{other.target_name}",
+        prediction=None,
+        gold=None,
+        baseline_target=less("baseline_target"),
+        attribution_target=wanted,
+        error=error,
+        relative_error=None if error is None or wanted is None else abs(error) / max(abs(wanted), floor or 1e-9),
+        gradients=row.gradients + other.gradients,
+        forwards=row.forwards + other.forwards,
+        **dict.fromkeys(("baseline_spread", "baseline_entropy", "partial_error", "sampling_error", "unit_errors")),
+    )

@@ -26,7 +26,8 @@ ROOMS = {
         "records",
         "texts",
     },
-    "explanations": {"locations", "notebook", "texts", "units"},
+    "attribution_row": {"locations", "notebook", "texts"},
+    "explanations": {"attribution_row", "units"},
     "records": {"cards", "names", "notebook", "texts"},  # as text and in a notebook
     "evidence": {"records"},
     "rationales": {"records"},

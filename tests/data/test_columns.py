@@ -158,7 +158,7 @@ def test_pairs_of_texts(lines):
     path = lines("a.jsonl", {"premise": "a man", "hypothesis": "a person", "label": "entailment"})
     (row,) = read_rows(path, text_column="premise", pair_column="hypothesis")
     assert (row.text, row.pair, row.label) == ("a man", "a person", "entailment")
-    with pytest.raises(ValueError, match="line 1: `pair_column='hypo'` does not exist. Did you mean 'hypothesis'"):
+    with pytest.raises(ValueError, match=r"line 1: `pair_column='hypo'` does not exist. Did you mean 'hypothesis'"):
         list(read_rows(path, text_column="premise", pair_column="hypo"))
 
 
@@ -172,9 +172,9 @@ def test_several_labels_are_a_column_each(lines):
     path = lines("a.tsv", "text\ttoxic\trude", "x\t1\t0", "y\t0.0\ttrue")
     rows = list(read_rows(path, label_columns=["toxic", "rude"], problem="multi_label"))
     assert [row.several for row in rows] == [("toxic",), ("rude",)]
-    with pytest.raises(ValueError, match="line 2: column 'rude' holds '0.5' .*holds, 1, or does not, 0"):
+    with pytest.raises(ValueError, match=r"line 2: column 'rude' holds '0.5' .*holds, 1, or does not, 0"):
         list(read_rows(lines("b.tsv", "text\trude", "x\t0.5"), label_columns=["rude"], problem="multi_label"))
-    with pytest.raises(ValueError, match="line 2: column 'rude' holds 'x' .*not a list of labels"):
+    with pytest.raises(ValueError, match=r"line 2: column 'rude' holds 'x' .*not a list of labels"):
         list(read_rows(lines("b.tsv", "text\trude", "x\tx"), label_column="rude", problem="multi_label"))
 
 

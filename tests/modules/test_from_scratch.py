@@ -50,7 +50,12 @@ def test_the_same_texts_and_seed_make_the_same_model():
 
 def test_bytes_spell_every_text_and_lose_nothing():
     tokenizer = byte_level(["Ein Hund läuft .", "Ein Mann läuft"], end=True)
-    assert tokenizer.convert_ids_to_tokens(tokenizer("Ein Mann läuft").input_ids) == ["ĠEin", "ĠMann", "ĠlÃ¤uft", "</s>"]
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Ein Mann läuft").input_ids) == [
+        "ĠEin",
+        "ĠMann",
+        "ĠlÃ¤uft",
+        "</s>",
+    ]
     for text in ("Ein Mann läuft .", "naïve 寿司 \t two  spaces\n", "x" * 300, "<s> </s> 🙂"):
         ids = tokenizer(text, verbose=False)["input_ids"]
         assert tokenizer.decode(ids[:-1]).removeprefix(" ") == text

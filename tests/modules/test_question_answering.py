@@ -1,6 +1,7 @@
 """Questions: the places of answers in tokens, windows of long contexts, and the module that learns to find them."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_each_window_of_a_long_context_is_an_example_whose_row_is_known(tmp_path
     parts = [batch["offset_mapping"][i][batch["context_mask"][i] == 1] for i in range(1, len(ids))]
     assert parts[0][0, 0] == 0
     assert parts[-1][-1, 1] == len(LONG)
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
         assert len({tuple(p) for p in before.tolist()} & {tuple(p) for p in after.tolist()}) == 4
     found = [answer_at(batch, row) for row in range(len(ids))]
     start = LONG.index("not good")
@@ -125,7 +126,9 @@ def test_all_windows_of_a_row_to_predict_are_in_one_batch(tmp_path):
 def test_a_question_that_leaves_no_room_has_its_line(tmp_path):
     data = data_of(tmp_path, [ROWS[0], (LONG, "is he very very very very great", None)], max_length=12, stride=4)
     data.setup("fit")
-    said = r"rows\.jsonl, line 2: the question has 7 tokens; with a window of 12 tokens and `stride=4` it leaves no room"
+    said = (
+        r"rows\.jsonl, line 2: the question has 7 tokens; with a window of 12 tokens and `stride=4` it leaves no room"
+    )
     with pytest.raises(ValueError, match=said):
         data.val_dataloader()
 

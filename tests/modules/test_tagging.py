@@ -137,7 +137,10 @@ def test_it_learns_its_tags_and_logs_what_it_says(trained):
     loss = F.cross_entropy(scores[at], batch["labels"][at])
     right = (scores.argmax(dim=2)[at] == batch["labels"][at]).float().mean()
     spelled = [
-        [{tuple(e) for e in entities([LABELS[i] for i in row[keep].tolist()])} for row, keep in zip(rows, at)]
+        [
+            {tuple(e) for e in entities([LABELS[i] for i in row[keep].tolist()])}
+            for row, keep in zip(rows, at, strict=True)
+        ]
         for rows in (scores.argmax(dim=2), batch["labels"])
     ]
     same = sum(len(a & b) for a, b in zip(*spelled, strict=True))

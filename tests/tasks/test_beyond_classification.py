@@ -301,3 +301,26 @@ def test_a_text_without_an_entity_has_the_word_most_like_one():
 def test_places_of_words_are_found_without_labels():
     with_labels, without = tagging(), tagging(gold=False)
     assert torch.equal(with_labels.task.places(with_labels.batch()), without.task.places(without.batch()))
+
+
+@pytest.mark.parametrize("make", [causal, seq2seq])
+def test_two_continuations_are_contrasted_over_what_both_are_made_from(make):
+    case, method = make(attribute="input"), IntegratedGradients(tolerance=1e-4, max_steps=2048)
+    other = case.batch()
+    labels = other["labels"]
+    other["labels"] = torch.where(labels == -100, labels, (labels * 3) % 20 + 5)
+    if make is causal:
+        other["input_ids"] = torch.where(labels == -100, other["input_ids"], other["labels"])
+    options = {"which": "gold sequence", "output": "log_prob"}
+    first, second = (method(case.model, batch, case.task, **options) for batch in (case.batch(), other))
+    found = first.contrast(second)
+    for row, a, b in zip(found, first, second, strict=True):
+        assert row.target == pytest.approx(a.target - b.target)
+        assert sum(row.scores) == pytest.approx(row.attribution_target, abs=2e-3)
+        assert len(row.scores) == len(row.tokens) == sum(part == 0 for part in a.segment)
+        assert row.segment is None
+    mine, its = (method(case.model, batch, make().task, **options) for batch in (case.batch(), other))
+    with pytest.raises(ValueError, match="attribute='input'"):
+        mine.contrast(its)
+    with pytest.raises(ValueError, match="one method"):
+        first.contrast(GradientTimesInput()(case.model, other, case.task, **options))
