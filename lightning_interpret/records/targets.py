@@ -53,8 +53,9 @@ class Target:
     def __post_init__(self) -> None:
         known = (math.nan if score is None else score for score in self.scores)
         object.__setattr__(self, "scores", tuple(known))  # what JSON could not hold was no number
-        whole = self.span is not None and len(self.span) == 2 and all(isinstance(at, int) for at in self.span)
-        object.__setattr__(self, "span", self.span if whole and self.span[0] < self.span[1] else None)
+        span = self.span
+        whole = span is not None and len(span) == 2 and all(isinstance(at, int) for at in span) and span[0] < span[1]
+        object.__setattr__(self, "span", span if whole else None)
 
     @property
     def wrong(self) -> bool:
@@ -159,10 +160,11 @@ class TargetsRow(TokensRow):
         spans = [span for span in of_spans if span is not None]
         always = [i for i, unit in enumerate(units) if any(a < unit.end and unit.start < b for a, b in spans)]
         weights = [self._weight(unit) for unit in units]
+        alone: list[int] = []
         for part in {unit.segment for unit in units}:  # no part of the text goes unseen
             inside = sorted((i for i, unit in enumerate(units) if unit.segment == part), key=lambda i: -weights[i])
-            always += inside[:2]
-        kept = kept_of(weights, most, around, always)
+            alone += inside[: -(-most // 4)]
+        kept = kept_of(weights, most, around, always, alone)
         stretches = [
             list(places) for _, places in groupby(range(len(units)), key=lambda i: (units[i].segment, i in kept))
         ]

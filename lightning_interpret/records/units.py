@@ -53,16 +53,19 @@ def units_of(row: TokensRow) -> tuple[Unit, ...]:
     return tuple(found)
 
 
-def kept_of(weights: Sequence[float], most: int, around: int, always: Iterable[int] = ()) -> set[int]:
-    """Return the places that are kept of a long list: some always, then the strongest with those around them.
+def kept_of(
+    weights: Sequence[float], most: int, around: int, always: Iterable[int] = (), alone: Iterable[int] = ()
+) -> set[int]:
+    """Return the places that are kept of a long list, about ``most`` of them.
 
-    What is below a twentieth of the strongest is kept only where it is around another one.
+    Some are kept ``always``, with those ``around`` them, then some ``alone``, then the strongest with those around
+    them. What is below a twentieth of the strongest is not one of these.
     """
     kept: set[int] = set()
     least = _MATTERS * max(weights, default=0.0)
     strongest = sorted((i for i in range(len(weights)) if weights[i] >= least), key=lambda i: -weights[i])
-    for place in (*always, *strongest):
-        near = [i for by in range(around + 1) for i in {place - by, place + by} if 0 <= i < len(weights)]
+    for place, reach in (*((i, around) for i in always), *((i, 0) for i in alone), *((i, around) for i in strongest)):
+        near = [i for by in range(reach + 1) for i in {place - by, place + by} if 0 <= i < len(weights)]
         kept.update(near[: max(0, most - len(kept))])
         if len(kept) >= most:
             break

@@ -119,7 +119,8 @@ def _piece(piece: Piece) -> str:
 def _cross(cross: Cross) -> Iterator[str]:
     """Yield a table of targets: the sums of the parts, then the strongest words in the order of the text."""
     yield f"**From what each token was made**: 🟦 for it, 🟧 against it, up to {escape(signed(cross.largest))}"
-    size = [max((abs(aim.cells[i].strength) for aim in cross.aims if aim.cells[i]), default=0.0) for i in _words(cross)]
+    cells = [[cell for aim in cross.aims if (cell := aim.cells[i])] for i in _words(cross)]
+    size = [max((abs(cell.strength) for cell in column), default=0.0) for column in cells]
     strongest = sorted(zip(size, _words(cross), strict=True), key=lambda pair: -pair[0])[:_COLUMNS]
     places = sorted(i for _, i in strongest)
     parts = [escape(f"Σ {name}".strip()) for name in cross.parts]

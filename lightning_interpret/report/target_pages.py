@@ -113,7 +113,7 @@ def _spread(record: dict[str, Any], room: int) -> list[Record] | None:
         else:
             if len(pages) == 1:
                 del pages[0]["target_offset"]
-            return pages or None
+            return [*pages] or None
         if len(pages) > 1:
             return None  # it is not the texts that make it too large
     return None

@@ -84,13 +84,14 @@ export function scoreOf(target, { start, end }) {
 export const isAt = (target, { start, end }) => Array.isArray(target.span) && target.span[0] < end && start < target.span[1];
 
 /**
- * The places that are kept of a long list: some `always`, then the strongest with those `around` them, at most so many.
+ * The places that are kept of a long list, about `most`: some `always` with those `around` them, some `alone`, then the
+ * strongest with those around them.
  */
-export function keptOf(weights, most, around, always = []) {
+export function keptOf(weights, most, around, always = [], alone = []) {
   const kept = new Set(), least = MATTERS * weights.reduce((a, b) => Math.max(a, b), 0);
   const strongest = weights.map((weight, i) => [weight, i]).filter(([weight]) => weight >= least).sort((a, b) => b[0] - a[0] || a[1] - b[1]).map(([, i]) => i);
-  for (const place of [...always, ...strongest]) {
-    for (let by = 0; by <= around; by++) for (const i of by ? [place - by, place + by] : [place]) if (i >= 0 && i < weights.length && kept.size < most) kept.add(i);
+  for (const [place, reach] of [...always.map((i) => [i, around]), ...alone.map((i) => [i, 0]), ...strongest.map((i) => [i, around])]) {
+    for (let by = 0; by <= reach; by++) for (const i of by ? [place - by, place + by] : [place]) if (i >= 0 && i < weights.length && kept.size < most) kept.add(i);
     if (kept.size >= most) break;
   }
   weights.forEach((_, i) => { if (kept.has(i - 1) && kept.has(i + 1)) kept.add(i); }); // a mark of one is no shorter than it
@@ -114,9 +115,9 @@ export function narrowed(words, kept) {
 export function mattering(words, targets, most, around, at = isAt) {
   if (words.length <= most) return words;
   const weights = words.map((word) => (word.special ? -1 : targets.reduce((largest, target) => Math.max(largest, Math.abs(scoreOf(target, word) ?? 0)), 0)));
-  const always = words.filter((word) => targets.some((target) => at(target, word))).map(({ index }) => index);
+  const always = words.filter((word) => targets.some((target) => at(target, word))).map(({ index }) => index), alone = [];
   for (const part of new Set(words.map(({ segment }) => segment))) {
-    always.push(...words.filter(({ segment }) => segment === part).map(({ index }) => index).sort((a, b) => weights[b] - weights[a]).slice(0, 2));
+    alone.push(...words.filter(({ segment }) => segment === part).map(({ index }) => index).sort((a, b) => weights[b] - weights[a]).slice(0, Math.ceil(most / 4)));
   }
-  return narrowed(words, keptOf(weights, most, around, always));
+  return narrowed(words, keptOf(weights, most, around, always, alone));
 }
