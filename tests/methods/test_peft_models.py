@@ -86,7 +86,10 @@ def assert_equal(model, plain, name="bert", methods=FAMILIES):
 
 @pytest.mark.parametrize(
     ("name", "methods"),
-    [("bert", list(FAMILIES)), *(pytest.param(name, FEW, marks=pytest.mark.slow) for name in ["gpt2", "t5", "bart"])],
+    [
+        pytest.param("bert", FAMILIES, id="bert"),
+        *(pytest.param(name, FEW, marks=pytest.mark.slow, id=name) for name in ["gpt2", "t5", "bart"]),
+    ],
 )
 def test_lora_is_explained_as_the_merged_model(name, methods):
     model = adapted(name=name)
@@ -152,7 +155,7 @@ def by_autograd(model, batch):
 def test_influence_is_over_the_adapters_and_the_saved_head():
     model, tokenizer = adapted(), tokenizer_for("bert")
     batch, task = labelled(tokenizer), find_task(model, tokenizer=tokenizer)
-    fitted = GradientSimilarity(measure="cosine").fit(Holder(model).train(), [batch], task)
+    fitted = GradientSimilarity(similarity="cosine").fit(Holder(model).train(), [batch], task)
     assert fitted.approximation.coverage == 1.0
     torch.testing.assert_close(fitted.matrix(batch)[1], by_autograd(model, batch), rtol=1e-6, atol=1e-9)
     ekfac = EkfacInfluence(damping=0.1).fit(model, [batch], task)
