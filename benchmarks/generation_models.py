@@ -122,8 +122,9 @@ def prompts(
     """Return a model, a batch of reviews of ``shortest`` to ``longest`` words, and ``tokens`` that it writes to each."""
     reviews = ReviewCorpus(20 * batch, seed=seed)
     texts = [reviews[i].text for i in range(20 * batch)]
-    tokenizer, model = word_tokenizer(texts, vocabulary), random_model(
-        kind, vocabulary, width=width, blocks=blocks, seed=seed
+    tokenizer, model = (
+        word_tokenizer(texts, vocabulary),
+        random_model(kind, vocabulary, width=width, blocks=blocks, seed=seed),
     )
     words = [token for text in texts for token in tokenizer(text)["input_ids"]]
     spread = max(1, batch - 1)

@@ -21,12 +21,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lightning_interpret.functional.passes import Score, passes, same_place, scores_at, slopes
 from lightning_interpret.names import check_whole, choose
 
 RULES = ("fejer", "gauss_legendre", "midpoint", "left", "right")
-
-#: The scalar explained, for each of M points ``(M, *shape)`` of the rows ``(M,)`` that they belong to: ``(M,)``.
-Score = Callable[[Tensor, Tensor], Tensor]
 
 #: How the path parameter is made (``docs/integration.md`` has the figures): parts of the path whose ends are seen by a
 #: forward pass, width of the kernel that smooths what is seen, and share of the density of nodes that is even.
@@ -96,23 +94,6 @@ class PathIntegral:
     partial_error: Tensor
 
 
-def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scores ``(M,)`` and their gradients ``(M, *shape)`` at M points, without a graph.
-
-    Raises:
-        ValueError: If no gradient of the score reaches the points.
-    """
-    points = points.detach().requires_grad_()
-    values = score(points, rows)
-    if not values.requires_grad:
-        raise ValueError(
-            "No gradient of the score reaches the layer: the model runs what follows it under `no_grad` or detaches "
-            "it, or uses another of its outputs than the first. Choose a layer after that place."
-        )
-    (gradient,) = torch.autograd.grad(values.sum(), points, materialize_grads=True)
-    return values.detach(), gradient
-
-
 def relative_error(error: Tensor, attribution_target: Tensor, floor: float | Tensor) -> Tensor:
     """Return |error| / max(|attribution_target|, floor); the floor may be one a row."""
     return error.abs() / attribution_target.abs().clamp(min=floor)
@@ -133,6 +114,7 @@ def integrate(
     chunk: int = 64,
     per_unit: Callable[[Tensor], Tensor] | None = None,
     order: Tensor | None = None,
+    example: Tensor | None = None,
 ) -> PathIntegral:
     """Integrate the gradient of ``score`` from ``baselines`` to ``inputs``.
 
@@ -154,6 +136,8 @@ def integrate(
         per_unit: Sums what is given for points, ``(M, *shape)``, to the units wanted; by default every feature is one.
             Its values at the nodes are held, ``(N, 2n + 1, *units)`` at most.
         order: The rows ``(N,)`` in the order in which they share passes.
+        example: Long ``(N,)``, where rows of one number have one path, x and x' alike: they share its points, for which
+            ``score`` is called once.
 
     Raises:
         ValueError: If ``rule`` does not exist or is not refined, or ``steps`` is not positive.
@@ -164,12 +148,12 @@ def integrate(
     count, start, end = len(inputs), baseline_target.double(), target.double()
     rows = torch.arange(count, device=inputs.device) if order is None else order.to(inputs.device)
     zero, forwards = torch.zeros_like(end), torch.zeros_like(rows)
-    path = _Path(score, baselines, inputs - baselines, chunk, per_unit or (lambda values: values), rule)
+    path = _Path(score, baselines, inputs - baselines, chunk, per_unit or (lambda values: values), rule, example)
     if rule == "fejer":
         places = torch.arange(1, PARTS, dtype=torch.float64, device=inputs.device) / PARTS
         seen = path.values(rows, places.expand(count, -1))[rows.argsort()]
         moved = torch.cat([start[:, None], seen, end[:, None]], dim=1).diff(dim=1).abs()
-        path, forwards = replace(path, moved=moved), forwards + len(places)
+        path, forwards = replace(path, moved=path.shared(moved)), forwards + len(places)
     sample = path.sample(rows, zero, zero + 1, steps)
     segments = path.segments(rows, zero, zero + 1, start[rows], end[rows], sample)
     gradients, finer = torch.full_like(rows, steps), 2 * steps + 1
@@ -272,7 +256,10 @@ class _Segments(_Parts):
 
 @dataclass(frozen=True)
 class _Path:
-    """The straight paths of N rows, the rule on them, and how much F moves on each part, or None for t = α."""
+    """The straight paths of N rows, the rule on them, and how much F moves on each part, or None for t = α.
+
+    Rows of one ``example`` have one path and one parameter, so that their segments share points.
+    """
 
     score: Score
     start: Tensor
@@ -280,7 +267,19 @@ class _Path:
     chunk: int
     per_unit: Callable[[Tensor], Tensor]
     rule: str
+    example: Tensor | None = None
     moved: Tensor | None = None
+
+    def shared(self, moved: Tensor) -> Tensor:
+        """Return how much F moves on each part, the mean of the shares of the rows of each example."""
+        if self.example is None:
+            return moved
+        share = moved / moved.sum(dim=1, keepdim=True).clamp(min=1e-300)
+        return share.new_zeros(share.shape).index_add_(0, self.example, share.nan_to_num(nan=0))[self.example]
+
+    def same(self, row: Tensor, *ends: Tensor) -> Tensor | None:
+        """Return for each of S segments the first that has the same points; None where each has its own."""
+        return None if self.example is None else same_place(self.example[row], *ends)
 
     def parameter(self, row: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return (t, torch.ones_like(t)) if self.moved is None else parameter(t, self.moved[row])
@@ -289,29 +288,32 @@ class _Path:
         shape = (-1,) + (1,) * (self.difference.dim() - 1)
         return self.start[row] + place.to(self.difference).reshape(shape) * self.difference[row]
 
-    def values(self, row: Tensor, place: Tensor) -> Tensor:
-        """Return F at α ``(S, n)`` of S rows, without gradients."""
-        points = zip(
-            row.repeat_interleave(place.shape[1]).split(self.chunk), place.flatten().split(self.chunk), strict=True
-        )
+    def values(self, row: Tensor, place: Tensor, *ends: Tensor) -> Tensor:
+        """Return F at α ``(S, n)`` of S rows, without gradients; those of the same ``ends`` have the same α."""
+        of, flat = row.repeat_interleave(place.shape[1]), place.flatten()
+        found = flat.new_empty(len(flat))
         with torch.no_grad():
-            return torch.cat([self.score(self.points(r, p), r).double() for r, p in points]).reshape(place.shape)
+            for point, asked, at in passes(self.same(row, *ends), place, self.chunk):
+                points = self.points(of[point], flat[point])
+                found[asked] = scores_at(self.score, points, of[asked], at).double()
+        return found.reshape(place.shape)
 
     def sample(self, row: Tensor, low: Tensor, high: Tensor, nodes: int, *, new: bool = False) -> _Sample:
         """Compute values and slopes at the nodes of S segments, or at those ``new`` since n; in passes of ``chunk``."""
         t = quadrature(self.rule, nodes)[0].to(low)[:: 2 if new else 1]
         t = torch.cat([t, t.new_tensor([0, 1])])
         place, speed = self.parameter(row, low[:, None] + (high - low)[:, None] * t)
-        place, ends, values, slopes = place[:, :-2], place[:, -2:], [], []
-        of = row.repeat_interleave(place.shape[1])
-        for r, p in zip(of.split(self.chunk), place.flatten().split(self.chunk), strict=True):
-            value, gradient = score_and_gradient(self.score, self.points(r, p), r)
-            values.append(value.double())
-            slopes.append(self.per_unit(gradient * self.difference[r]))
-        slope = torch.cat(slopes)
-        return _Sample(
-            ends, speed[:, :-2], torch.cat(values).reshape(place.shape), slope.reshape(*place.shape, *slope.shape[1:])
-        )
+        place, ends, value, slope = place[:, :-2], place[:, -2:], place.new_empty(place[:, :-2].numel()), None
+        of, flat = row.repeat_interleave(place.shape[1]), place.flatten()
+        for point, asked, at in passes(self.same(row, low, high), place, self.chunk):
+            rows, points = of[asked], self.points(of[point], flat[point])
+            found = slopes(
+                self.score, points, rows, at, lambda gradient, r: self.per_unit(gradient * self.difference[r])
+            )
+            slope = found[1].new_empty(len(flat), *found[1].shape[1:]) if slope is None else slope
+            value[asked], slope[asked] = found[0].double(), found[1]
+        assert slope is not None
+        return _Sample(ends, speed[:, :-2], value.reshape(place.shape), slope.reshape(*place.shape, *slope.shape[1:]))
 
     def segments(
         self, row: Tensor, low: Tensor, high: Tensor, low_value: Tensor, high_value: Tensor, sample: _Sample
@@ -342,7 +344,7 @@ class _Path:
     def halves(self, old: _Segments, nodes: int) -> _Segments:
         """Return both halves of segments."""
         middle = (old.low + old.high) / 2
-        at_middle = self.values(old.row, self.parameter(old.row, middle[:, None])[0])[:, 0]
+        at_middle = self.values(old.row, self.parameter(old.row, middle[:, None])[0], old.low, old.high)[:, 0]
         row, low, high = torch.cat([old.row] * 2), torch.cat([old.low, middle]), torch.cat([middle, old.high])
         low_value = torch.cat([old.low_value, at_middle])
         high_value = torch.cat([at_middle, old.high_value])

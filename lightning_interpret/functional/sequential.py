@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.path import Score, integrate
+from lightning_interpret.functional.passes import Score
+from lightning_interpret.functional.path import integrate
 
 #: Passes whose points come from the paths held at once: enough that few passes are not full, and a stated bound.
 PASSES_HELD = 4

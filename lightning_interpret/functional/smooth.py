@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.path import Score, score_and_gradient
+from lightning_interpret.functional.passes import Score, score_and_gradient
 from lightning_interpret.names import choose
 
 MODES = ("mean", "squared", "variance")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_interpret.functional.baselines import entropy
-from lightning_interpret.functional.path import score_and_gradient
+from lightning_interpret.functional.passes import score_and_gradient
 
 #: Entropy, as a share of the largest, at which the descent ends.
 ENOUGH = 0.99

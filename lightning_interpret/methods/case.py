@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,12 @@ class Case:
     cut: bool | None = None
     gradients: Tensor | int = 0
     references: Tensor | None = None
+
+    @property
+    def shared(self) -> Tensor | None:
+        """Of which example each row is, long ``(N,)``; None where no two rows are of one."""
+        example = self.targets.example
+        return None if len(example.unique()) == len(example) else example
 
     def to_units(self, contributions: Tensor) -> Tensor:
         """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""
@@ -185,11 +191,14 @@ def open_case(
             raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
 
         def score_of(explained: Targets) -> path.Score:
-            def cropped(points: Tensor, rows: Tensor, columns: slice) -> Tensor:
-                some = task.take(batch, explained.example[rows])
+            def cropped(points: Tensor, rows: Tensor, columns: slice, at: Tensor | None) -> Tensor:
+                asked, example = explained.at(rows), explained.example[rows]
+                if at is not None:  # rows of one example at one point: it is read once
+                    asked, example = replace(asked, example=at), example.new_empty(len(points)).scatter(0, at, example)
+                some = task.take(batch, example)
                 if columns != slice(None):
                     some, points = task.crop(some, columns, units.shape[0]), points[:, columns]
-                return opened.put(points, lambda: task.scores(module, some, explained.at(rows).crop(columns), output))
+                return opened.put(points, lambda: task.scores(module, some, asked.crop(columns), output))
 
             return _without_padding(cropped, at_x, task.score(logits, explained, output), padding, forwards)
 
@@ -319,7 +328,11 @@ def _describe(case: Case, task: Task, logits: Tensor, notes: Sequence[tuple[str,
 
 
 def _without_padding(
-    score: Callable[[Tensor, Tensor, slice], Tensor], inputs: Tensor, target: Tensor, padding: Tensor, forwards: Tensor
+    score: Callable[[Tensor, Tensor, slice, Tensor | None], Tensor],
+    inputs: Tensor,
+    target: Tensor,
+    padding: Tensor,
+    forwards: Tensor,
 ) -> path.Score:
     """Return ``score`` with the columns left out that are padding in every row of a pass.
 
@@ -328,7 +341,7 @@ def _without_padding(
     """
     everything = slice(None)
     if padding.dim() != 2 or not bool(padding.any()):
-        return lambda points, rows: score(points, rows, everything)
+        return lambda points, rows, at=None: score(points, rows, everything, at)
 
     def columns(rows: Tensor) -> slice:
         used = (~padding[rows.cpu()]).any(dim=0).nonzero().flatten().tolist()
@@ -338,11 +351,11 @@ def _without_padding(
     forwards[shortest.cpu()] += 1
     try:
         with torch.no_grad():
-            alone = score(inputs[shortest], shortest, columns(shortest))
+            alone = score(inputs[shortest], shortest, columns(shortest), None)
         same = bool(torch.allclose(alone, target[shortest], rtol=1e-4, atol=1e-5))
     except Exception:  # a model of one length only, a mask of another shape: it says so as it likes
         same = False
-    return lambda points, rows: score(points, rows, columns(rows) if same else everything)
+    return lambda points, rows, at=None: score(points, rows, columns(rows) if same else everything, at)
 
 
 def _points_a_pass(units: Units, device: str) -> int:

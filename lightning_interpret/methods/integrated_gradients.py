@@ -90,6 +90,7 @@ class IntegratedGradients(Method):
             chunk=case.chunk,
             per_unit=case.per_unit,
             order=case.order,
+            example=case.shared,
         )
         scores = case.masked(integral.contributions)
         errors = case.errors(scores, self.error_floor)

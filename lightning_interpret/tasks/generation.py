@@ -110,12 +110,12 @@ class Generation(PlacedTask):
         """Return the scalars explained, ``(N,)``: the vocabulary is scored at the targets' own places alone."""
         parts = self._given(batch)
         try:
-            with head_at(self.model_in(module), targets.place.clamp(min=0)) as used:
+            with head_at(self.model_in(module), targets.example, targets.place.clamp(min=0)) as used:
                 found = self._called(module, parts)
         except LayerError:  # the scores themselves are what is attributed to: they are needed at all places
             used, found = [], self._called(module, parts)
         if not used:
-            found = found[torch.arange(len(found), device=found.device)[:, None], targets.place.clamp(min=0)]
+            found = found[targets.example[:, None], targets.place.clamp(min=0)]
         return targets.summed(found, output)
 
     def token_losses(self, module: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

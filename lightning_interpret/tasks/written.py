@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_interpret.functional.passes import waist
 from lightning_interpret.tasks.placed import PlacedTargets
 
 
@@ -37,8 +38,8 @@ class WrittenTargets(PlacedTargets):
 
 
 @contextmanager
-def head_at(model: Any, place: Tensor) -> Iterator[list[bool]]:
-    """Let a model score its vocabulary at some places alone, those of each row, long ``(B, K)``.
+def head_at(model: Any, example: Tensor, place: Tensor) -> Iterator[list[bool]]:
+    """Let a model score its vocabulary at some places alone, long ``(N, K)``, of N rows of the batch: ``(N, K, V)``.
 
     Yields a list that has an entry once this was done: where it stays empty, the scores are those of all places.
     """
@@ -46,11 +47,11 @@ def head_at(model: Any, place: Tensor) -> Iterator[list[bool]]:
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
     def before(part: nn.Module, args: tuple) -> Any:
-        if not args or not isinstance(args[0], Tensor) or args[0].dim() != 3 or len(args[0]) != len(place):
+        if not args or not isinstance(args[0], Tensor) or args[0].dim() != 3 or len(args[0]) <= int(example.max()):
             return None
         hidden = args[0]
         done.append(True)
-        return (hidden[torch.arange(len(hidden), device=hidden.device)[:, None], place.to(hidden.device)], *args[1:])
+        return (waist(hidden[example.to(hidden.device)[:, None], place.to(hidden.device)]), *args[1:])
 
     handle = None if head is None else head.register_forward_pre_hook(before, prepend=True)
     try:

@@ -33,7 +33,7 @@ from lightning_interpret.functional.operations import (
     operation,
     tensors_in,
 )
-from lightning_interpret.functional.path import Score
+from lightning_interpret.functional.passes import Score
 from lightning_interpret.functional.rescale.composites import COMPOSITES
 
 States = tuple[Tensor, Tensor, Tensor]  # κ, κ + β, κ + γ

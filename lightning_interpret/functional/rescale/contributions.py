@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_interpret.functional.path import Score, score_and_gradient
+from lightning_interpret.functional.passes import Score, score_and_gradient
 from lightning_interpret.functional.rescale.scope import Rescale
 
 
