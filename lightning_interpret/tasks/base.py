@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -57,6 +57,28 @@ class Targets:
         names = tuple(self.name[i] for i in rows.tolist())
         every = torch.arange(len(rows), device=rows.device)
         return Targets(every, self.index[rows], self.against[rows], self.contrast, names)
+
+
+@dataclass(frozen=True)
+class Singles:
+    """Examples taken apart: one for each token of an output, or each word that is tagged, whose loss is that one's.
+
+    Attributes:
+        batch: Long ones repeated, each with one label.
+        example: Long ``(M,)``, the row of the batch that each was taken from, in order.
+        place: Long ``(M,)``, the column of its label.
+        text: The token, or the word, of each.
+    """
+
+    batch: Any
+    example: Tensor
+    place: Tensor
+    text: tuple[str, ...]
+
+    @property
+    def weights(self) -> Tensor:
+        """The share of each in its example's loss, ``(M,)``."""
+        return 1 / self.example.bincount()[self.example].double()
 
 
 @dataclass(frozen=True)
@@ -283,6 +305,20 @@ class Task(ABC):
             f"{type(self).__name__} does not say how its loss curves in the logits: override `loss_roots`, or use a "
             "method without curvature, such as 'gradient_similarity' or 'tracin'."
         )
+
+    def roots(
+        self, logits: Tensor, batch: Any, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield roots of the Hessian of each example's loss in its logits, each of the logits' shape.
+
+        One at a time, as those of a vocabulary at every token would not fit into memory together. By default they are
+        those of :meth:`loss_roots`; a task of which the batch says where the loss is has its own.
+        """
+        yield from self.loss_roots(logits, samples, generator)
+
+    def singles(self, module: nn.Module, batch: Any) -> Singles | None:
+        """Return the batch with one example for each place that its loss is a mean over; None (default) without."""
+        return None
 
     def take(self, batch: Any, index: Tensor) -> Any:
         """Return the batch with its examples gathered or repeated: any container."""

@@ -57,6 +57,11 @@ class CausalGeneration(Generation):
         there = self.attention_mask(parts) != 0
         return F.pad(parts["labels"][:, 1:], (0, 1), value=IGNORED).masked_fill(~there, IGNORED)
 
+    def scored_labels(self, parts: dict[str, Any]) -> Tensor:
+        """Return the labels, −100 at those that no token stands before: the first one's, and those after a gap."""
+        scored = F.pad(self.answers(parts)[:, :-1], (1, 0), value=IGNORED)
+        return parts["labels"].masked_fill(scored == IGNORED, IGNORED)
+
     def segment(self, parts: dict[str, Any], special: Tensor, padding: Tensor) -> Tensor | None:
         """Return 0 for the prompt and 1 for the output, long ``(B, T)``; None where all is output."""
         output = self.given(parts)["labels"] != IGNORED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.functional.features import LayerError
+from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import check_whole, choose, unknown
+from lightning_interpret.tasks.base import Singles
 from lightning_interpret.tasks.placed import PlacedTask, padded, runner_up
 from lightning_interpret.tasks.transformer import WRITERS, call
 from lightning_interpret.tasks.written import WrittenTargets, head_at
@@ -133,6 +136,32 @@ class Generation(PlacedTask):
         """Return the mean negative log probability of each example's output, ``(B,)``; 0 without a token."""
         lost, there = self.token_losses(module, batch)
         return lost.sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+    def roots(
+        self, logits: Tensor, batch: Any, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield roots of the Hessian of the mean negative log probability over the tokens of the output."""
+        there = self._outputs(self._given(batch)) != IGNORED
+        yield from outputs.placed_roots(logits, there.to(logits.device), samples, generator)
+
+    def singles(self, module: nn.Module, batch: Any) -> Singles:
+        """Return one example for each token of the output, which alone has its label; all is read as before."""
+        parts = {name: part for name, part in self.reads(module, batch).items() if name != _KEPT}
+        gold = self.scored_labels(parts)
+        parts["labels"] = gold
+
+        def spelled(row: int, place: int) -> str:
+            return self._decoded(gold[row : row + 1, place : place + 1], gold[row : row + 1, place : place + 1] >= 0)[0]
+
+        return self.single(parts, gold, spelled)
+
+    def reads(self, module: nn.Module, batch: Any) -> dict[str, Any]:
+        """Return the parts of a batch, what the model reads among them, whatever becomes of the labels."""
+        return self._given(batch)
+
+    def scored_labels(self, parts: dict[str, Any]) -> Tensor:
+        """Return the labels of a batch, −100 at those that no place scores."""
+        return parts["labels"]
 
     # What is explained
 

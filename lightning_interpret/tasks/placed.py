@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.names import choose
-from lightning_interpret.tasks.base import OUTPUTS, Targets
+from lightning_interpret.tasks import batches
+from lightning_interpret.tasks.base import OUTPUTS, Singles, Targets
 from lightning_interpret.tasks.text import TextTask
 
 #: Log probability, and score, of what a model does not tell apart at a place: far below any, and a finite number.
 NEVER = -1e9
+_HELD = object()  # stands for the labels while the other parts of a batch are taken
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,37 @@ class PlacedTask(TextTask):
             f"`baseline='delete'`, but what {type(self).__name__} explains stands at places of the text, which would "
             "move: use another baseline, such as 'pad', 'mask' or 'zero'."
         )
+
+    def loss_roots(
+        self, logits: Tensor, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Refuse: where the loss is, the batch says, which :meth:`roots` takes.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            f"Where the loss of {type(self).__name__} is, its batch says: ask `roots(logits, batch)`, and override "
+            "that where `losses` is overridden."
+        )
+
+    def single(self, batch: Any, labels: Tensor, text: Callable[[int, int], str]) -> Singles:
+        """Return a batch with one example for each label that is not −100, with this label alone.
+
+        Args:
+            batch: The batch.
+            labels: Its labels, long ``(B, L)``, of which the batch holds this very tensor.
+            text: What is said of a label, by row and column.
+        """
+        example, place = (labels != -100).nonzero(as_tuple=True)
+        alone = torch.full_like(labels[example], -100)
+        rows = torch.arange(len(example), device=labels.device)
+        alone[rows, place] = labels[example, place]
+        held = batches.map_leaves(lambda leaf: _HELD if leaf is labels else leaf, batch)
+        taken = self.take(held, example)
+        words = tuple(text(*at) for at in zip(example.tolist(), place.tolist(), strict=True))
+        put = batches.map_leaves(lambda leaf: alone if leaf is _HELD else leaf, taken)
+        return Singles(put, example.cpu(), place.cpu(), words)
 
 
 def runner_up(scores: Tensor, classes: Tensor) -> Tensor:

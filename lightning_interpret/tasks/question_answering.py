@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import check_whole, unknown
 from lightning_interpret.tasks import batches
 from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask
@@ -92,6 +93,13 @@ class QuestionAnswering(PlacedTask):
         logits = self.logits(module, batch)
         lost = F.cross_entropy(logits.flatten(0, 1), gold.to(logits.device).flatten(), reduction="none")
         return lost.unflatten(0, (-1, 2)).mean(dim=1)
+
+    def roots(
+        self, logits: Tensor, batch: Any, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield roots of the Hessian of the mean cross-entropy of the two ends: a place for each."""
+        ends = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        yield from outputs.placed_roots(logits, ends, samples, generator)
 
     def labels(self, batch: Any) -> Tensor | None:
         """Return the first and the last token of each gold answer, ``(B, 2)``, or None where the batch has none."""

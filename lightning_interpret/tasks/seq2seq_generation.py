@@ -63,6 +63,11 @@ class Seq2SeqGeneration(Generation):
         found = self._write(model, ids, mask, decoder_start_token_id=start)[:, 1:]
         return parts | {"labels": found.masked_fill(~ended(model, found, self.tokenizer), IGNORED)}
 
+    def reads(self, module: nn.Module, batch: Any) -> dict[str, Any]:
+        """Return the parts of a batch with what the decoder reads, which is made of the labels."""
+        parts = self.given(batch)
+        return parts | {"decoder_input_ids": self._read(self.model_in(module), parts)}
+
     def answers(self, parts: dict[str, Any]) -> Tensor:
         """Return the token that each place of the decoder writes, long ``(B, T)``; −100 where that is no output."""
         return parts["labels"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -107,6 +107,14 @@ class Regression(_Several):
         count = logits.shape[1]
         roots = torch.eye(count, dtype=logits.dtype, device=logits.device) * (2 / count) ** 0.5
         return roots[:, None].expand(-1, len(logits), -1).clone()
+
+    def roots(
+        self, logits: Tensor, batch: Any, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the roots of the squared error's Hessian; of a number that is not known there is no loss."""
+        known = ~self.gold(logits, batch).isnan()
+        size = (known.to(logits) * logits.shape[1] / known.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
+        yield from (root * size for root in self.loss_roots(logits, samples, generator))
 
     def resolve(self, logits: Tensor, batch: Any, which: str) -> Targets:
         """Return a target for each number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.functional.entities import entities
+from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import unknown
 from lightning_interpret.tasks import batches, tags
+from lightning_interpret.tasks.base import Singles
 from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask, padded, runner_up
 from lightning_interpret.tasks.tags import OUTSIDE
 from lightning_interpret.tasks.transformer import TAGS, call, special_mask
@@ -74,6 +76,30 @@ class TokenClassification(PlacedTask):
         logits = self.logits(module, batch)
         lost = F.cross_entropy(logits.transpose(1, 2), gold.to(logits.device), reduction="none", ignore_index=-100)
         return lost.sum(dim=1) / (gold != -100).sum(dim=1).clamp(min=1).to(lost)
+
+    def roots(
+        self, logits: Tensor, batch: Any, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield roots of the Hessian of the mean cross-entropy over the labelled words."""
+        gold = self._gold(batch)
+        if gold is None:
+            raise ValueError("The batch has no `labels` (batch, tokens), so it has no loss.")
+        yield from outputs.placed_roots(logits, (gold != -100).to(logits.device), samples, generator)
+
+    def singles(self, module: nn.Module, batch: Any) -> Singles | None:
+        """Return one example for each labelled word, which alone has its label; None without labels."""
+        gold = self._gold(batch)
+        if gold is None:
+            return None
+        units, ends = self.units(batch), self._ends(batch)
+
+        def word(row: int, place: int) -> str:
+            pieces = units.texts[row][place : ends[row].get(place, place + 1)] if units.texts else ()
+            known = units.word_ids[row][place] if units.word_ids else None
+            words = units.words[row] if units.words else None
+            return words[known] if words is not None and known is not None else "".join(pieces)
+
+        return self.single(batch, gold, word)
 
     def places(self, batch: Any) -> Tensor:
         """Return the tokens at which a word is tagged, bool ``(B, T)``."""

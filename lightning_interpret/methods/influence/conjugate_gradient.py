@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,12 @@ from lightning_interpret.functional.influence.solvers import (
 )
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, stated
-from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
+from lightning_interpret.methods.influence.roots import (
+    RootGradients,
+    check_samples,
+    chosen_samples,
+    curvature_notes,
+)
 from lightning_interpret.methods.influence.solved import UNIT, Solved
 from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task
@@ -42,7 +47,10 @@ class ConjugateGradientInfluence(InfluenceMethod):
         max_steps: Products at most; what is not solved by then says so in its record.
         curvature_examples: Training examples that the curvature is measured on, spread evenly over their ids; ``None``
             for all.
-        seed: Not used: nothing is drawn.
+        label_samples: Labels drawn at each place of an example (a Fisher matrix in the place of the Gauss-Newton one);
+            ``"all"`` for the roots of every class, exactly; ``None`` for that where there is one class an example, or
+            up to 64 roots of several places, else four draws.
+        seed: Seed of those.
     """
 
     name: ClassVar[str] = "conjugate_gradient"
@@ -50,6 +58,7 @@ class ConjugateGradientInfluence(InfluenceMethod):
     tolerance: float = 1e-5
     max_steps: int = 200
     curvature_examples: int | None = None
+    label_samples: int | Literal["all"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -59,13 +68,14 @@ class ConjugateGradientInfluence(InfluenceMethod):
         check_whole(max_steps=self.max_steps)
         if self.curvature_examples is not None:
             check_whole(curvature_examples=self.curvature_examples)
+        check_samples(self.label_samples)
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what scores queries, after a pass that measures the mean eigenvalue."""
         found = _ConjugateGradient(module, examples, task, blocks)
-        found.measure(self, self.damping, weight_decay, self.curvature_examples)
+        found.measure(self, self.damping, weight_decay, self.curvature_examples, self.label_samples)
         found.tolerance, found.max_steps = self.tolerance, self.max_steps
         return found
 
@@ -76,20 +86,28 @@ class MatrixFree(Solved):
     Attributes:
         roots: The root-gradients of the training data.
         diagonal: Weight decay and damping, which every product contains.
+        samples: Labels drawn for each example; None where all roots are taken.
     """
 
     roots: RootGradients
     diagonal: float
+    samples: int | None
 
     def measure(
-        self, method: InfluenceMethod, damping: float | None, weight_decay: float, limit: int | None = None
+        self,
+        method: InfluenceMethod,
+        damping: float | None,
+        weight_decay: float,
+        limit: int | None = None,
+        samples: int | Literal["all"] | None = None,
     ) -> None:
         """Measure the mean eigenvalue of the curvature, choose the damping by it, and say so.
 
         Raises:
             ValueError: If no example has finite gradients.
         """
-        self.roots = RootGradients(self.module, self.examples, self.task, self.blocks, limit)
+        self.samples = chosen_samples(samples, self.module, self.examples, self.task)
+        self.roots = RootGradients(self.module, self.examples, self.task, self.blocks, limit, self.samples, method.seed)
         trace = float(sum(ggn_trace(batch).double() for batch in self.roots))
         examples, skipped = self.roots.examples, self.roots.skipped
         if not examples:
@@ -105,7 +123,9 @@ class MatrixFree(Solved):
             UNIT,
             damping=damping,
             weight_decay=weight_decay,
-            curvature="ggn",
+            curvature="ggn" if self.samples is None else "fisher",
+            samples=self.samples,
+            seed=None if self.samples is None else method.seed,
             examples=examples,
             notes=(*(notes if skipped else ()), *curvature_notes(self.module, self.examples, self.task)),
         )

@@ -22,13 +22,16 @@ from lightning_interpret.functional.influence.gradients import Uses
 from lightning_interpret.functional.influence.solvers import check_damping, chosen_damping
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, Measure, stated
-from lightning_interpret.methods.influence.roots import RootGradients, curvature_notes
+from lightning_interpret.methods.influence.roots import (
+    DRAWN,
+    RootGradients,
+    check_samples,
+    chosen_samples,
+    curvature_notes,
+)
 from lightning_interpret.methods.influence.solved import UNIT
-from lightning_interpret.names import check_whole, choose
+from lightning_interpret.names import check_whole
 from lightning_interpret.tasks import Task, batches
-
-ROOTS = 4
-"""Backward passes a batch up to which the curvature is exact, where the user does not say how many labels to draw."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class EkfacInfluence(InfluenceMethod):
 
     Args:
         damping: λ; ``None`` for 0 where there is weight decay, else 0.1 × the mean of F's eigenvalues, layer by layer.
-        label_samples: Labels drawn for each example (the true Fisher); ``"all"`` for every class, exactly; ``None``
-            for all where that takes at most four backward passes (two classes take one), else four draws.
+        label_samples: Labels drawn for each example (the true Fisher), of several places at each; ``"all"`` for every
+            class, exactly; ``None`` for all where that takes at most four backward passes (two classes take one),
+            else four draws.
         factor_examples: Training examples, spread evenly, that F is measured on; ``None`` for all.
         corrected: Whether the eigenvalues are measured (EK-FAC), in a second pass; else products (K-FAC).
         query_rank: Rank that preconditioned queries are cut to in linear layers: scores are then approximations. Saves
@@ -62,10 +66,9 @@ class EkfacInfluence(InfluenceMethod):
         """Refuse numbers that are none."""
         super().__post_init__()
         check_damping(self.damping)
-        if isinstance(self.label_samples, str):
-            choose("label_samples", self.label_samples, ["all"])
-        for option in ("label_samples", "factor_examples", "query_rank"):
-            if (value := getattr(self, option)) is not None and value != "all":
+        check_samples(self.label_samples)
+        for option in ("factor_examples", "query_rank"):
+            if (value := getattr(self, option)) is not None:
                 check_whole(**{option: value})
 
     def fitted(
@@ -75,7 +78,7 @@ class EkfacInfluence(InfluenceMethod):
         found = _Ekfac(module, examples, task, blocks)
         found.curvatures = {id(block): curvature_of(block) for block in blocks}
         found.rank, found.seed = self.query_rank, self.seed
-        samples = self._samples(module, examples, task)
+        samples = chosen_samples(self.label_samples, module, examples, task, DRAWN)
         data = RootGradients(module, examples, task, blocks, self.factor_examples, samples, self.seed)
         for roots in data:
             for uses in zip(*roots, strict=True):
@@ -108,16 +111,6 @@ class EkfacInfluence(InfluenceMethod):
         )
         found.dampings = {key: value + weight_decay for key, value in found.dampings.items()}
         return found
-
-    def _samples(self, module: nn.Module, examples: Examples, task: Task) -> int | None:
-        """Return how many labels to draw for each example, None for none."""
-        if self.label_samples is not None:
-            return None if isinstance(self.label_samples, str) else self.label_samples
-        _, batch = next(iter(examples.batches()))
-        with torch.no_grad():
-            logits = task.logits(module, task.take(batches.clone(batch), torch.tensor([0])))
-        few = logits[0].numel() <= 64 and len(task.loss_roots(logits)) <= ROOTS  # not asked of a whole vocabulary
-        return None if few else ROOTS
 
     def _notes(self, found: _Ekfac, data: RootGradients, weight_decay: float) -> tuple[str, ...]:
         notes = [] if self.corrected else ["K-FAC: the eigenvalues are products of the factors', not measured"]

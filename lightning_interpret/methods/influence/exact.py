@@ -19,6 +19,8 @@ from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod, 
 from lightning_interpret.methods.influence.roots import (
     KEPT_BYTES,
     Known,
+    check_samples,
+    chosen_samples,
     curvature_notes,
     distinct,
     finite_only,
@@ -48,7 +50,10 @@ class ExactInfluence(InfluenceMethod):
             :func:`~lightning_interpret.functional.influence.curvature.without_example`). Only of ``"ggn"``; costs a
             solve for each root of each training example.
         max_parameters: How many parameters P may be covered.
-        seed: Not used: nothing is drawn.
+        label_samples: Labels drawn at each place of an example (a Fisher matrix in the place of the Gauss-Newton one);
+            ``"all"`` for the roots of every class, exactly; ``None`` for that where there is one class an example, or
+            up to 64 roots of several places, else four draws.
+        seed: Seed of those.
     """
 
     name: ClassVar[str] = "exact"
@@ -57,6 +62,7 @@ class ExactInfluence(InfluenceMethod):
     damping: float | None = None
     leverage_correction: bool = False
     max_parameters: int = 10_000
+    label_samples: int | Literal["all"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that do not exist, or not together."""
@@ -64,6 +70,7 @@ class ExactInfluence(InfluenceMethod):
         choose("curvature", self.curvature, ("ggn", "hessian"))
         check_damping(self.damping)
         check_whole(max_parameters=self.max_parameters)
+        check_samples(self.label_samples)
         if self.leverage_correction and self.curvature != "ggn":
             raise ValueError("`leverage_correction=True` takes away roots of the curvature: use `curvature='ggn'`.")
 
@@ -85,8 +92,15 @@ class ExactInfluence(InfluenceMethod):
                 "`max_parameters`."
             )
         found.corrected = self.leverage_correction
-        notes = curvature_notes(module, examples, task) if self.curvature == "ggn" else ()
-        matrix, skipped = found.measure() if self.curvature == "ggn" else found.measure_hessian()
+        ggn = self.curvature == "ggn"
+        notes = curvature_notes(module, examples, task) if ggn else ()
+        samples = chosen_samples(self.label_samples, module, examples, task) if ggn else None
+        if samples is not None and self.leverage_correction:
+            raise ValueError(
+                "`leverage_correction=True` takes away an example's own curvature, which drawn labels are only in "
+                "expectation: set `label_samples='all'`, or leave it out."
+            )
+        matrix, skipped = found.measure(samples, self.seed) if ggn else found.measure_hessian()
         if not found.total or not bool(matrix.isfinite().all()):
             raise ValueError(
                 f"The curvature is not finite: {found.total} examples have finite gradients, {skipped} not."
@@ -101,7 +115,9 @@ class ExactInfluence(InfluenceMethod):
             UNIT,
             damping=damping,
             weight_decay=weight_decay,
-            curvature=self.curvature,
+            curvature=self.curvature if samples is None else "fisher",
+            samples=samples,
+            seed=None if samples is None else self.seed,
             examples=found.total,
             notes=(*found.inverse.notes, *_notes(self, skipped), *notes),
         )
@@ -116,12 +132,13 @@ class _Exact(Solved):
         super().__init__(module, examples, task, blocks)
         self._kept: list[tuple[Tensor, Known]] = []
 
-    def measure(self) -> tuple[Tensor, int]:
+    def measure(self, samples: int | None, seed: int) -> tuple[Tensor, int]:
         """Return the Gauss-Newton matrix of the mean loss, and how many examples were left out."""
+        drawn = samples, torch.Generator().manual_seed(seed)
         matrix, skipped, size, self.total = self._empty(), 0, 0, 0
         kept: list[tuple[Tensor, Known]] = []
         for ids, batch in distinct(self.examples, self.task):
-            known = loss_and_root_gradients(self.module, batch, self.task, self.blocks)
+            known = loss_and_root_gradients(self.module, batch, self.task, self.blocks, *drawn)
             roots, without = finite_only(known.roots)
             add_ggn(matrix, self.parameters, roots)
             self.total, skipped = self.total + len(ids) - without, skipped + without

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from lightning_interpret.functional.influence.solvers import (
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence.base import Fitted, InfluenceMethod
 from lightning_interpret.methods.influence.conjugate_gradient import MatrixFree
-from lightning_interpret.methods.influence.roots import finite_only, root_gradients
+from lightning_interpret.methods.influence.roots import check_samples, finite_only, root_gradients
 from lightning_interpret.names import check_positive, check_whole
 from lightning_interpret.tasks import Task
 
@@ -44,6 +44,9 @@ class LissaInfluence(InfluenceMethod):
         repeats: Recursions, each with its own draws, whose mean is taken.
         step_examples: Training examples drawn for each step, by their ids; a mere loader is gone through to find them.
         tolerance: Relative residual up to which the result counts as converged.
+        label_samples: Labels drawn at each place of an example (a Fisher matrix in the place of the Gauss-Newton one);
+            ``"all"`` for the roots of every class, exactly; ``None`` for that where there is one class an example, or
+            up to 64 roots of several places, else four draws.
         seed: Seed of the draws.
     """
 
@@ -54,6 +57,7 @@ class LissaInfluence(InfluenceMethod):
     repeats: int = 1
     step_examples: int = 32
     tolerance: float = 0.1
+    label_samples: int | Literal["all"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -63,13 +67,14 @@ class LissaInfluence(InfluenceMethod):
             check_positive(scale=self.scale)
         check_tolerance(self.tolerance)
         check_whole(depth=self.depth, repeats=self.repeats, step_examples=self.step_examples)
+        check_samples(self.label_samples)
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:
         """Return what scores queries, after the passes that measure the scale."""
         found = _Lissa(module, examples, task, blocks)
-        found.measure(self, self.damping, weight_decay)
+        found.measure(self, self.damping, weight_decay, samples=self.label_samples)
         found.method = self
         generator = torch.Generator().manual_seed(self.seed)
         like = found.parameters.current()[None]
@@ -111,7 +116,7 @@ class _Lissa(MatrixFree):
         ids = self.roots.ids[torch.randperm(len(self.roots.ids), generator=generator)[: self.method.step_examples]]
         parts, count = [], 0
         for found, batch in self.examples.take(ids.tolist()):
-            roots = root_gradients(self.module, batch, self.task, self.blocks)
+            roots = root_gradients(self.module, batch, self.task, self.blocks, self.samples, generator)
             roots, without = finite_only(roots)
             parts.append(roots)
             count += len(found) - without

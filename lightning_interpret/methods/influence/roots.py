@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,20 @@ from torch import Tensor, nn
 from lightning_interpret.functional.influence.blocks import Block, Table
 from lightning_interpret.functional.influence.gradients import Recording, Uses, recording
 from lightning_interpret.methods.examples import Examples
+from lightning_interpret.names import check_whole, choose
 from lightning_interpret.tasks import Task, batches
 
 KEPT_BYTES = 256 * 2**20
 """What is kept of the training data at most, so that a further pass need not call the module again."""
 
 _TRIED = 8
+_AT_ONCE = 2**26  # numbers at the logits, of all roots, that are held at once
+
+DRAWN = 4
+"""Labels drawn for each example where there are too many roots for all of them, and the user does not say how many."""
+
+EXACT = 64
+"""Backward passes a batch up to which the curvature of what has a loss at several places is exact by default."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,49 @@ class Known:
         return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def loss_and_root_gradients(module: nn.Module, batch: Any, task: Task, blocks: Sequence[Block]) -> Known:
+def check_samples(samples: int | str | None) -> None:
+    """Raise a ``ValueError`` for labels to draw that are no number, and not ``"all"``."""
+    if isinstance(samples, str):
+        choose("label_samples", samples, ["all"])
+    elif samples is not None:
+        check_whole(label_samples=samples)
+
+
+def chosen_samples(
+    samples: int | Literal["all"] | None, module: nn.Module, examples: Examples, task: Task, most: int | None = None
+) -> int | None:
+    """Return how many labels to draw for each example, None for none, as the roots are all taken.
+
+    Args:
+        samples: What the user says: a number, ``"all"``, or None to choose.
+        module: The module.
+        examples: The training data, of which one batch is tried.
+        task: How module and batches are read.
+        most: Roots up to which all are taken; by default all of one class an example, and :data:`EXACT` of what has a
+            loss at several places.
+    """
+    if samples is not None:
+        return None if isinstance(samples, str) else samples
+    if most is None and type(task).roots is Task.roots:
+        return None
+    _, batch = next(iter(examples.batches()))
+    batch = batches.to_full_precision(batches.clone(batch))
+    with torch.no_grad():
+        logits = task.logits(module, batch)
+    if most is not None and logits[0].numel() > 64:  # not asked of a whole vocabulary
+        return DRAWN
+    most = EXACT if most is None else most
+    return None if len(list(islice(task.roots(logits, batch), most + 1))) <= most else DRAWN
+
+
+def loss_and_root_gradients(
+    module: nn.Module,
+    batch: Any,
+    task: Task,
+    blocks: Sequence[Block],
+    samples: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Known:
     """Return the gradients of a batch's losses and of its roots, from one forward pass where the losses read logits."""
     listening, heard, batch = copy(task), [], batches.to_full_precision(batches.clone(batch))
 
@@ -52,7 +103,12 @@ def loss_and_root_gradients(module: nn.Module, batch: Any, task: Task, blocks: S
     listening.logits = logits  # type: ignore[method-assign]
     with recording(blocks, batches.batch_size(batch)) as record:
         losses = record.gradients(listening.losses(module, batch).sum(), retain_graph=True)
-        roots = _roots(record, heard[-1], task) if heard else root_gradients(module, batch, task, blocks)
+        drawn = samples, generator
+        roots = (
+            _roots(record, heard[-1], batch, task, *drawn)
+            if heard
+            else root_gradients(module, batch, task, blocks, *drawn)
+        )
     return Known(losses, roots)
 
 
@@ -76,7 +132,7 @@ def root_gradients(
     """
     batch = batches.to_full_precision(batches.clone(batch))
     with recording(blocks, batches.batch_size(batch)) as record:
-        return _roots(record, task.logits(module, batch), task, samples, generator)
+        return _roots(record, task.logits(module, batch), batch, task, samples, generator)
 
 
 def curvature_notes(module: nn.Module, examples: Examples, task: Task) -> tuple[str, ...]:
@@ -94,7 +150,8 @@ def curvature_notes(module: nn.Module, examples: Examples, task: Task) -> tuple[
     listening.logits = logits  # type: ignore[method-assign]
     batch = next(batch for _, batch in examples.batches())
     few = torch.arange(min(_TRIED, batches.batch_size(batch)))
-    losses = listening.losses(module, batches.to_full_precision(task.take(batches.clone(batch), few)))
+    some = batches.to_full_precision(task.take(batches.clone(batch), few))
+    losses = listening.losses(module, some)
     if len(heard) != 1 or heard[0][0].numel() > 64 or not bool(losses.isfinite().all()):
         return ()
     (at,) = heard
@@ -105,14 +162,15 @@ def curvature_notes(module: nn.Module, examples: Examples, task: Task) -> tuple[
         product = torch.autograd.grad(slope, at)[0] if slope.requires_grad else torch.zeros_like(at)
     except RuntimeError:  # a loss that has no second derivative, or none at its logits, as it takes others
         return ()
-    roots = task.loss_roots(at.detach())
+    roots = torch.stack(list(task.roots(at.detach(), some)))
     along = (roots * vector).flatten(2).sum(dim=2)
     said = (roots * along.reshape(*along.shape, *[1] * (roots.dim() - 2))).sum(dim=0)
     error = float((product - said).norm() / torch.maximum(product.norm(), said.norm()).clamp(min=1e-12))
     if error < 1e-3:
         return ()
+    said_by = "loss_roots" if type(task).roots is Task.roots else "roots"
     note = (
-        f"{type(task).__name__}.losses curves in the logits otherwise than its `loss_roots` says (by {error:.0%}): "
+        f"{type(task).__name__}.losses curves in the logits otherwise than its `{said_by}` says (by {error:.0%}): "
         "override both, else the curvature is that of another loss"
     )
     warnings.warn(f"{note}.", stacklevel=2)
@@ -204,6 +262,7 @@ class RootGradients:
             places = torch.linspace(0, len(self.ids) - 1, limit, dtype=torch.float64).round().long()
             self.source = Spread(examples, self.ids[places].tolist())
         self._kept: list[list[list[Uses]]] | None = None
+        self._rows: int | None = None  # of a batch at once
         self.examples = self.skipped = 0
 
     def __iter__(self) -> Iterator[list[list[Uses]]]:
@@ -214,7 +273,7 @@ class RootGradients:
         size = 0
         self.examples = self.skipped = 0
         drawn = self._samples, torch.Generator().manual_seed(self._seed)
-        for ids, batch in distinct(self.source, self._task):
+        for ids, batch in self._parts():
             roots, without = finite_only(root_gradients(self._module, batch, self._task, self._blocks, *drawn))
             self.examples, self.skipped = self.examples + len(ids) - without, self.skipped + without
             size += Known(roots=roots).nbytes()
@@ -223,10 +282,25 @@ class RootGradients:
         if size <= KEPT_BYTES:
             self._kept = kept
 
+    def _parts(self) -> Iterator[tuple[Tensor, Any]]:
+        """Yield ids and batches, so many examples at once that the roots of all of them fit into memory."""
+        for ids, batch in distinct(self.source, self._task):
+            if self._samples is None:
+                yield ids, batch
+                continue
+            if self._rows is None:
+                with torch.no_grad():
+                    whole = batches.to_full_precision(batches.clone(batch))
+                    one = self._task.logits(self._module, self._task.take(whole, torch.tensor([0])))
+                self._rows = max(1, _AT_ONCE // (self._samples * one.numel()))
+            for rows in torch.arange(len(ids)).split(self._rows):
+                yield ids[rows], batch if len(rows) == len(ids) else self._task.take(batch, rows)
+
 
 def _roots(
     record: Recording,
     logits: Tensor,
+    batch: Any,
     task: Task,
     samples: int | None = None,
     generator: torch.Generator | None = None,
@@ -234,7 +308,7 @@ def _roots(
     known = logits.detach()
     if samples is not None:  # nothing can be drawn of what is no number; its gradients are none all the same
         known = known.nan_to_num()
-    roots = task.loss_roots(known, samples, generator)
+    roots = task.roots(known, batch, samples, generator)
     found = [record.gradients((logits * root).sum(), retain_graph=True) for root in roots]
     return [
         [
