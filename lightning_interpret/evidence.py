@@ -29,6 +29,10 @@ class TrainingExample:
         disagreement: Share of its own nearest training neighbours that have another label.
         self_influence: Influence of the example on its own loss.
         similarity: k(query, example), where a kernel compared them.
+        tokens: The tokens of its own output (or its words, where these are tagged), where influence was taken apart.
+        by_token: What of the score each of them carries: the parts sum to it.
+        on_tokens: Its influence on the loss of each of the query's tokens (:attr:`InfluenceRow.tokens`): the score is
+            their mean.
     """
 
     example_id: int
@@ -41,6 +45,37 @@ class TrainingExample:
     disagreement: float | None = None
     self_influence: float | None = None
     similarity: float | None = None
+    tokens: tuple[str, ...] | None = None
+    by_token: tuple[float, ...] | None = None
+    on_tokens: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TokenInfluence:
+    """The training examples that made the model say what it says of one token of a query's output, or tag of a word.
+
+    Attributes:
+        token: What it says.
+        loss: The model's loss on it, in nats.
+        helpful: Examples of positive score, the largest first: without them this token's loss would be higher.
+        harmful: Examples of negative score, the most negative first.
+    """
+
+    parts: ClassVar[Mapping[str, type]] = {"helpful": TrainingExample, "harmful": TrainingExample}
+
+    token: str
+    loss: float | None = None
+    helpful: tuple[TrainingExample, ...] = ()
+    harmful: tuple[TrainingExample, ...] = ()
+
+    def merged(self, others: Iterable[TokenInfluence], k: int) -> TokenInfluence:
+        """Return this of several shards of the training data."""
+        every = [self, *others]
+        return replace(
+            self,
+            helpful=_top([each for one in every for each in one.helpful], k, sign=-1),
+            harmful=_top([each for one in every for each in one.harmful], k, sign=1),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +90,9 @@ class Suspect:
         loss: The model's loss on it, in nats.
         disagreement: Share of its own nearest training neighbours that have another label.
         text: Its text.
+        word: Of an example with a label a word, the word whose own label influences its own loss most.
+        word_gold: The label of that word.
+        word_prediction: What the model says of it.
     """
 
     example_id: int
@@ -64,6 +102,9 @@ class Suspect:
     loss: float | None = None
     disagreement: float | None = None
     text: str | None = None
+    word: str | None = None
+    word_gold: str | None = None
+    word_prediction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +212,8 @@ class InfluenceRow(Row):
         skipped: Examples left out, as their gradients were not finite.
         queries: Queries summed (aggregate mode), 1 for one.
         neighbors: What stands nearest in feature space, as the baseline to influence.
+        tokens: The same of each token of the query's output, where that was asked for: the query's loss is the mean of
+            theirs, and an example's score the mean of its scores on them.
     """
 
     kind: ClassVar[str] = "influence"
@@ -179,6 +222,7 @@ class InfluenceRow(Row):
         "harmful": TrainingExample,
         "approximation": Approximation,
         "neighbors": NeighborsRow,
+        "tokens": TokenInfluence,
     }
 
     helpful: tuple[TrainingExample, ...] = ()
@@ -188,6 +232,7 @@ class InfluenceRow(Row):
     skipped: int = 0
     queries: int = 1
     neighbors: NeighborsRow | None = None
+    tokens: tuple[TokenInfluence, ...] = ()
 
     def merged(self, others: Iterable[InfluenceRow], k: int) -> InfluenceRow:
         """Return the row of this query over several shards of the training data; ids that come twice count once."""
@@ -199,6 +244,10 @@ class InfluenceRow(Row):
             notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
             examples=sum(row.examples for row in rows),
             skipped=sum(row.skipped for row in rows),
+            tokens=tuple(
+                first.merged(others, k)
+                for first, *others in zip(*(row.tokens for row in rows if row.tokens), strict=True)
+            ),
         )
 
 

@@ -85,6 +85,11 @@ def labelling():
 
 
 KINDS = {each.__name__: each for each in (tagging, answering, continuing, translating, measuring, labelling)}
+#: A small layer of each.
+HEAD = {
+    "tagging": "classifier", "answering": "qa_outputs", "continuing": "transformer.h.0.mlp.c_proj",
+    "translating": "model.decoder.layers.0.fc2", "measuring": "classifier", "labelling": "classifier",
+}  # fmt: skip
 PLACED = ("tagging", "continuing", "translating")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,9 @@ class PlacedTargets(Targets):
 
 class PlacedTask(TextTask):
     """Reads a batch of texts of which places are explained: units cannot be deleted, as what follows would move."""
+
+    #: ``which`` of a target for each word, or token, that has a label.
+    each: ClassVar[str]
 
     def delete(self, module: nn.Module, batch: Any, absent: Tensor) -> Any:
         """Refuse: the places that are explained would be others.

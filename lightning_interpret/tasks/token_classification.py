@@ -50,6 +50,7 @@ class TokenClassification(PlacedTask):
 
     head: ClassVar[str] = TAGS
     view: ClassVar[str | None] = "entities"
+    each: ClassVar[str] = "words"
 
     # What the model is
 

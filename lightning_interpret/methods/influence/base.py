@@ -29,6 +29,7 @@ from lightning_interpret.functional.scope import explaining
 from lightning_interpret.functional.trace import last_called
 from lightning_interpret.methods.describe import described, told
 from lightning_interpret.methods.examples import Examples, examples_of, parts_of
+from lightning_interpret.methods.influence import tokens
 from lightning_interpret.methods.influence.queries import finite_queries, joined, summed
 from lightning_interpret.names import check_seed, choose
 from lightning_interpret.tasks import Task, batches
@@ -109,6 +110,7 @@ class InfluenceMethod(ABC):
         with explaining(module, full_precision=True):
             source = examples_of(examples, task, module)
             found = self.fitted(module, source, task, self.covered(module, source, task), weight_decay)
+            found.whole_only = self.whole_only
             self.take_from_run(found, module, optimizer, checkpoints)
             return found
 
@@ -127,6 +129,11 @@ class InfluenceMethod(ABC):
     ) -> None:
         """Give what is fitted what it needs of the run (by default nothing); called inside the explaining scope."""
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return None
+
     def check(self, module: nn.Module, task: Task) -> None:  # noqa: B027
         """Raise for what no data could serve, so that a Monitor says it before training starts."""
 
@@ -141,6 +148,7 @@ class Fitted(ABC):
         ends: 2, or 1 where a small score means nothing: of a similarity no example is harmful, and the foremost are the
             nearest.
         reads: What it reads of an example and of a query.
+        whole_only: Why scores cannot be taken apart by token; None where they can.
     """
 
     approximation: Approximation
@@ -148,6 +156,7 @@ class Fitted(ABC):
     keeps: bool = False
     ends: Literal[1, 2] = 2
     reads: str = "gradient"
+    whole_only: str | None = None
 
     def __init__(self, module: nn.Module, examples: Examples, task: Task, blocks: Sequence[Block]) -> None:
         self.module, self.examples, self.task, self.blocks = module, examples, task, list(blocks)
@@ -167,6 +176,7 @@ class Fitted(ABC):
         measure: Measure | None = None,
         examples: Any = None,
         details: bool = True,
+        per_token: bool = False,
     ) -> Influence:
         """Return for each query the k most helpful and the k most harmful training examples.
 
@@ -178,27 +188,40 @@ class Fitted(ABC):
             measure: What is measured at a query; by default its loss.
             examples: Training examples to score; by default those of the fit.
             details: Whether to say text, labels, prediction and loss of the examples found.
+            per_token: Whether to say the same of each token of the queries' outputs (of each word that is tagged), and
+                of the examples found which of their own tokens their scores come from. A token costs the memory of a
+                query, and the examples found another pass.
 
         Raises:
-            ValueError: If ``k`` is no positive number, or there is no query.
+            ValueError: If ``k`` is no positive number, there is no query, or ``per_token`` is asked of what has no
+                tokens.
         """
         top = TopK(k)
+        if per_token:
+            self._by_token(aggregate, measure)
         source = self.examples if examples is None else examples_of(examples, self.task, self.module)
         with explaining(self.module, full_precision=True):
             rows: list[dict[str, Any]] = []
             gradients: list[Gradient | None] = []
+            taken: tokens.Asked | None = None
             parts = parts_of(queries)
             for batch in map(batches.clone, parts):
                 facts, found = self.asked(batch, measure, summed=aggregate is True)
                 if gradients:
                     found = joined(gradients, found, add=aggregate is True)
                 gradients = found
+                if per_token:
+                    own = tokens.asked(self, batch, len(rows))
+                    taken = own if taken is None else taken.then(own)
                 rows += facts
             if not rows:
                 raise ValueError("There are no `queries`: the iterator or loader yielded no batch.")
             gradients, finite = finite_queries(gradients)
             if aggregate == "also":
                 gradients = joined(gradients, summed(gradients), add=False)
+            kept, count = [], len(rows) + (aggregate == "also") if aggregate is not True else 1
+            if taken is not None:
+                kept = gradients = joined(gradients, taken.gradients, add=False)
             scored = self.stream(gradients, self.read(source))
             del gradients, found  # many queries of a large model: what is streamed may let go of them one by one
             for ids, scores in scored:
@@ -208,6 +231,8 @@ class Fitted(ABC):
                 ends[1] = [[] for _ in ends[0]]
             shown = {i for end in ends for row in end for i, _ in row} if details else set()
             known = told(self.module, source, self.task, shown)
+            listed = {i for end in ends for row in end[:count] for i, _ in row}
+            pieces = {} if taken is None or self.reads != "gradient" else tokens.apart(self, kept, source, listed)
         whole = {"why": f"the sum of {len(rows)} queries", "queries": len(rows)}
         rows = [*(rows if aggregate is not True else ()), *([whole] if aggregate else ())]
         for row, good in zip(rows, finite, strict=False):
@@ -216,19 +241,26 @@ class Fitted(ABC):
         if top.left_out:
             named = f"skipped, as their {self.reads}s are not finite: {', '.join(map(str, top.left_out))}"
             rows = [row | {"notes": (*row.get("notes", ()), named)} for row in rows]
-        return Influence(
-            tuple(
-                InfluenceRow(
-                    approximation=self.approximation.of(row.pop("measure", self.approximation.measure)),
-                    **row,
-                    helpful=_examples(helpful, known),
-                    harmful=_examples(harmful, known),
-                    examples=top.examples,
-                    skipped=top.skipped,
-                )
-                for row, helpful, harmful in zip(rows, *ends, strict=True)
+        found_rows = [
+            InfluenceRow(
+                approximation=self.approximation.of(row.pop("measure", self.approximation.measure)),
+                **row,
+                helpful=_examples(helpful, known),
+                harmful=_examples(harmful, known),
+                examples=top.examples,
+                skipped=top.skipped,
             )
-        )
+            for row, helpful, harmful in zip(rows, *(end[:count] for end in ends), strict=True)
+        ]
+        if taken is not None:
+            found_rows = tokens.put(found_rows, taken, [end[count:] for end in ends], known, pieces)
+        return Influence(tuple(found_rows))
+
+    def _by_token(self, aggregate: bool | str, measure: Measure | None) -> None:
+        if self.whole_only is not None:
+            raise ValueError(f"`per_token=True`, but {self.whole_only}.")
+        if aggregate is True or measure is not None:
+            raise ValueError("`per_token=True` takes apart the loss of each query: leave out `aggregate`, `measure`.")
 
     def matrix(self, queries: Any, measure: Measure | None = None, examples: Any = None) -> tuple[Tensor, Tensor]:
         """Return the ids ``(n,)`` and all scores ``(M, n)``: for small training sets, as it holds them all.

@@ -71,6 +71,13 @@ class EkfacInfluence(InfluenceMethod):
             if (value := getattr(self, option)) is not None:
                 check_whole(**{option: value})
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        if self.query_rank is None:
+            return None
+        return f"a gradient cut to rank {self.query_rank} is no mean over tokens: leave `query_rank` out"
+
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:

@@ -74,6 +74,13 @@ class ExactInfluence(InfluenceMethod):
         if self.leverage_correction and self.curvature != "ggn":
             raise ValueError("`leverage_correction=True` takes away roots of the curvature: use `curvature='ggn'`.")
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        if not self.leverage_correction:
+            return None
+        return "the leverage of an example is none of its tokens': leave `leverage_correction` out"
+
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:

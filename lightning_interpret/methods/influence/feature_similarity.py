@@ -58,6 +58,11 @@ class FeatureSimilarity(InfluenceMethod):
         if self.layers == "all":
             raise ValueError("`layers='all'` are no features: give 'last', or names of layers.")
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return "features are of whole examples: use a method that reads gradients, such as 'ekfac'"
+
     def covered(self, module: nn.Module, examples: Examples, task: Task) -> list[Block]:
         """Return none: no parameter has a part, and none has to be trained."""
         return []

@@ -52,6 +52,11 @@ class GradientSimilarity(InfluenceMethod):
         if self.preconditioner is not None:
             choose("preconditioner", self.preconditioner, ("adam",))
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return "a cosine is no mean over tokens: use `similarity='dot'`" if self.similarity == "cosine" else None
+
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float
     ) -> Fitted:

@@ -52,6 +52,11 @@ class Rerank(InfluenceMethod):
         super().__post_init__()
         check_whole(2, candidates=self.candidates)
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return "each token would have a shortlist of its own: use the method of `then` alone"
+
     def fit(
         self,
         module: nn.Module,
@@ -66,7 +71,9 @@ class Rerank(InfluenceMethod):
         given: dict[str, Any] = {"weight_decay": weight_decay, "optimizer": optimizer, "checkpoints": checkpoints}
         source = examples_of(examples, task, module)  # one for both: what a method has kept of it is known by it
         first, then = (each.fit(module, source, task, **given) for each in self._methods())
-        return _Reranked(first, then, self.candidates)
+        found = _Reranked(first, then, self.candidates)
+        found.whole_only = self.whole_only
+        return found
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float

@@ -77,6 +77,11 @@ class SaliencyInfluence(InfluenceMethod):
         if self.top_tokens != 1:
             raise ValueError(f"`top_tokens={self.top_tokens}` is of the strongest: leave it out, or `tokens`.")
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return "a saliency is no mean over tokens: use the method of `influence` alone"
+
     def fit(
         self,
         module: nn.Module,
@@ -89,7 +94,9 @@ class SaliencyInfluence(InfluenceMethod):
     ) -> Fitted:
         """Return what scores queries, the influence method fitted."""
         given: dict[str, Any] = {"weight_decay": weight_decay, "optimizer": optimizer, "checkpoints": checkpoints}
-        return _Saliency(self, self._method().fit(module, examples, task, **given))
+        found = _Saliency(self, self._method().fit(module, examples, task, **given))
+        found.whole_only = self.whole_only
+        return found
 
     def fitted(
         self, module: nn.Module, examples: Examples, task: Task, blocks: list[Block], weight_decay: float

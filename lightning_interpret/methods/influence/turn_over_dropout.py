@@ -66,6 +66,13 @@ class TurnOverDropoutInfluence(InfluenceMethod):
         if self.shortlist not in (None, "all"):
             check_whole(shortlist=self.shortlist)
 
+    @property
+    def whole_only(self) -> str | None:
+        """Why its scores are no means over the tokens of an example, and what to use instead; None where they are."""
+        return (
+            None if self.shortlist == "all" else "each token would have a shortlist of its own: set `shortlist='all'`"
+        )
+
     def check(self, module: nn.Module, task: Task) -> None:
         """Raise for a module without turn-over dropout."""
         dropout_of(module)

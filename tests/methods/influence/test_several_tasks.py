@@ -2,16 +2,11 @@
 
 import pytest
 import torch
-from several_tasks import KINDS, made, parts_of
+from several_tasks import HEAD, KINDS, made, parts_of
 from torch.func import functional_call
 
 from lightning_interpret import ConjugateGradientInfluence, EkfacInfluence, ExactInfluence, LissaInfluence
 from lightning_interpret.functional.influence.outputs import placed_roots
-
-HEAD = {
-    "tagging": "classifier", "answering": "qa_outputs", "continuing": "transformer.h.0.mlp.c_proj",
-    "translating": "model.decoder.layers.0.fc2", "measuring": "classifier", "labelling": "classifier",
-}  # fmt: skip
 
 
 def hessian_of(task, module, batch):
@@ -110,7 +105,7 @@ def test_labels_are_drawn_where_there_are_too_many_roots_and_the_record_says_so(
     few = made("answering")
     stated = ConjugateGradientInfluence().fit(few[0], parts_of(few[1], few[2]), few[1]).approximation
     assert (stated.curvature, stated.samples) == ("ggn", None)
-    with pytest.raises(ValueError, match="leverage_correction=True.*label_samples='all'"):
+    with pytest.raises(ValueError, match=r"leverage_correction=True.*label_samples='all'"):
         ExactInfluence(layers=[HEAD["continuing"]], leverage_correction=True).fit(module, parts_of(task, batch), task)
 
 
