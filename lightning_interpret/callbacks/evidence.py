@@ -107,6 +107,14 @@ class EvidenceMonitor(Monitor):
     def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[EvidenceRow]:
         """Return one record for each query of a batch, and others after them; called in the attribution context."""
 
+    def check(self, module: LightningModule, task: Task) -> None:
+        """Raise for queries that the task knows no probability of."""
+        if self.queries == "unsure" and not one_class(task):
+            raise ValueError(
+                f"`queries='unsure'` goes by the probability of one class an example, which {type(task).__name__} does "
+                "not know: use 'worst' or 'fixed'."
+            )
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the training data of another entry point."""
         super().setup(trainer, pl_module, stage)
@@ -259,6 +267,11 @@ class EvidenceMonitor(Monitor):
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run; means and extremes, never sums."""
         return {}
+
+
+def one_class(task: Task) -> bool:
+    """Return whether a task may know probabilities of classes, of which each example has one."""
+    return type(task).log_probabilities is not Task.log_probabilities
 
 
 def _same_query(first: InfluenceRow, row: InfluenceRow) -> bool:

@@ -12,15 +12,18 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MeanMetric, Metric
 
 from lightning_interpret.callbacks import output, suspects
-from lightning_interpret.callbacks.evidence import EvidenceMonitor
+from lightning_interpret.callbacks.evidence import EvidenceMonitor, one_class
 from lightning_interpret.evidence import InfluenceRow, Suspect
 from lightning_interpret.methods.influence import Fitted, InfluenceMethod, influence_named
 from lightning_interpret.methods.influence.measures import LossOfPrediction
+from lightning_interpret.methods.influence.tokens import strongest
 from lightning_interpret.methods.neighbors import FittedNeighbors, NearestNeighbors
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Regression, Task
 from lightning_interpret.trainer._compat import fast_dev_run
 from lightning_interpret.trainer.checkpoints import run_checkpoints
 from lightning_interpret.trainer.optimisation import objective_weight_decay
+
+_TOKEN_BYTES = 2**30
 
 
 class InfluenceMonitor(EvidenceMonitor):
@@ -40,6 +43,11 @@ class InfluenceMonitor(EvidenceMonitor):
     masks. The unseen accuracy is the honest measure of what the flipped network never learnt: it should be near the
     accuracy on validation data, and by as much as it is above that, labels have leaked through the masks.
 
+    Of what is generated or tagged, influence is taken apart too (``per_token``): each token of the query's output with
+    the training examples that it is owed to, and of the examples shown which of their own tokens that comes from; the
+    table of suspects says which word's label it is. Of numbers (:class:`Regression`) the suspects are those of largest
+    loss. ``same_label`` is of tasks with one class an example.
+
     A query without a label is asked for the loss of what is predicted. The run's optimizers and checkpoints are given
     to methods that read them. Under DDP every process scores its share of the training examples, after each has fitted
     the method on all of them; only the top k are exchanged.
@@ -51,6 +59,9 @@ class InfluenceMonitor(EvidenceMonitor):
 
     Args:
         method: Name of an influence method (``lightning-interpret methods`` lists them), or one with its options.
+        per_token: Whether to say of each token of a query's output, or each word that is tagged, what it is owed to.
+            ``None`` for this where the task has such a loss and the method's scores can be taken apart, and the
+            gradients of the tokens fit into 1 GiB; the record says why not.
         aggregate: Whether to show one more card, of the sum of all queries: what helps and harms the set of them.
         neighbors: Whether to show the nearest training examples beside, and each example's neighbour disagreement.
         suspects: How many suspected label errors to list, by self-influence; 0 for no table. It is written to
@@ -92,6 +103,7 @@ class InfluenceMonitor(EvidenceMonitor):
         self,
         method: str | InfluenceMethod = "exact",
         *,
+        per_token: bool | None = None,
         aggregate: bool = False,
         neighbors: bool = True,
         suspects: int = 20,
@@ -139,15 +151,32 @@ class InfluenceMonitor(EvidenceMonitor):
             raise ValueError(f"`track={track!r}` must be a whole number of at least 0, or a list of ids.")
         if save_cleanlab and not neighbors:
             raise ValueError("`save_cleanlab=True` writes the features of the datastore: use `neighbors=True`.")
+        self.per_token = per_token
         self.aggregate, self.neighbors, self.suspects = aggregate, neighbors, suspects
         self.track, self.save_cleanlab = track, save_cleanlab
         self._tracked: list[int] = []
         self._suspected: list[Suspect] = []
+        self._by = "self_influence"  # what suspects are ranked by
+        self._one_class = True
         self._measured: list[tuple[str, float, int]] = []  # metrics are no tensors of the attribution context
 
     def check(self, module: LightningModule, task: Task) -> None:
         """Raise for what the method cannot serve, whatever the data."""
+        super().check(module, task)
         self.method.check(module, task)
+        self._by, self._one_class = "loss" if isinstance(task, Regression) else "self_influence", one_class(task)
+        if self.per_token and self.method.whole_only is not None:
+            raise ValueError(f"`per_token=True`, but {self.method.whole_only}.")
+        if self.per_token and not _has_tokens(task):
+            raise ValueError(
+                f"`per_token=True`, but {type(task).__name__} has no loss of tokens: leave it out, or use "
+                "TokenClassification, CausalGeneration or Seq2SeqGeneration."
+            )
+        if self.save_cleanlab and not self._one_class:
+            raise ValueError(
+                f"`save_cleanlab=True` writes probabilities of classes, of which {type(task).__name__} has not one an "
+                "example: leave it out."
+            )
 
     def explain(self, module: LightningModule, batch: Any, task: Task) -> list[InfluenceRow]:
         """Return the influence on each query of a batch, then on their sum, of this process's share of the examples."""
@@ -162,14 +191,16 @@ class InfluenceMonitor(EvidenceMonitor):
         )
         alone = fitted.keeps and self._shares == (0, 1)
         labelled = task.labels(batch) is not None or not self.method.of_loss  # else no label is needed
+        per_token, why = self._taken_apart(fitted, module, batch, task, labelled)
         found = fitted.scores(
             batch,
             self.k,
+            per_token=per_token,
             aggregate="also" if self.aggregate else False,
             measure=None if labelled else LossOfPrediction(task),
             examples=None if alone else self.examples(module, share=0.8, shard=True),
         )
-        without = () if labelled else ("the query has no label: its loss is that of the prediction",)
+        without = why if labelled else ("the query has no label: its loss is that of the prediction",)
         rows = [replace(row, notes=(*row.notes, *without)) for row in found]
         beside = None
         if self.neighbors:
@@ -198,7 +229,7 @@ class InfluenceMonitor(EvidenceMonitor):
         if row.loss is not None:
             metrics["query_loss"].update(row.loss)
         known = [each.gold == row.prediction for each in row.helpful if row.prediction is not None]
-        if known:
+        if known and self._one_class:
             metrics["same_label"].update(sum(known) / len(known))
         metrics["examples"].update(row.examples)
         metrics["skipped"].update(row.skipped)
@@ -228,13 +259,13 @@ class InfluenceMonitor(EvidenceMonitor):
     def _gathered(self, trainer: Trainer) -> output.Rows:
         """Return each query's record, and collect the suspects of all processes; collective."""
         parts = output.from_all(self._suspected, trainer.world_size)
-        self._suspected = suspects.together(parts, self.suspects)
+        self._suspected = suspects.together(parts, self.suspects, self._by)
         return super()._gathered(trainer)
 
     def _write(self, trainer: Trainer, rows: output.Rows, name: str, step: int) -> None:
         super()._write(trainer, rows, name, step)
         if self._suspected:
-            output.write_suspects(trainer, self._suspected, name=name, step=step)
+            output.write_suspects(trainer, self._suspected, name=name, step=step, by=self._by)
 
     def _explain_all(self, *given: Any) -> int:
         self._suspected, self._measured = [], []
@@ -256,8 +287,32 @@ class InfluenceMonitor(EvidenceMonitor):
         ids, scores = suspects.finite(*fitted.self_influence(None if alone else examples))
         self._measured.append(("self_influence", float(scores.sum()) / max(1, len(ids)), len(ids)))
         self._measured += [(name, value, count) for name, (value, count) in fitted.scalars().items()]
-        found = suspects.foremost(ids, scores, self.suspects)
+        if self._by == "loss":
+            own = dict(zip(ids.tolist(), scores.tolist(), strict=True))
+            found = suspects.foremost(*suspects.finite(*suspects.losses(examples, module, task)), self.suspects)
+            found = {i: own[i] for i in found if i in own}
+        else:
+            found = suspects.foremost(ids, scores, self.suspects)
         self._suspected = suspects.told(found, examples, beside, module, task)
+        if _has_tokens(task) and fitted.reads == "gradient":
+            self._suspected = suspects.at_words(self._suspected, strongest(fitted, examples, set(found)))
+
+    def _taken_apart(
+        self, fitted: Fitted, module: LightningModule, batch: Any, task: Task, labelled: bool
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Return whether influence is taken apart by token, and a note where it could be and is not."""
+        if not labelled or fitted.whole_only is not None or not _has_tokens(task):
+            return bool(self.per_token), ()
+        if self.per_token is not None:
+            return self.per_token, ()
+        singles = task.singles(module, batch)
+        count, size = 0 if singles is None else len(singles.example), sum(block.numel for block in fitted.blocks)
+        if 4 * count * size <= _TOKEN_BYTES:
+            return count > 0, ()
+        taken = f"{count} tokens of {size:,} parameters take {4 * count * size / 2**30:,.1f} GiB"
+        return False, (
+            f"influence is not taken apart by token, as {taken}: cover fewer `layers=`, or `per_token=True`",
+        )
 
     @contextmanager
     def _without(self, what: str) -> Iterator[None]:
@@ -269,6 +324,10 @@ class InfluenceMonitor(EvidenceMonitor):
                 raise
             why = f"{type(error).__name__}: {error}"
             self._say(f"{what} could not be found or written ({why}); the cards are shown without.", rank_zero=False)
+
+
+def _has_tokens(task: Task) -> bool:
+    return type(task).singles is not Task.singles
 
 
 def _whole(value: Any) -> bool:

@@ -82,11 +82,11 @@ def write(trainer: Trainer, rows: Rows, *, name: str, step: int, save_jsonl: boo
         jsonl.append(jsonl_path(trainer, save_jsonl, name), lines)
 
 
-def write_suspects(trainer: Trainer, found: Sequence[Suspect], *, name: str, step: int) -> None:
+def write_suspects(trainer: Trainer, found: Sequence[Suspect], *, name: str, step: int, by: str) -> None:
     """Write suspected label errors to every logger that can show a text, and as a file beside the records."""
-    ranked = suspects.ranked(found)
+    ranked = suspects.ranked(found, by)
     for logger in filter(writer.can_show, trainer.loggers):
-        writer.write_suspects(logger, ranked, name=name, step=step)
+        writer.write_suspects(logger, ranked, name=name, step=step, by=by)
     suspects.write_tsv(beside(trainer, f"{name}_suspects.tsv"), ranked)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,29 @@ def told(
     return [Suspect(i, self_influence=scores[i], disagreement=shares.get(i), **found[i]) for i in scores if i in found]
 
 
-def together(parts: Sequence[Sequence[Suspect]], count: int) -> list[Suspect]:
-    """Return the foremost suspects of all processes, each once."""
+@torch.no_grad()
+def losses(examples: Examples, module: nn.Module, task: Task) -> tuple[Tensor, Tensor]:
+    """Return the ids ``(n,)`` and the losses ``(n,)`` of training examples; called inside the explaining scope."""
+    found = [(ids, task.losses(module, batches.clone(batch))) for ids, batch in examples.batches()]
+    return torch.cat([ids for ids, _ in found]), torch.cat([values for _, values in found])
+
+
+def at_words(suspects: Sequence[Suspect], found: Mapping[int, tuple[str, str | None, str | None]]) -> list[Suspect]:
+    """Return suspects with the word whose label it is: by id its text, its label and what the model says."""
+
+    def one(each: Suspect) -> Suspect:
+        if each.example_id not in found:
+            return each
+        word, gold, prediction = found[each.example_id]
+        return replace(each, word=word, word_gold=gold, word_prediction=prediction)
+
+    return list(map(one, suspects))
+
+
+def together(parts: Sequence[Sequence[Suspect]], count: int, by: str = "self_influence") -> list[Suspect]:
+    """Return the foremost suspects of all processes by a score of theirs, each once."""
     every = {each.example_id: each for part in parts for each in part}.values()
-    return sorted(every, key=lambda each: (-(each.self_influence or 0.0), each.example_id))[:count]
+    return sorted(every, key=lambda each: (-(getattr(each, by) or 0.0), each.example_id))[:count]
 
 
 def disagreeing(row: InfluenceRow, beside: FittedNeighbors) -> InfluenceRow:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lightning_interpret.cards.card import NAME, Table, scale_of, score_lines
-from lightning_interpret.evidence import Approximation, InfluenceRow
-from lightning_interpret.texts import shortened
+from lightning_interpret.cards.card import EXAMPLE, NAME, Table, scale_of, score_lines
+from lightning_interpret.cards.parts import Bar, Bars
+from lightning_interpret.evidence import Approximation, InfluenceRow, TrainingExample
+from lightning_interpret.texts import shortened, signed
 
 
 def tables(row: InfluenceRow) -> Iterator[Table]:
@@ -21,6 +22,33 @@ def tables(row: InfluenceRow) -> Iterator[Table]:
     yield Table("Helpful", f"removing one of these would raise the {measure}", "score", helpful, positive, 1)
     harmful, negative = score_lines(row.harmful, scale), "No example has a negative score."
     yield Table("Harmful", f"removing one of these would lower the {measure}", "score", harmful, negative, -1)
+
+
+def tokens(row: InfluenceRow) -> tuple[Bars, ...]:
+    """Return each token of the query's output with the training example that it is owed to most."""
+    if not row.tokens:
+        return ()
+    best = [each.helpful[0] if each.helpful else None for each in row.tokens]
+    scale = scale_of([each for each in best if each is not None])
+
+    def bar(token: str, loss: float | None, example: TrainingExample | None) -> Bar:
+        score = None if example is None else example.score
+        return Bar.of(
+            token,
+            "–" if score is None else signed(score),
+            None if score is None else score / scale,
+            loss=None if loss is None else f"{loss:.2g}",
+            owed_to=None if example is None else _owed(example),
+        )
+
+    pairs = zip(row.tokens, best, strict=True)
+    bars = tuple(bar(each.token, each.loss, example) for each, example in pairs)
+    meaning = "each token with the training example without which its own loss would rise most"
+    return (Bars("Token by token", meaning, "token", "score", bars),)
+
+
+def _owed(example: TrainingExample) -> str:
+    return f"#{example.example_id}" + (f" {shortened(example.text, EXAMPLE)}" if example.text else "")
 
 
 def stated(row: InfluenceRow) -> list[str]:

@@ -100,6 +100,7 @@ def _evidence(row: EvidenceRow) -> Card:
         facts=tuple((name, shortened(value, NAME)) for name, value in facts),
         text=shortened(row.text, QUERY) if row.text else _instead(row),
         tables=tuple(tables),
+        bars=influence.tokens(row) if isinstance(row, InfluenceRow) else (),
         labels=() if near is None else neighbors.labels(near),
         strip=landmarks.strip(row)
         if isinstance(row, LandmarksRow)

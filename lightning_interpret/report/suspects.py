@@ -65,7 +65,10 @@ def render(found: Sequence[Ranked], *, by: str = "self_influence", limit: int = 
     # a column that nothing stands in says nothing
     names = [name for name in SCORES if any(name in each.ranks for each in found)]
     lines = [[str(at), *_cells(each, names)] for at, each in enumerate(found[:limit], 1)]
-    heads = ["", "id", "label", "model says", *(_NAMES[name] for name in names), "text"]
+    at = ["word"] if any(each.suspect.word is not None for each in found) else []
+    if at:
+        lines = [[*line[:4], _word(each.suspect), *line[4:]] for line, each in zip(lines, found, strict=False)]
+    heads = ["", "id", "label", "model says", *at, *(_NAMES[name] for name in names), "text"]
     parts = [
         f"**Suspected label errors**, by {_NAMES[by]}: the first {len(lines):,} of {len(found):,} training examples",
         table(heads, lines),
@@ -78,7 +81,8 @@ def render(found: Sequence[Ranked], *, by: str = "self_influence", limit: int = 
 def write_tsv(path: str | Path, found: Iterable[Ranked]) -> None:
     r"""Write suspects as tab-separated values with a head line, whole or not at all.
 
-    Columns are ``id``, ``gold``, ``prediction``, each score and its ``_rank``, and ``text``; empty is not known.
+    Columns are ``id``, ``gold``, ``prediction``, each score and its ``_rank``, and ``text``; empty is not known. Where
+    words have labels, ``word``, ``word_gold`` and ``word_prediction`` follow.
     In texts a backslash, tab, line feed and carriage return are written ``\\``, ``\t``, ``\n`` and ``\r``, so that a
     line is a suspect.
 
@@ -90,12 +94,14 @@ def write_tsv(path: str | Path, found: Iterable[Ranked]) -> None:
         OSError: If the file cannot be written.
     """
     heads = ("id", "gold", "prediction", *(column for name in SCORES for column in (name, f"{name}_rank")), "text")
+    found = list(found)
+    words = ("word", "word_gold", "word_prediction") if any(each.suspect.word is not None for each in found) else ()
     with replacing(path) as file:
-        file.write(("\t".join(heads) + "\n").encode())
+        file.write(("\t".join((*heads, *words)) + "\n").encode())
         for each in found:
             one = each.suspect
             scores = [value for name in SCORES for value in (_score(one, name), each.ranks.get(name))]
-            cells = (one.example_id, one.gold, one.prediction, *scores, one.text)
+            cells = (one.example_id, one.gold, one.prediction, *scores, one.text, *(getattr(one, n) for n in words))
             line = "\t".join("" if cell is None else str(cell).translate(_ESCAPED) for cell in cells)
             file.write((line + "\n").encode(errors="backslashreplace"))  # a lone surrogate, which UTF-8 cannot hold
 
@@ -113,6 +119,16 @@ def _cells(each: Ranked, names: Sequence[str]) -> list[str]:
     scores = [_number(each, name) for name in names]
     text = "–" if one.text is None else cell(one.text, _TEXT)
     return [str(one.example_id), label, f"**{said}**" if differs and said else said, *scores, text]
+
+
+def _word(one: Suspect) -> str:
+    """Return the word that it is, its label, and what the model says where that is another."""
+    if one.word is None:
+        return "–"
+    said = escape(one.word, _LABEL)
+    said += "" if one.word_gold is None else f": {escape(one.word_gold, _LABEL)}"
+    differs = one.word_prediction not in (None, one.word_gold)
+    return f"{said} (model: **{escape(str(one.word_prediction), _LABEL)}**)" if differs else said
 
 
 def _number(each: Ranked, name: str) -> str:

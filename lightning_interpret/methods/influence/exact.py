@@ -28,7 +28,7 @@ from lightning_interpret.methods.influence.roots import (
 )
 from lightning_interpret.methods.influence.solved import UNIT, Solved
 from lightning_interpret.names import check_whole, choose
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Generation, Task, batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,20 @@ class ExactInfluence(InfluenceMethod):
         check_samples(self.label_samples)
         if self.leverage_correction and self.curvature != "ggn":
             raise ValueError("`leverage_correction=True` takes away roots of the curvature: use `curvature='ggn'`.")
+
+    def check(self, module: nn.Module, task: Task) -> None:
+        """Raise for a last layer that scores a vocabulary, where that alone has too many parameters."""
+        if self.layers != "last" or not isinstance(task, Generation):
+            return
+        model = task.model_in(module)
+        head: Any = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        size = 0 if head is None else sum(parameter.numel() for parameter in head.parameters())
+        if size > self.max_parameters:
+            raise ValueError(
+                f"`method='exact'` covers the last layer, which of {type(model).__name__} scores a vocabulary: "
+                f"{size:,} parameters, more than `max_parameters={self.max_parameters:,}`. Use 'ekfac', or without "
+                "curvature GradientSimilarity('dot') or 'tracin', or name a small layer: `layers=[...]`."
+            )
 
     @property
     def whole_only(self) -> str | None:

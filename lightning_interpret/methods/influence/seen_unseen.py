@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.layers.turn_over_dropout import TurnOverDropout
-from lightning_interpret.methods.describe import losses_of
+from lightning_interpret.methods.describe import class_names, losses_of
 from lightning_interpret.tasks import Task
 
 _LEARNT, _GAP = 0.9, 0.02
@@ -45,8 +45,9 @@ class SeenUnseen:
             with scope(ids):
                 logits = task.logits(module, batch)
                 losses = losses_of(logits, module, batch, task)
-            right = [a == b for a, b in zip(task.names(logits), gold, strict=False) if b is not None]
-            self._add(f"{name}_accuracy", sum(right), len(right))
+            if class_names(task, logits):  # of tags, tokens or numbers nothing is right as a whole
+                right = [a == b for a, b in zip(task.names(logits), gold, strict=False) if b is not None]
+                self._add(f"{name}_accuracy", sum(right), len(right))
             finite = losses[losses.isfinite()]
             self._add(f"{name}_loss", float(finite.sum()), len(finite))
             found.append(losses)
