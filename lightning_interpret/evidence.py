@@ -168,7 +168,8 @@ class NeighborsRow(Row):
         metric: ``euclidean`` or ``cosine``.
         k: Neighbours asked for.
         examples: Training examples in the datastore.
-        shares: Share of each label among the neighbours.
+        shares: Share of each label among the neighbours; of several labels a text, the share that has each.
+        means: Mean of the neighbours' numbers, by name, of a task whose labels are numbers.
         probabilities: p_kNN of each label, weighted by distance.
         temperature: Of those weights.
         model_probabilities: The model's own.
@@ -189,6 +190,7 @@ class NeighborsRow(Row):
     k: int | None = None
     examples: int | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
+    means: Mapping[str, float] | None = None
     probabilities: Mapping[str, float] | None = None
     temperature: float | None = None
     model_probabilities: Mapping[str, float] | None = None

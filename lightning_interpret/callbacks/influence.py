@@ -220,7 +220,8 @@ class InfluenceMonitor(EvidenceMonitor):
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
-        names = ("query_loss", "same_label", "examples", "skipped", "coverage", "self_influence", *self.method.scalars)
+        names = ["query_loss", *["same_label"] * self._one_class, "examples", "skipped", "coverage", "self_influence"]
+        names += self.method.scalars
         tracked = [f"self_influence_{i}" for i in self._tracked]
         return {name: MeanMetric(nan_strategy="ignore") for name in (*names, *tracked)}
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import MeanMetric, Metric
 
-from lightning_interpret.callbacks.evidence import EvidenceMonitor
+from lightning_interpret.callbacks.evidence import EvidenceMonitor, one_class
 from lightning_interpret.callbacks.probes import Probes
 from lightning_interpret.evidence import NeighborsRow
 from lightning_interpret.functional.features import find_layer
@@ -43,6 +43,13 @@ class NeighborMonitor(EvidenceMonitor):
     model is least sure of), ``threshold`` (the confidence), ``credibility`` and ``conformity`` (means), ``drift``
     (share of the neighbours shown that were none of the same query's in its last validation; not the first time),
     ``seconds`` and ``failures``.
+
+    Of numbers (:class:`Regression`) the neighbours say their mean, and ``error_model`` and ``error_knn`` are mean
+    absolute errors over the examples that are looked through; of several labels a text
+    (:class:`MultiLabelClassification`) each label has its share, and ``accuracy_model`` and ``accuracy_knn`` are shares
+    of labels that are right. An example with a tag a word, an answer or an output has no one class: there is no vote,
+    its neighbours and their distances are shown alone, and none of the accuracies, ``threshold``, ``credibility`` and
+    ``conformity`` is logged.
 
     Features and labels of training examples go to TensorBoard's projector at the end of ``fit``.
 
@@ -128,6 +135,8 @@ class NeighborMonitor(EvidenceMonitor):
         check_whole(0, projector=projector)
         self.method = NearestNeighbors() if method is None else method
         self.unsure, self.saliency, self.projector = unsure, saliency, projector
+        self._one_class = True  # of the task
+        self._numbers: Literal["values", "labels"] | None = None
         self._fitted: FittedNeighbors | None = None
         self._looked_at: tuple[Probes, Any] | None = None
         self._before: dict[tuple[str, int], set[int]] = {}
@@ -153,7 +162,9 @@ class NeighborMonitor(EvidenceMonitor):
             self._say(f"the projector's points could not be written ({type(error).__name__}: {error}).")
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for a layer that does not exist."""
+        """Raise for a layer that does not exist, and queries that the task knows no probability of."""
+        super().check(module, task)
+        self._one_class, self._numbers = one_class(task), task.numbers
         layers = [self.method.layer] if isinstance(self.method.layer, str) else self.method.layer or []
         for layer in layers:
             find_layer(module, layer)
@@ -164,14 +175,19 @@ class NeighborMonitor(EvidenceMonitor):
         if fitted is None or fitted.store.header.weights != weights_hash(module):
             fitted = self._fitted = self.method.fit(module, self.examples(module, share=0.5), task)
         self._measured = self._measure(fitted, module, task)
-        saliency = self.saliency and bool(fitted.store.classes) and task.texts(batch) is not None
+        saliency = self.saliency and bool(fitted.classes) and task.texts(batch) is not None
         return list(fitted.find(batch, show=self.k, saliency=saliency))
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
         accuracies = [f"accuracy_{who}{which}" for which in ("", "_unsure") for who in _SAYS]
-        names = (*accuracies, "threshold", "credibility", "conformity", "drift")
-        return {name: MeanMetric(nan_strategy="ignore") for name in names}
+        of_numbers = {"values": "error", "labels": "accuracy"}
+        names: list[str] = []
+        if self._numbers is not None:
+            names = [f"{of_numbers[self._numbers]}_{who}" for who in _SAYS[:2]]
+        elif self._one_class:
+            names = [*accuracies, "threshold", "credibility", "conformity"]
+        return {name: MeanMetric(nan_strategy="ignore") for name in (*names, "drift")}
 
     def update(self, metrics: dict[str, Metric], probe: int, row: Any, *others: Any) -> None:
         """Add how far one query's neighbours have changed."""
@@ -195,7 +211,11 @@ class NeighborMonitor(EvidenceMonitor):
 
     def _measure(self, fitted: FittedNeighbors, module: LightningModule, task: Task) -> dict[str, float]:
         """Calibrate on half of the examples that are looked through, and return what the other half says of it."""
+        if not fitted.store.classes:
+            return {}
         answers = Answers.joined(list(self._scanned(fitted, module, task)))
+        if answers.numbers is not None:
+            return _of_numbers(answers.numbers[answers.usable], task.numbers == "labels")
         labelled = (answers.usable & (answers.gold >= 0)).nonzero().flatten()
         fitted.calibration = None
         if len(labelled) < 2:
@@ -245,3 +265,15 @@ class NeighborMonitor(EvidenceMonitor):
             texts |= dict(zip(found.tolist(), fitted.task.texts(batch) or [""] * len(found), strict=True))
         told = zip(ids.tolist(), store.labels[places].tolist(), strict=True)
         return store.features[places], [(str(i), names.get(label, ""), texts.get(i, "")) for i, label in told]
+
+
+def _of_numbers(numbers: torch.Tensor, labels: bool) -> dict[str, float]:
+    """Return how near model and neighbours come to the gold numbers: the mean absolute error, or the right labels."""
+    model, near, gold = numbers.unbind(dim=1)
+    known = ~(near.isnan() | gold.isnan())
+    if not bool(known.any()):
+        return {}
+    said = zip(_SAYS[:2], (model, near), strict=True)
+    if labels:
+        return {f"accuracy_{who}": float(((each >= 0.5) == (gold >= 0.5))[known].double().mean()) for who, each in said}
+    return {f"error_{who}": float((each - gold)[known].abs().mean()) for who, each in said}

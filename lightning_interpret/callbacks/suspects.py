@@ -91,7 +91,7 @@ def save_for_cleanlab(path: Path, examples: Examples, beside: FittedNeighbors, t
         ValueError: If the model has no classes.
         OSError: If the file cannot be written.
     """
-    classes = beside.store.classes
+    classes = beside.classes
     if not classes:
         raise ValueError("the model says no probabilities of classes, which cleanlab goes by")
     with CleanlabFile(path, classes) as file:

@@ -14,6 +14,14 @@ _LEAST = 0.005  # share from which a label is shown
 
 def facts(row: NeighborsRow) -> Iterator[tuple[str, str]]:
     """Yield what the neighbours say of the query."""
+    if row.means:
+        yield (
+            "neighbours' mean",
+            ", ".join(
+                f"{shortened(name, NAME)} {'–' if value is None else f'{value:.4g}'}"
+                for name, value in row.means.items()
+            ),
+        )
     said = row.probabilities or row.shares
     if said:
         best = max(said, key=lambda name: said[name] or 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_interpret.explanations import Units
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.tasks import Classification, Task, batches
+from lightning_interpret.tasks.model import ModelTask
 
 _SHOWN = ("text", "gold", "prediction", "loss")  # of a training example
 
@@ -98,6 +99,20 @@ def labels_of(task: Task, batch: Any, classes: int) -> Tensor:
     if labels is None or labels.is_floating_point() or labels.shape != (size,):
         return torch.full((size,), -1)
     return labels.long().masked_fill((labels < 0) | (labels >= classes), -1)
+
+
+def numbers_of(task: Task, batch: Any) -> Tensor | None:
+    """Return the gold numbers of each example, double ``(B, C)``, NaN where there are none; None of other tasks."""
+    if task.numbers is None:
+        return None
+    labels = task.labels(batch)
+    return None if labels is None else labels.double()
+
+
+def number_names(task: Task, logits: Tensor) -> tuple[str, ...]:
+    """Return the names of the numbers of :func:`numbers_of`, in their order."""
+    count = logits.shape[1]
+    return task.label_names(count) if isinstance(task, ModelTask) else tuple(str(i) for i in range(count))
 
 
 def class_names(task: Task, logits: Tensor) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -112,11 +112,16 @@ class Task(ABC):
         default_baseline: The baseline of methods that are not told one.
         view: How the several targets of an example are shown, one of ``VIEWS`` of ``TargetsRow``; None where an example
             has one target.
+        pooled: Which place of what a head reads stands for the example, where neighbours are looked for: the ``last``,
+            or the ``mean`` over some, which are named.
+        numbers: Whether :meth:`labels` are float ``(B, C)``: ``values``, or ``labels`` of which each holds or not.
     """
 
     references: Any | None = None
     default_baseline: Baseline = Baseline("pad")
     view: ClassVar[str | None] = None
+    pooled: ClassVar[tuple[str, str]] = ("last", "")
+    numbers: ClassVar[Literal["values", "labels"] | None] = None
 
     @abstractmethod
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
@@ -319,6 +324,17 @@ class Task(ABC):
     def singles(self, module: nn.Module, batch: Any) -> Singles | None:
         """Return the batch with one example for each place that its loss is a mean over; None (default) without."""
         return None
+
+    def represented(self, module: nn.Module) -> str | None:
+        """Return the name of the layer whose output stands for the example, where neighbours are looked for.
+
+        None (default) for what the last linear layer reads.
+        """
+        return None
+
+    def represented_at(self, batch: Any, features: Tensor) -> Tensor:
+        """Return the places of that which do, bool ``(B, T)``; by default all that are no padding."""
+        return self.content(batch, features, keep_special=False)
 
     def take(self, batch: Any, index: Tensor) -> Any:
         """Return the batch with its examples gathered or repeated: any container."""

@@ -24,6 +24,7 @@ class CausalGeneration(Generation):
     """
 
     segments: ClassVar[tuple[str, ...]] = ("prompt", "output")
+    pooled: ClassVar[tuple[str, str]] = ("mean", "the prompt")
 
     def given(self, batch: Any) -> dict[str, Any]:
         """Return the parts of a batch, with labels."""
@@ -71,6 +72,14 @@ class CausalGeneration(Generation):
         """Return the content tokens ``(B, T)`` that x' replaces: of the prompt, of the output, or both."""
         found = super().content(batch, features, keep_special)
         return self._held(found, self.given(batch)["labels"] != IGNORED)
+
+    def represented_at(self, batch: Any, features: Tensor) -> Tensor:
+        """Return the tokens of the prompt, bool ``(B, T)``; of a text that is all output, all of them."""
+        parts = self.given(batch)
+        there = self.attention_mask(parts) != 0
+        prompt = there & (parts["labels"] == IGNORED)
+        first = there & (there.long().cumsum(dim=1) == 1)  # which stands before all that is scored, whatever is output
+        return torch.where((prompt & ~first).any(dim=1, keepdim=True), prompt, there)
 
     def _called(self, module: nn.Module, parts: dict[str, Any]) -> Tensor:
         return self._output(self.model_in(module), parts)

@@ -83,6 +83,7 @@ class PlacedTargets(Targets):
 class PlacedTask(TextTask):
     """Reads a batch of texts of which places are explained: units cannot be deleted, as what follows would move."""
 
+    pooled: ClassVar[tuple[str, str]] = ("mean", "the tokens")
     #: ``which`` of a target for each word, or token, that has a label.
     each: ClassVar[str]
 

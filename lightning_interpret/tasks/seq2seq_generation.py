@@ -32,6 +32,7 @@ class Seq2SeqGeneration(Generation):
     """
 
     segments: ClassVar[tuple[str, ...]] = ("source", "output")
+    pooled: ClassVar[tuple[str, str]] = ("mean", "the source")
 
     def prepared(self, module: nn.Module, batch: Any) -> Any:
         """Return the batch with its output, and what the decoder reads of it."""
@@ -131,6 +132,16 @@ class Seq2SeqGeneration(Generation):
                 "text from left to right use CausalGeneration."
             )
         return f"{running_embedding(module, model)}{JOINED}{names[id(table)]}"
+
+    def represented(self, module: nn.Module) -> str:
+        """Return the name of the encoder."""
+        encoder: Any = self.model_in(module).get_encoder()
+        return next(name.replace("_orig_mod.", "") for name, part in module.named_modules() if part is encoder)
+
+    def represented_at(self, batch: Any, features: Tensor) -> Tensor:
+        """Return the tokens of the source, bool ``(B, S)``."""
+        parts = {name: part for name, part in self.parts(batch).items() if name != "decoder_input_ids"}
+        return self.attention_mask(parts) != 0
 
     def tables(self, module: nn.Module, batch: Any) -> list[tuple[Any, slice]]:
         """Return the layers that embed the words of both ends, each with the tokens that it reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,8 @@ class Regression(_Several):
     Raises:
         ValueError: By :meth:`check` or on first use: no tokenizer, an unknown name, another ``output``.
     """
+
+    numbers: ClassVar[Literal["values", "labels"] | None] = "values"
 
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the squared error of each example, the mean over its numbers, ``(B,)``; unknown ones (NaN) count not.
@@ -188,6 +190,7 @@ class MultiLabelClassification(_Several):
     """
 
     view: ClassVar[str | None] = "labels"
+    numbers: ClassVar[Literal["values", "labels"] | None] = "labels"
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.fingerprint import Digest, weights_hash
 from lightning_interpret.functional.store import collect, write
-from lightning_interpret.methods.describe import class_names, labels_of
+from lightning_interpret.methods.describe import class_names, labels_of, number_names, numbers_of
 from lightning_interpret.methods.examples import Examples, data_hash
 from lightning_interpret.methods.neighbors.features import Reader
 from lightning_interpret.methods.neighbors.store import Datastore, Header, facts, load
@@ -52,20 +52,25 @@ def build(
 
 def _parts(
     examples: Examples, task: Task, reader: Reader, header: Header, kept: dict[str, Any]
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield features, ids and labels of the training examples, and fill in what is kept with them."""
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield features, ids, labels and gold numbers of the training examples, and fill in what is kept with them."""
     digest, seen, skipped, zero = Digest(), set[int](), 0, 0
     classes: tuple[str, ...] | None = None
     for ids, batch in examples.batches():
         digest.add(ids, batch)
         batch = batches.clone(batch)
         logits, features = reader.read(batch)
-        classes = class_names(task, logits) if classes is None else classes
+        numbers = numbers_of(task, batch)
+        if classes is None:
+            classes = class_names(task, logits) if numbers is None else number_names(task, logits)
         new = torch.tensor([i not in seen and not seen.add(i) for i in ids.tolist()])  # type: ignore[func-returns-value]
         finite = features.isfinite().all(dim=1).cpu()
         skipped += int((new & ~finite).sum())
         rows = (new & finite).nonzero().flatten()
         found = features[rows.to(features.device)]
         zero += int((found == 0).all(dim=1).sum())
-        yield found, ids[rows], labels_of(task, batch, len(classes)).cpu()[rows]
+        labels = labels_of(task, batch, len(classes)).cpu()[rows]
+        # columns are long numbers: the others stand in them bit by bit
+        others = () if numbers is None else numbers.cpu()[rows].T.contiguous().view(torch.int64)
+        yield found, ids[rows], labels, *others
     kept.update(facts(replace(header, data=str(digest)), classes or (), skipped, zero))

@@ -23,6 +23,8 @@ class Answers:
         labels: Their labels, ``(B, k)``; −1 where there is none.
         gold: The true labels ``(B,)``; −1 where there is none.
         usable: Bool ``(B,)``: whether the example's features are finite.
+        numbers: Of tasks with numbers in the place of a class, double ``(B, 3, C)``: the model's, the mean of the
+            neighbours', and the gold ones; NaN where there is none.
     """
 
     probabilities: Tensor
@@ -31,6 +33,7 @@ class Answers:
     labels: Tensor
     gold: Tensor
     usable: Tensor
+    numbers: Tensor | None = None
 
     @property
     def predicted(self) -> Tensor:
@@ -43,12 +46,15 @@ class Answers:
 
     def at(self, rows: Tensor) -> Answers:
         """Return the answers of some examples, on the CPU."""
-        return Answers(*(getattr(self, name).cpu()[rows] for name in self.__dataclass_fields__))
+        return Answers(
+            *(None if (part := getattr(self, name)) is None else part.cpu()[rows] for name in self.__dataclass_fields__)
+        )
 
     @staticmethod
     def joined(answers: Sequence[Answers]) -> Answers:
         """Return the answers of several batches as those of one, on the CPU."""
-        return Answers(*(torch.cat([getattr(a, name).cpu() for a in answers]) for name in Answers.__dataclass_fields__))
+        parts = ([getattr(a, name) for a in answers] for name in Answers.__dataclass_fields__)
+        return Answers(*(None if part[0] is None else torch.cat([each.cpu() for each in part]) for part in parts))
 
 
 @dataclass(frozen=True)

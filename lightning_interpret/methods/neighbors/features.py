@@ -28,7 +28,8 @@ class Reader:
             is used reads: a classification head's input.
         pooling: How a sequence becomes one vector, over what is no padding: ``mean``, ``first`` or ``last``; ``auto``
             is the last where a head reads every place (a decoder predicts at the last), else the mean. Of feature maps
-            ``(B, C, H, W)`` the mean over places.
+            ``(B, C, H, W)`` the mean over places. Of tags and answers it is the mean over the text; of what is
+            generated, that of the last hidden states over the prompt, or of the encoder's over the source.
         example: A batch to try the module on.
 
     Raises:
@@ -37,12 +38,16 @@ class Reader:
 
     def __init__(self, module: nn.Module, task: Task, layers: Sequence[str] | None, pooling: str, example: Any) -> None:
         choose("pooling", pooling, POOLINGS)
+        own = task.represented(module) if layers is None else None
+        which, said = task.pooled if layers is None else ("mean", "")
+        layers = [own] if own is not None else layers
         self._module, self._task, self._head = module, task, layers is None
-        self.pooling = ("last" if self._head else "mean") if pooling == "auto" else pooling
+        self.pooling = which if pooling == "auto" else pooling
         self._fixed = pooling != "auto"
         names = [self._last_linear(example)] if layers is None else list(layers)
         self._layers = {name: find_layer(module, name) for name in names}
         self.layer = f"input of {plain_name(names[0])}" if layers is None else " + ".join(names)
+        self.layer += f", {self.pooling} over {said}" if said else ""
 
     @torch.no_grad()
     def read(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -88,7 +93,7 @@ class Reader:
         return values
 
     def _places(self, batch: Any, values: Tensor) -> Tensor:
-        there = self._task.content(batch, values, keep_special=False)
+        there = self._task.represented_at(batch, values)
         return there if there.shape == values.shape[:2] else torch.ones_like(values[:, :, 0], dtype=torch.bool)
 
     def _last_linear(self, example: Any) -> str:

@@ -14,7 +14,7 @@ from lightning_interpret.functional.neighbors import labels as says
 from lightning_interpret.functional.neighbors.back_off import WEIGHTS
 from lightning_interpret.functional.neighbors.search import nearest
 from lightning_interpret.functional.scope import explaining
-from lightning_interpret.methods.describe import described, labels_of, told
+from lightning_interpret.methods.describe import described, labels_of, numbers_of, told
 from lightning_interpret.methods.examples import Examples, parts_of
 from lightning_interpret.methods.neighbors.calibration import Answers, Calibration, calibrate, mean_of
 from lightning_interpret.methods.neighbors.features import Reader
@@ -101,15 +101,32 @@ class FittedNeighbors:
         )
         distances = distances.masked_fill(~usable[:, None], torch.inf)
         labels = self.store.labels[places.clamp(min=0).cpu()].to(places.device).masked_fill(distances.isinf(), -1)
-        known = self.task.log_probabilities(logits) if self.store.classes else None
+        known = self.task.log_probabilities(logits) if self.classes else None
         return Answers(
             probabilities=logits.new_zeros(len(features), 0) if known is None else known.exp(),
             distances=distances,
             places=places,
             labels=labels,
-            gold=labels_of(self.task, batch, len(self.store.classes)).to(features.device),
+            gold=labels_of(self.task, batch, len(self.classes)).to(features.device),
             usable=usable,
+            numbers=self._numbers(logits, batch, distances, places),
         )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that neighbours vote for; none where an example has not one class."""
+        return self.store.classes if self.store.numbers is None else ()
+
+    def _numbers(self, logits: Tensor, batch: Any, distances: Tensor, places: Tensor) -> Tensor | None:
+        """Return the model's numbers, the neighbours' mean and the gold ones, double ``(B, 3, C)``."""
+        if self.store.numbers is None:
+            return None
+        model = (logits.sigmoid() if self.task.numbers == "labels" else logits).double()
+        near = self.store.numbers[places.clamp(min=0).cpu()].to(model)
+        near = near.masked_fill(distances.isinf()[..., None], torch.nan)
+        gold = numbers_of(self.task, batch)
+        gold = torch.full_like(model, torch.nan) if gold is None else gold.to(model)
+        return torch.stack([model, near.nanmean(dim=1), gold], dim=1)
 
     def calibrate(self, queries: Any, *, weights: Sequence[float] = WEIGHTS, ks: Sequence[int] = ()) -> Calibration:
         """Choose the back-off by held-out examples, and learn how far such examples conform; :meth:`find` uses it.
@@ -137,7 +154,7 @@ class FittedNeighbors:
 
     def knn(self, answers: Answers) -> Tensor:
         """Return p_kNN ``(B, C)``, at the temperature of the calibration where there is one."""
-        classes, distances = len(self.store.classes), answers.weighed(self.method.metric)
+        classes, distances = len(self.classes), answers.weighed(self.method.metric)
         if self.calibration is not None:
             return self.calibration.back_off.knn(distances, answers.labels, classes)
         return says.knn_probabilities(distances, answers.labels, classes, self.temperature)
@@ -179,12 +196,19 @@ class FittedNeighbors:
 
     def _rows(self, told: list[dict[str, Any]], answers: Answers, k: int | None) -> list[dict[str, Any]]:
         """Return what the records of a batch say, beside the neighbours themselves."""
-        count, classes = self.method.k if k is None else k, self.store.classes
+        count, classes = self.method.k if k is None else k, self.classes
         for row, usable in zip(told, answers.usable.tolist(), strict=True):
             row |= {"layer": self.store.header.layer, "metric": self.method.metric, "k": count}
             row |= {"examples": len(self.store), "notes": self.notes}
             row["reasons"] = {} if usable else {"neighbors": "the query's features are not finite"}
+        if answers.numbers is not None:
+            for row, (model, near, _) in zip(told, answers.numbers.cpu(), strict=True):
+                row |= self._say(model, near)
+            return told
         if not classes:
+            why = f"an example of {type(self.task).__name__} has no one class that its neighbours could vote for"
+            for row in told:
+                row["reasons"] = {"shares": why} | row["reasons"]
             return told
         labelled = (answers.labels >= 0).any(dim=1).tolist()
         knn, back_off = self.knn(answers), None if self.calibration is None else self.calibration.back_off
@@ -212,10 +236,19 @@ class FittedNeighbors:
                 row |= {"mixture": mixture[i], "backed_off": backed_off[i]}
         return told
 
+    def _say(self, model: Tensor, near: Tensor) -> dict[str, Any]:
+        """Return what the neighbours of one query say of its numbers."""
+        names = self.store.classes
+        if bool(near.isnan().all()):
+            return {"reasons": {"shares": "no neighbour has a label"}}
+        if self.task.numbers == "values":
+            return {"means": _named(names, near, least=-torch.inf)}
+        return {"shares": _named(names, near), "model_probabilities": _named(names, model)}
+
     def _told(self, places: set[int]) -> dict[int, dict[str, Any]]:
         """Return what is said of each neighbour, by its position in the datastore."""
         ids = {int(self.store.ids[place]): place for place in sorted(places)}
-        names = dict(enumerate(self.store.classes))
+        names = dict(enumerate(self.classes))
         known = {p: {"example_id": i, "gold": names.get(int(self.store.labels[p]))} for i, p in ids.items()}
         for i, facts in told(self.module, self.examples, self.task, ids).items():
             known[ids[i]] |= facts

@@ -32,7 +32,7 @@ def leave_one_out(
     Raises:
         ValueError: If the task does not delete units, or there are no classes.
     """
-    if not fitted.store.classes:
+    if not fitted.classes:
         raise ValueError("`saliency=True` asks how far neighbours conform to a class, and the model has no classes.")
     units, whole = fitted.task.units(batch), conformity(answers.labels, answers.predicted).cpu()
     if units.kind != "token" or units.texts is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_interpret.functional.fingerprint import digest_of
@@ -43,12 +44,13 @@ class Datastore:
         features: ``(n, d)``, single precision, all finite; may be mapped from a file.
         ids: Long ``(n,)``, each once.
         labels: Long ``(n,)``, classes; −1 for an example without one.
-        classes: Names of the classes.
+        classes: Names of the classes, or of the numbers.
         header: What they are of.
         skipped: Examples left out, as their features were not finite.
         zero: Examples whose features are all 0: without a direction, under cosine.
         path: The file that the features are in; ``None`` in memory.
         reused: Whether they were made by an earlier run.
+        numbers: Gold numbers, double ``(n, C)``, of tasks that have some in the place of a class.
     """
 
     features: Tensor
@@ -60,6 +62,7 @@ class Datastore:
     zero: int = 0
     path: Path | None = None
     reused: bool = False
+    numbers: Tensor | None = None
     holds: Any = field(default=None, repr=False)  # a temporary file goes with the last that refers to it
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Datastore:
     @classmethod
     def of(cls, store: Store, *, reused: bool = False) -> Datastore:
         """Return the datastore that a store holds: features with ids and labels, under :func:`facts`."""
-        known, (ids, labels) = store.header, store.columns
+        known, (ids, labels, *numbers) = store.header, store.columns
         return cls(
             store.rows,
             ids,
@@ -79,6 +82,7 @@ class Datastore:
             zero=known["zero"],
             path=store.path,
             reused=reused,
+            numbers=torch.stack(numbers, dim=1).contiguous().view(torch.float64) if numbers else None,
             holds=store.holds,
         )
 
