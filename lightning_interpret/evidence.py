@@ -31,7 +31,7 @@ class TrainingExample:
         similarity: k(query, example), where a kernel compared them.
         tokens: The tokens of its own output (or its words, where these are tagged), where influence was taken apart.
         by_token: What of the score each of them carries: the parts sum to it.
-        on_tokens: Its influence on the loss of each of the query's tokens (:attr:`InfluenceRow.tokens`): the score is
+        on_tokens: Its influence on the loss of each of the query's tokens (:attr:`InfluenceRow.by_token`): the score is
             their mean.
     """
 
@@ -214,8 +214,8 @@ class InfluenceRow(Row):
         skipped: Examples left out, as their gradients were not finite.
         queries: Queries summed (aggregate mode), 1 for one.
         neighbors: What stands nearest in feature space, as the baseline to influence.
-        tokens: The same of each token of the query's output, where that was asked for: the query's loss is the mean of
-            theirs, and an example's score the mean of its scores on them.
+        by_token: The same of each token of the query's output, where that was asked for: the query's loss is the mean
+            of theirs, and an example's score the mean of its scores on them.
     """
 
     kind: ClassVar[str] = "influence"
@@ -224,7 +224,7 @@ class InfluenceRow(Row):
         "harmful": TrainingExample,
         "approximation": Approximation,
         "neighbors": NeighborsRow,
-        "tokens": TokenInfluence,
+        "by_token": TokenInfluence,
     }
 
     helpful: tuple[TrainingExample, ...] = ()
@@ -234,7 +234,7 @@ class InfluenceRow(Row):
     skipped: int = 0
     queries: int = 1
     neighbors: NeighborsRow | None = None
-    tokens: tuple[TokenInfluence, ...] = ()
+    by_token: tuple[TokenInfluence, ...] = ()
 
     def merged(self, others: Iterable[InfluenceRow], k: int) -> InfluenceRow:
         """Return the row of this query over several shards of the training data; ids that come twice count once."""
@@ -246,9 +246,9 @@ class InfluenceRow(Row):
             notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
             examples=sum(row.examples for row in rows),
             skipped=sum(row.skipped for row in rows),
-            tokens=tuple(
+            by_token=tuple(
                 first.merged(others, k)
-                for first, *others in zip(*(row.tokens for row in rows if row.tokens), strict=True)
+                for first, *others in zip(*(row.by_token for row in rows if row.by_token), strict=True)
             ),
         )
 

@@ -4,7 +4,14 @@ import random
 
 from records import arbitrary_text
 
-from lightning_interpret.evidence import Approximation, InfluenceRow, LandmarksRow, NeighborsRow, TrainingExample
+from lightning_interpret.evidence import (
+    Approximation,
+    InfluenceRow,
+    LandmarksRow,
+    NeighborsRow,
+    TokenInfluence,
+    TrainingExample,
+)
 
 QUERY = "Not a bad film at all: the plot is thin, but the actors make every minute of it a pleasure to watch."
 STATED = Approximation(
@@ -166,4 +173,7 @@ def arbitrary_evidence(seed):
     return InfluenceRow(
         helpful=examples(), harmful=examples(), approximation=approximation, examples=rng.randrange(100),
         skipped=rng.randrange(3), queries=rng.choice((1, 1, 7)), neighbors=maybe(row), **of_query,
+        by_token=tuple(
+            TokenInfluence(arbitrary_text(rng), number(), examples(), examples()) for _ in range(rng.randrange(15))
+        ),
     )  # fmt: skip

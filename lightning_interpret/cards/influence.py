@@ -26,9 +26,9 @@ def tables(row: InfluenceRow) -> Iterator[Table]:
 
 def tokens(row: InfluenceRow) -> tuple[Bars, ...]:
     """Return each token of the query's output with the training example that it is owed to most."""
-    if not row.tokens:
+    if not row.by_token:
         return ()
-    best = [each.helpful[0] if each.helpful else None for each in row.tokens]
+    best = [each.helpful[0] if each.helpful else None for each in row.by_token]
     scale = scale_of([each for each in best if each is not None])
 
     def bar(token: str, loss: float | None, example: TrainingExample | None) -> Bar:
@@ -41,7 +41,7 @@ def tokens(row: InfluenceRow) -> tuple[Bars, ...]:
             owed_to=None if example is None else _owed(example),
         )
 
-    pairs = zip(row.tokens, best, strict=True)
+    pairs = zip(row.by_token, best, strict=True)
     bars = tuple(bar(each.token, each.loss, example) for each, example in pairs)
     meaning = "each token with the training example without which its own loss would rise most"
     return (Bars("Token by token", meaning, "token", "score", bars),)

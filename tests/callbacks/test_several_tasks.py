@@ -84,14 +84,14 @@ def test_influence_of_every_task_is_shown(kind, tmp_path):
     for row in monitor.rows:
         assert row.helpful
         assert row.neighbors.neighbors
-        assert bool(row.tokens) == (kind in ("tagging", "continuing", "translating"))
+        assert bool(row.by_token) == (kind in ("tagging", "continuing", "translating"))
         assert all(each.gold is not None for each in row.helpful)
-        if row.tokens:
+        if row.by_token:
             assert row.helpful[0].score == pytest.approx(
-                sum(row.helpful[0].on_tokens) / len(row.tokens), rel=1e-3, abs=1e-7
+                sum(row.helpful[0].on_tokens) / len(row.by_token), rel=1e-3, abs=1e-7
             )
             assert "Token by token" in str(row)
-            assert f"#{row.tokens[0].helpful[0].example_id}" in str(row)
+            assert f"#{row.by_token[0].helpful[0].example_id}" in str(row)
     logged = trainer.callback_metrics
     assert "interpret/influences/self_influence" in logged
     assert "interpret/influences/same_label" not in logged
@@ -125,6 +125,7 @@ def test_neighbours_of_every_task_are_shown(kind, tmp_path):
         ("continuing", InfluenceMonitor("gradient_similarity", per_token=True), r"a cosine is no mean over tokens"),
         ("tagging", InfluenceMonitor(FeatureSimilarity(), per_token=True), r"features are of whole examples"),
         ("labelling", InfluenceMonitor("ekfac", per_token=True), r"MultiLabelClassification has no loss of tokens"),
+        ("tagging", InfluenceMonitor("saliency_influence"), r"of the one target .* TokenClassification means several"),
         ("answering", InfluenceMonitor("ekfac", save_cleanlab=True), r"`save_cleanlab=True` .* QuestionAnswering"),
     ],
 )
@@ -138,5 +139,5 @@ def test_tokens_that_would_not_fit_into_memory_are_left_out_and_the_record_says_
     monitor = Influences(EkfacInfluence(layers=[f"model.{HEAD['continuing']}"]), probes=1, suspects=0, neighbors=False)
     fit("continuing", monitor, tmp_path)
     (row,) = monitor.rows
-    assert not row.tokens
+    assert not row.by_token
     assert any("influence is not taken apart by token" in note for note in row.notes)

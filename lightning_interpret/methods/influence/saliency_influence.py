@@ -114,6 +114,8 @@ class SaliencyInfluence(InfluenceMethod):
             )
         if isinstance(task, ImageTask):
             raise ValueError(f"`method='saliency_influence'` is of tokens, and {type(task).__name__} reads images.")
+        if task.view in ("grid", "entities") or (task.view == "labels" and self.which in ("predicted", "gold")):
+            raise ValueError(_several(self.which, task))
         if self.layer is not None:
             find_layer(module, self.layer)
         task.check(module, self.which, None)
@@ -161,6 +163,8 @@ class _Saliency(Fitted):
         batch = batches.to_full_precision(batch)
         with torch.no_grad():
             targets = self.task.resolve(self.task.logits(self.module, batch), batch, self.method.which)
+        if targets.example.tolist() != list(range(batches.batch_size(batch))):
+            raise ValueError(_several(self.method.which, self.task))
         values, units = _saliencies(self.method, self.module, batch, self.task, targets)
         values, own = values.detach(), ~(units.special | units.padding)
         allowed, tokens = own.to(values.device), self.method.tokens
@@ -213,6 +217,13 @@ class _Saliency(Fitted):
         notes = (*stated.notes, f"influence by {stated.method!r}, on a saliency in the place of the loss")
         named = replace(stated, method=self.method.name, notes=notes)
         self.approximation = named.of("saliency of the queries' tokens")
+
+
+def _several(which: str, task: Task) -> str:
+    return (
+        f"'saliency_influence' is of the one target of an example, and `which={which!r}` of {type(task).__name__} means "
+        "several: name one label or number, or use 'ekfac', of tags and outputs with `per_token=True`."
+    )
 
 
 def _saliencies(

@@ -152,7 +152,7 @@ def put(
             row,
             helpful=tuple(one(each, query) for each in row.helpful),
             harmful=tuple(one(each, query) for each in row.harmful),
-            tokens=tuple(of[query]),
+            by_token=tuple(of[query]),
         )
         for query, row in enumerate(rows)
     ]

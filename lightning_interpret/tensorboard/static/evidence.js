@@ -105,7 +105,9 @@ export function verdict(near) {
   const probabilities = Object.entries(near.probabilities ?? near.shares ?? {});
   const best = probabilities.reduce((a, b) => (b[1] > (a?.[1] ?? -1) ? b : a), null);
   const asked = { true: "unsure: the neighbours were asked", false: "sure: as the model" }[String(near.backed_off)];
+  const means = Object.entries(near.means ?? {}).map(([name, value]) => `${name} ${plain(value)}`).join(", ");
   return [
+    means ? fact("Neighbours' mean", text(means)) : null,
     best ? fact("Neighbours say", text(best[0]), { note: percent(best[1]) }) : null,
     given(near.mixture) ? fact("Mixture says", text(near.mixture), { note: asked }) : null,
     given(near.conformity) ? fact("Conformity", percent(near.conformity), { note: "neighbours with the predicted label" }) : null,

@@ -43,16 +43,16 @@ def rows_of(kind, method, queries=slice(None)):
 def assert_law(rows):
     """An example's score is the mean of its scores on the query's tokens, and the sum of what its own tokens carry."""
     for row in rows:
-        assert row.tokens
-        assert row.loss == pytest.approx(sum(each.loss for each in row.tokens) / len(row.tokens))
+        assert row.by_token
+        assert row.loss == pytest.approx(sum(each.loss for each in row.by_token) / len(row.by_token))
         listed = {each.example_id: each for each in (*row.helpful, *row.harmful)}
         assert listed
         for each in listed.values():
             assert each.score == pytest.approx(sum(each.by_token), rel=1e-5, abs=1e-9)
-            assert each.score == pytest.approx(sum(each.on_tokens) / len(row.tokens), rel=1e-5, abs=1e-9)
-            assert len(each.on_tokens) == len(row.tokens)
+            assert each.score == pytest.approx(sum(each.on_tokens) / len(row.by_token), rel=1e-5, abs=1e-9)
+            assert len(each.on_tokens) == len(row.by_token)
             assert len(each.by_token) == len(each.tokens)
-        for place, token in enumerate(row.tokens):
+        for place, token in enumerate(row.by_token):
             for each in (*token.helpful, *token.harmful):
                 if each.example_id in listed:
                     assert each.score == pytest.approx(listed[each.example_id].on_tokens[place], rel=1e-5, abs=1e-9)
@@ -94,20 +94,20 @@ def test_tokens_of_a_query_are_what_autograd_says_one_at_a_time_and_in_a_batch(k
         if kind == "continuing":  # scores of the last places, each of the next token
             logits = torch.cat([logits.new_zeros(len(labels) - len(logits), logits.shape[1]), logits])
             logits = logits.roll(1, dims=0)
-        assert len(row.tokens) == len(places)
+        assert len(row.by_token) == len(places)
         of_examples = {
             int(batch["example_id"][i]): gradient(task.losses(live, task.take(batch, torch.tensor([i])))[0])
             for i in range(len(batch["example_id"]))
         }
-        for token, place in zip(row.tokens, places.tolist(), strict=True):
+        for token, place in zip(row.by_token, places.tolist(), strict=True):
             loss = -logits[place, labels[place]]
             assert token.loss == pytest.approx(float(loss.detach()))
             own = gradient(loss)
             for each in (*token.helpful, *token.harmful):
                 assert each.score == pytest.approx(float(own @ of_examples[each.example_id]), rel=1e-6, abs=1e-9)
     alone = rows_of(kind, DOT, slice(1, 2))[0][0]
-    assert [each.token for each in alone.tokens] == [each.token for each in rows[1].tokens]
-    for each, other in zip(alone.tokens, rows[1].tokens, strict=True):
+    assert [each.token for each in alone.by_token] == [each.token for each in rows[1].by_token]
+    for each, other in zip(alone.by_token, rows[1].by_token, strict=True):
         assert [e.score for e in each.helpful] == pytest.approx([e.score for e in other.helpful])
 
 
@@ -127,8 +127,8 @@ def test_what_is_no_mean_over_tokens_is_refused_by_name():
     with pytest.raises(ValueError, match="leave out `aggregate`"):
         fitted.scores(batch, per_token=True, aggregate=True)
     both = fitted.scores(batch, per_token=True, aggregate="also")
-    assert both[0].tokens
-    assert (both[-1].queries, both[-1].tokens) == (len(batch["example_id"]), ())
+    assert both[0].by_token
+    assert (both[-1].queries, both[-1].by_token) == (len(batch["example_id"]), ())
     module, task, batch = made("labelling")
     with pytest.raises(ValueError, match="MultiLabelClassification has no loss of tokens"):
         DOT.fit(module, parts_of(task, batch), task).scores(batch, per_token=True)
@@ -164,9 +164,9 @@ def test_a_planted_fact_is_what_its_token_is_owed_to():
     asked = {name: asked[name] for name in ("input_ids", "attention_mask", "labels", "example_id")}
     fitted = EkfacInfluence(damping=1e-3).fit(module, parts_of(task, batch, 30), task)
     (row,) = fitted.scores(asked, k=3, per_token=True)
-    spelled = [each.token for each in row.tokens]
-    assert row.tokens[spelled.index("##aff")].helpful[0].example_id == 100 + planted
+    spelled = [each.token for each in row.by_token]
+    assert row.by_token[spelled.index("##aff")].helpful[0].example_id == 100 + planted
     best = next(each for each in row.helpful if each.example_id == 100 + planted)
     assert best.tokens[best.by_token.index(max(best.by_token))] in ("un", "##aff", "##able")
     usual = spelled.index("very")
-    assert row.tokens[usual].helpful[0].example_id != 100 + planted
+    assert row.by_token[usual].helpful[0].example_id != 100 + planted

@@ -5,8 +5,17 @@ import torch
 from several_tasks import HEAD, KINDS, made, parts_of
 from torch.func import functional_call
 
-from lightning_interpret import ConjugateGradientInfluence, EkfacInfluence, ExactInfluence, LissaInfluence
+from lightning_interpret import (
+    ConjugateGradientInfluence,
+    EkfacInfluence,
+    ExactInfluence,
+    GradientSimilarity,
+    LissaInfluence,
+    SaliencyInfluence,
+)
 from lightning_interpret.functional.influence.outputs import placed_roots
+
+DOT = GradientSimilarity("dot")
 
 
 def hessian_of(task, module, batch):
@@ -117,3 +126,14 @@ def test_ekfac_scores_of_examples_on_themselves_are_their_self_influence(kind):
     own = fitted.self_influence()[1]
     torch.testing.assert_close(scores.diagonal(), own)
     assert bool((own > 0).all())
+
+
+def test_a_saliency_is_of_one_target_an_example():
+    for kind, which in (("measuring", "stars"), ("labelling", "sad"), ("answering", "predicted")):
+        module, task, batch = made(kind)
+        fitted = SaliencyInfluence(which=which, influence=DOT).fit(module, parts_of(task, batch), task)
+        assert [row.example_id for row in fitted.scores(batch)] == batch["example_id"].tolist()
+    module, task, batch = made("measuring")
+    fitted = SaliencyInfluence(influence=DOT).fit(module, parts_of(task, batch), task)
+    with pytest.raises(ValueError, match="`which='predicted'` of Regression means several"):
+        fitted.scores(batch)

@@ -1,6 +1,6 @@
 // Influence: a query with the training examples that helped and harmed, beside what stands nearest, and how it was done.
 
-import { about, bar, examples, nearest, query, searched, verdict } from "../evidence.js";
+import { about, bar, examples, nearest, query, searched, text, verdict } from "../evidence.js";
 import { h, notice } from "../parts.js";
 import { kept, percent, printable, signed } from "../model.js";
 
@@ -28,6 +28,7 @@ function one(record, context, charts) {
     stated.converged === false ? notice("warn", "The solver did not converge", h("p", {}, `The scores are not what they are said to be${Number.isFinite(stated.residual) ? `: the largest residual is ${percent(stated.residual)}` : ""}.`)) : null,
     query(record, verdict(near)),
     listed(record),
+    byToken(record),
     nearest(near, context),
     charts,
     about(record, [
@@ -45,6 +46,15 @@ export function listed(record) {
   const scale = Math.max(0, ...[...(record.helpful ?? []), ...(record.harmful ?? [])].map(({ score }) => Math.abs(score ?? 0))) || 1;
   const number = ({ score }) => bar(score, scale);
   return stated.measure === null ? similar(record, stated, number) : signedSides(record, stated, number);
+}
+
+/** Each token of the query's output with the training example that it is owed to most. */
+function byToken({ by_token: tokens }) {
+  const found = (tokens ?? []).filter(({ helpful }) => helpful?.length).map(({ token, helpful }) => ({ ...helpful[0], token }));
+  if (!found.length) return null;
+  const scale = Math.max(0, ...found.map(({ score }) => Math.abs(score ?? 0))) || 1;
+  const number = ({ token, score }) => [h("div", {}, text(token)), bar(score, scale)];
+  return examples({ title: "Token by token", meaning: "Each token of the output with the training example without which its own loss would rise most.", found, column: "Token, score", number, none: "", hue: "for" });
 }
 
 function signedSides(record, stated, number) {
