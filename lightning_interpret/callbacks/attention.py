@@ -23,6 +23,11 @@ class AttentionMonitor(Monitor):
     ``scaled_dot_product_attention`` goes on doing so. For each probe a picture (a map of each layer, and of each head
     of one layer), a text and an Interpret record are logged under ``interpret/<name>/probe_<k>``.
 
+    What is followed is the attention of the position that is read: of a text that is written, of the places that
+    predict its tokens; of tagged words, of their first tokens; of an answer, of its two ends; the mean of several. Maps
+    of an encoder-decoder are of the tokens of both its ends, one for each attention: ``encoder``, ``decoder``,
+    ``cross``.
+
     Scalars, under ``interpret/<name>/``, means over probes, left out where nothing is known: ``entropy`` (mean over
     layers and heads, as a share of that of uniform attention), ``entropy_layer_<i>``, ``head_agreement`` (1 less the
     mean Jensen-Shannon divergence, in bits, between heads of a layer; of models with several heads), ``drift`` (total
@@ -93,7 +98,10 @@ class AttentionMonitor(Monitor):
         self._before = {}
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for a module ``inside`` that does not exist, or a task without tokens to show."""
+        """Raise for a module ``inside`` that does not exist, or a task without tokens to show.
+
+        Also for one module, or one position, of an encoder-decoder, which reads one text and writes another.
+        """
         self._method.check(module, task, [], "logit")
         task.check(module, "predicted", None)
 
@@ -116,6 +124,7 @@ class AttentionMonitor(Monitor):
             why = row.reasons.get("head_agreement")
             self._say(f"`head_agreement` is left out: {why}.", once="heads", rank_zero=False)
         weights, before = torch.tensor(row.token_weights, dtype=torch.float64), self._before.get(probe)
+        weights = weights / weights.sum().clamp(min=1)  # a place of a decoder weighs two texts, each with a sum of 1
         if before is not None and before.shape == weights.shape:
             metrics["drift"].update(total_variation(weights, before))
         self._before[probe] = weights

@@ -49,10 +49,11 @@ def text_fields(units: Units, row: int) -> dict[str, Any]:
     def per_token(values: Any) -> tuple:
         return tuple(values[place] for place in kept)
 
+    word_ids = per_token(units.word_ids[row])
     return {
         "tokens": per_token(units.texts[row]),
-        "word_ids": per_token(units.word_ids[row]),
-        "words": units.words[row],
+        "word_ids": word_ids,
+        "words": units.words[row][: 1 + max((word for word in word_ids if word is not None), default=-1)],
         "special": per_token(units.special[row].tolist()),
         "offsets": None if units.offsets is None else per_token(units.offsets[row]),
         "segment": None if units.segment is None else per_token(units.segment[row].tolist()),

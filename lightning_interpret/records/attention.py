@@ -23,7 +23,8 @@ class AttentionLayer:
 
     Attributes:
         name: Name of the module.
-        kind: ``self`` (each token to all) or ``pooling`` (one set of weights a text).
+        kind: ``self`` (each token to all) or ``pooling`` (one set of weights a text); of an encoder-decoder
+            ``encoder``, ``decoder`` (each of its own tokens) or ``cross`` (what is written, to the source).
         entropy: Of each head, as a share of that of uniform attention: 0 to 1.
         agreement: How alike the heads attend, 1 less their mean divergence; None of a single head.
         weights: The mean over heads; none where only so many layers are kept.

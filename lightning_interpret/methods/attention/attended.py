@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_interpret.functional.attention import AttentionError, Site, attention
 from lightning_interpret.functional.attention.measures import position, read_positions
+from lightning_interpret.methods.attention.ends import CROSS, Ends
 
 READS = ("auto", "first", "last", "mean")
 #: Queries times keys in one pass: all layers' weights are held at once, with what their gradients need.
@@ -32,6 +33,8 @@ class Attended:
         after: Name of the layer after which it is read.
         chunk: Texts in one pass.
         last: The layer of self-attention whose output is read, also where it is before ``after``.
+        places: How much of each position's vector the targets are read at, ``(N, T)``, where they stand at places.
+        ends: The two ends of an encoder-decoder, whose ``layers`` are maps of both; None of any other.
     """
 
     layers: tuple[Site, ...]
@@ -45,11 +48,18 @@ class Attended:
     after: str | None
     chunk: int
     last: tuple[Site, ...] = ()
+    places: Tensor | None = None
+    ends: Ends | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """All of them, in the order of the forward."""
         return tuple(sorted(self.layers + self.pooling, key=lambda site: site.number))
+
+    @property
+    def weighed(self) -> tuple[Site, ...]:
+        """What the positions that are read weigh, layer by layer; of a decoder the source and its own tokens."""
+        return self.sites if self.ends is None else self.ends.by_layer(self.layers)
 
     def need_layers(self, method: str) -> None:
         """Raise unless there are layers of self-attention, or one pooling whose weights are all there is.
@@ -77,9 +87,12 @@ class Attended:
                 "`no_grad`, or detaches what comes of it. Say which position is read (`read='first'`, 'last' or "
                 "'mean') to a method that asks for no gradient, such as 'attention_weights'."
             )
-        return torch.autograd.grad(
+        found = torch.autograd.grad(
             self.score.sum(), weights, retain_graph=True, allow_unused=True, materialize_grads=True
         )
+        if self.ends is None:
+            return found
+        return tuple(self.ends.joint(site.kind, each) for site, each in zip(sites, found, strict=True))
 
     def _reached(self, weights: Tensor) -> bool:
         return self.score.requires_grad and weights.requires_grad
@@ -88,11 +101,13 @@ class Attended:
         """Return how much of each position's last vector is read, ``(N, T)``; rows sum to 1.
 
         Args:
-            which: ``first``, ``last``, ``mean``, or ``auto``: what pooling attention on top weighs, or else the
-                positions that the score depends on.
+            which: ``first``, ``last``, ``mean``, or ``auto``: the places of the targets; where they have none, what
+                pooling attention on top weighs, or else the positions that the score depends on.
         """
         if which != "auto":
             return position(which, self.there)
+        if self.places is not None:
+            return self.places * self.there
         if self.pooling:
             pooled = torch.stack([site.weights.mean(dim=1)[:, 0] for site in self.pooling]).mean(dim=0)
             return pooled.detach().double() * self.there
@@ -108,6 +123,7 @@ def attended(
     after: str | None,
     chunk: int,
     gradients: bool,
+    ends: Ends | None = None,
 ) -> Attended:
     """Return the attention of one forward.
 
@@ -119,6 +135,7 @@ def attended(
         after: Name of the layer after which it is read.
         chunk: Texts in one pass.
         gradients: Whether gradients will be asked for.
+        ends: The two ends of an encoder-decoder, where ``there`` is of the tokens of both.
 
     Raises:
         AttentionError: If there is none in the model, or none over the tokens of the text, or some of another text, or
@@ -133,7 +150,11 @@ def attended(
         none_after = error
         with torch.set_grad_enabled(gradients), attention(module, inside=inside) as met:
             score = forward(rows)
-    crossing = met.of_kind("cross")
+    if ends is not None:
+        joint = tuple(_numbers(site, there) for site in ends.sites(met.weights, len(there)))
+        raw = {site.number: site.weights for site in met.weights}
+        return Attended(joint, (), raw, there, score, module, forward, inside, after, chunk, joint[-1:], ends=ends)
+    crossing = met.of_kind(CROSS)
     if crossing:
         encoder = next((name for site in met.weights if (name := _encoder(site.name))), "encoder")
         raise AttentionError(

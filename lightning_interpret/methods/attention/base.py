@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.functional.features import find_layer, same_layer
 from lightning_interpret.methods.attention.attended import READS, Attended, attended, texts_a_pass
+from lightning_interpret.methods.attention.ends import Ends, places
 from lightning_interpret.methods.base import Method
 from lightning_interpret.methods.case import Case, open_case
 from lightning_interpret.methods.gradient import RANKS
 from lightning_interpret.names import choose
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Seq2SeqGeneration, Task
 
 WHY = "attention weights are no shares of the score: what is made of them ranks, and has no target to miss"
 
@@ -39,14 +40,30 @@ class AttentionMethod(Method):
         choose("read", self.read, READS)
 
     def check(self, module: nn.Module, task: Task, layers: Sequence[str], output: str) -> None:
-        """Refuse a name of a module that does not exist."""
+        """Refuse a name of a module that does not exist, and what has no meaning for an encoder-decoder."""
         if self.inside is not None:
             find_layer(module, self.inside, argument="inside")
+        if isinstance(task, Seq2SeqGeneration):
+            words = task.layer(module)
+            self.check_ends(next((layer for layer in layers if layer != words), words), words)
 
-    @property
-    def differentiates(self) -> bool:
-        """Whether gradients are asked for: of the score in the weights that are read last, at the least."""
-        return self.read == "auto"
+    def differentiates(self, placed: bool) -> bool:
+        """Return whether gradients are asked for, also to find the position, of targets at places or of others."""
+        return self.read == "auto" and not placed
+
+    def check_ends(self, layer: str, words: str) -> None:
+        """Refuse what has no meaning for the two ends of an encoder-decoder.
+
+        Raises:
+            ValueError: If it is to be read in one module or at a position, or a layer is not the words of both ends.
+        """
+        given = [f"`inside={self.inside!r}`"] * (self.inside is not None)
+        given += [f"`read={self.read!r}`"] * (self.read != "auto") + [f"`layer={layer!r}`"] * (layer != words)
+        if given:
+            raise ValueError(
+                f"{', '.join(given)}: {self.name} of an encoder-decoder (Seq2SeqGeneration) goes from the place of the "
+                "decoder that predicts a token to the words of both ends, through all of the model. Leave it out."
+            )
 
     @abstractmethod
     def scores(self, found: Attended) -> Tensor:
@@ -70,7 +87,10 @@ class AttentionMethod(Method):
                     f"{self.name} scores the tokens of a text, and this batch has units of kind "
                     f"{case.units.kind!r}: use a method of gradients or occlusion."
                 )
-            with_gradient = self.differentiates
+            at, tokens = places(case.targets, case.units.shape[0]), case.units.shape[0]
+            with_gradient, ends = self.differentiates(at is not None), Ends.of(module, task, case.targets, tokens)
+            if ends is not None:
+                self.check_ends(case.layer, task.layer(module))
             chunk = self.internal_batch_size or min(case.chunk, texts_a_pass(case.units.shape[0]))
             scores, passes = [], []
             for rows in torch.arange(len(case.target), device=case.target.device).split(chunk):
@@ -78,17 +98,19 @@ class AttentionMethod(Method):
 
                 def forward(of: Tensor, some: Any = some, rows: Tensor = rows) -> Tensor:
                     part = some if len(of) == len(rows) and bool((of.diff() == 1).all()) else task.take(some, of)
-                    return task.score(task.logits(module, part), case.targets.at(rows[of]), output)
+                    return task.scores(module, part, case.targets.at(rows[of]), output)
 
                 found = attended(
                     module,
                     forward,
                     ~case.units.padding[rows.cpu()].to(rows.device),
                     inside=self.inside,
-                    after=case.layer,
+                    after=None if ends is not None else case.layer,
                     chunk=chunk,
                     gradients=with_gradient,
+                    ends=ends,
                 )
+                found = replace(found, places=None if at is None else at[rows])
                 some_after = bool(found.sites)
                 scores.append((self.scores(found) if some_after else found.read(self.read)).detach())
                 passes.append((self.passes(found) if some_after else 1) + torch.ones(len(rows), dtype=torch.long))

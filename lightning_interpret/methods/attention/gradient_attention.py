@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_interpret.functional.attention.rollout import positive, relevance_map
 from lightning_interpret.methods.attention.attended import Attended
 from lightning_interpret.methods.attention.base import AttentionMethod
+from lightning_interpret.methods.attention.ends import CROSS
 from lightning_interpret.names import choose
 
 
@@ -19,12 +20,14 @@ class GradientAttention(AttentionMethod):
     """Attention weighed by its gradient: of the class that is explained, as the weights alone are not.
 
     Args:
-        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: those that the score
-            depends on, as its gradient in the last layer's attention says.
+        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
+            predicted, a tagged word begins, an answer begins and ends; of other targets those that the score depends
+            on, as its gradient in the last layer's attention says.
         inside: Name of the module in which attention is read; by default all of it.
         internal_batch_size: Examples in one pass; by default those of 2,048 tokens (4,096 on a GPU), fewer long ones.
         rule: ``relevance_map`` (Chefer, Gur and Wolf, 2021): R ← R + ĀR over the layers, Ā the mean over heads of the
             positive part of ∇A ⊙ A; the scores are the rows read of R, less the identity that it started from.
+            Of an encoder-decoder this is R of both ends, to which cross-attention adds by their equation 10.
             ``product``: ∇A ⊙ A, signed, summed over layers, heads and queries; it reads no position.
 
     Raises:
@@ -40,9 +43,8 @@ class GradientAttention(AttentionMethod):
         super().__post_init__()
         choose("rule", self.rule, ("relevance_map", "product"))
 
-    @property
-    def differentiates(self) -> bool:
-        """It always does."""
+    def differentiates(self, placed: bool) -> bool:
+        """Return that it always does."""
         return True
 
     def scores(self, found: Attended) -> Tensor:
@@ -56,7 +58,10 @@ class GradientAttention(AttentionMethod):
         layers, own = found.layers, torch.diag_embed(found.there.to(weights[sites[0]]))
         relevance = own
         if layers:
-            relevance = relevance_map([weights[s] for s in layers], [gradients[s] for s in layers], found.there)
+            given = [weights[s] for s in layers], [gradients[s] for s in layers], found.there
+            crosses = [site.kind == CROSS for site in layers]
+            source = None if found.ends is None else found.ends.source
+            relevance = relevance_map(*given, source=source, crosses=crosses)
         if self.read == "auto" and found.pooling:
             pooled = [positive(weights[site], gradients[site], found.there) for site in found.pooling]
             return (torch.stack(pooled).sum(dim=0) @ relevance)[:, 0]

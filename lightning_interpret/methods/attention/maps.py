@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from lightning_interpret.functional.attention import AttentionError, Site
 from lightning_interpret.functional.attention.measures import entropy, head_agreement
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods.attention.attended import Attended, attended, texts_a_pass
+from lightning_interpret.methods.attention.ends import CROSS, OF_OUTPUT, OF_SOURCE, Ends, by_example, places
 from lightning_interpret.methods.attention.weights import AttentionWeights
 from lightning_interpret.methods.describe import described, text_fields
 from lightning_interpret.records.attention import MOST_MAPS, MOST_TOKENS, AttentionLayer, AttentionMap, AttentionMapRow
@@ -45,7 +47,7 @@ def attention_maps(
 
     Raises:
         AttentionError: If the model has no attention over the tokens of the text, or no such layer.
-        ValueError: If the batch has no tokens, or not one target an example.
+        ValueError: If the batch has no tokens, or a position of an encoder-decoder is asked for.
     """
     method = AttentionWeights(read=read, inside=inside)
     with explaining(module):
@@ -62,10 +64,21 @@ def attention_maps(
                 logits = task.logits(module, part)
                 return task.score(logits, task.resolve(logits, part, "predicted"), "logit")
 
+            with torch.no_grad():
+                targets = task.resolve(task.logits(module, part), part, "predicted")
+            at, ends = places(targets, units.shape[0]), Ends.of(module, task, targets, units.shape[0])
             there = ~units.padding[some].to(device)
             found = attended(
-                module, forward, there, inside=inside, after=None, chunk=len(some), gradients=method.differentiates
+                module,
+                forward,
+                there,
+                inside=inside,
+                after=None,
+                chunk=len(some),
+                gradients=method.differentiates(at is not None),
+                ends=ends,
             )
+            found = replace(found, places=None if at is None else by_example(at, targets.example, len(some)))
             weights = method.scores(found).masked_fill(~there, 0.0).detach().cpu()
             position = found.read(read).cpu() if found.layers else None
             layers = [_Layer(site, there) for site in found.sites]
@@ -82,6 +95,8 @@ class _Layer:
     def __init__(self, site: Site, there: Tensor) -> None:
         weights = site.weights.detach()
         queries = there if weights.shape[2] == there.shape[1] else torch.ones_like(there[:, :1])
+        if site.kind in (OF_SOURCE, OF_OUTPUT, CROSS):  # of both ends, the queries are those of one
+            queries = queries & (weights != 0).any(dim=3).any(dim=1)
         self.name, self.kind, self.weights = site.name, site.kind, weights
         self.entropy, self.agreement = entropy(weights, queries).tolist(), head_agreement(weights, queries).tolist()
 

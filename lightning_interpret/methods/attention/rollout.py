@@ -39,9 +39,14 @@ class AttentionRollout(_AllLayers):
     What part of each token is mixed into the position that the head reads, if attention mixed as it weighs. The scores
     of a text sum to 1.
 
+    Of an encoder-decoder one map has the tokens of both ends, and each attention is a layer of it, half of which is
+    residual: the encoder's, the decoder's to its own tokens and, with the encoder's rollout below it, to the source (as
+    Ferrando et al., 2022, carry contributions through cross-attention). A place's scores for both ends sum to 1.
+
     Args:
-        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: those that the score
-            depends on, as its gradient in the last layer's attention says.
+        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
+            predicted, a tagged word begins, an answer begins and ends; of other targets those that the score depends
+            on, as its gradient in the last layer's attention says.
         inside: Name of the module in which attention is read; by default all of it.
         internal_batch_size: Examples in one pass; by default those of 2,048 tokens (4,096 on a GPU), fewer long ones.
         heads: ``mean`` or ``max`` over the heads of a layer; rows are normalised after it.
@@ -68,11 +73,13 @@ class AttentionRollout(_AllLayers):
 class AttentionFlow(_AllLayers):
     """Attention flow (Abnar and Zuidema, 2020): the maximum flow from the position that is read to each token.
 
-    For short texts: at most 64 tokens, special ones included. The scores of a text need not sum to 1.
+    For short texts: at most 64 tokens, special ones included. The scores of a text need not sum to 1. The graph of an
+    encoder-decoder has the tokens of both ends, and the layers of its :class:`AttentionRollout`.
 
     Args:
-        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: those that the score
-            depends on, as its gradient in the last layer's attention says.
+        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
+            predicted, a tagged word begins, an answer begins and ends; of other targets those that the score depends
+            on, as its gradient in the last layer's attention says.
         inside: Name of the module in which attention is read; by default all of it.
         internal_batch_size: Examples in one pass; by default those of 2,048 tokens (4,096 on a GPU), fewer long ones.
         heads: ``mean`` or ``max`` over the heads of a layer; rows are normalised after it.

@@ -20,11 +20,12 @@ class ValueZeroing(AttentionMethod):
 
     For each layer 1 − cos between its output with and without the values of a token, in all heads; rows are normalised,
     and the layers' maps multiplied (rollout without a residual half: the outputs hold it already). Takes a forward a
-    token, of all layers at once. The scores of a text sum to 1.
+    token, of all layers at once. The scores of a text sum to 1. Not for encoder-decoders, whose decoder reads two texts.
 
     Args:
-        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: those that the score
-            depends on, as its gradient in the last layer's attention says.
+        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
+            predicted, a tagged word begins, an answer begins and ends; of other targets those that the score depends
+            on, as its gradient in the last layer's attention says.
         inside: Name of the module in which attention is read; by default all of it.
         internal_batch_size: Texts in one pass; by default those of 2,048 tokens (4,096 on a GPU), fewer long ones.
 
@@ -35,6 +36,18 @@ class ValueZeroing(AttentionMethod):
     """
 
     name: ClassVar[str] = "value_zeroing"
+
+    def check_ends(self, layer: str, words: str) -> None:
+        """Refuse: a layer of a decoder reads two texts.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "value_zeroing compares what layers return without the values of a token of the text that they read, and a "
+            "layer of the decoder of an encoder-decoder (Seq2SeqGeneration) reads two, for which it is not defined: use "
+            "'attention_rollout' or 'gradient_attention'."
+        )
 
     def scores(self, found: Attended) -> Tensor:
         """Return what the position that is read owes to each token."""

@@ -23,9 +23,14 @@ class AttentionWeights(AttentionMethod):
     prediction owes to the token (Jain and Wallace, 2019; Wiegreffe and Pinter, 2019). Attention that sums a text up
     (additive attention before a head) has one set of weights, and needs no position.
 
+    A generated token is read at the place that predicts it. In an encoder-decoder this is a place of the decoder: the
+    source has the weights of its cross-attention, and what it has written those of its attention to itself, in the
+    same layer; each sums to 1, so that tokens are compared with others of the same text.
+
     Args:
-        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: those that the score
-            depends on, as its gradient in the last layer's attention says.
+        read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
+            predicted, a tagged word begins, an answer begins and ends; of other targets those that the score depends
+            on, as its gradient in the last layer's attention says.
         inside: Name of the module in which attention is read; by default all of it.
         internal_batch_size: Examples in one pass; by default those of 2,048 tokens (4,096 on a GPU), fewer long ones.
         attention_layer: Which of the layers' attention, from 0, or from the end if negative; None for all.
@@ -51,7 +56,8 @@ class AttentionWeights(AttentionMethod):
     def scores(self, found: Attended) -> Tensor:
         """Return the weights of the position that is read."""
         read = None if not found.layers else found.read(self.read)
-        chosen = found.sites if self.attention_layer is None else [_at(found.sites, self.attention_layer)]
+        sites = found.weighed
+        chosen = sites if self.attention_layer is None else [_at(sites, self.attention_layer)]
         rows = [self._heads(site) for site in chosen]
         maps = [
             each[:, 0].double() if read is None or site.kind == "pooling" else (read[:, None] @ each.double())[:, 0]

@@ -160,4 +160,5 @@ def _owner(units: Units, unit: str) -> Tensor:
     content = ~(units.special | units.padding)
     if unit == "token":
         return (content.long().cumsum(dim=1) - 1).masked_fill(~content, -1)
-    return torch.tensor([[-1 if word is None else word for word in row] for row in units.word_ids])
+    words = torch.tensor([[-1 if word is None else word for word in row] for row in units.word_ids])
+    return words.masked_fill(~content, -1)  # of a token that is written what comes after it is none of its words
