@@ -12,13 +12,14 @@ from lightning_interpret.callbacks.monitor import Monitor
 from lightning_interpret.methods.hierarchy import HierarchicalMethod, hierarchical_named
 from lightning_interpret.names import choose
 from lightning_interpret.records.span_tree import SpanTreeRow
-from lightning_interpret.tasks import OUTPUTS, Task, batches
+from lightning_interpret.tasks import OUTPUTS, Generation, Task, batches
 
 
 class HierarchyMonitor(Monitor):
     """Log the tree of spans of the prediction on fixed validation examples, and follow it over training.
 
     For each probe a picture, a Markdown text and an Interpret summary are logged under ``interpret/<name>/probe_<k>``.
+    Of a probe with several targets (entities, labels) that is the tree of the first; numbers and file are of all.
 
     Scalars, under ``interpret/<name>/``, means over probes: ``depth`` (levels below the whole text), ``interaction``
     (|interaction| between the parts of the whole text), ``erased`` (by how much the score falls without the foremost
@@ -28,9 +29,10 @@ class HierarchyMonitor(Monitor):
 
     Args:
         method: ``hedge`` (from the top), ``acd`` or ``soc`` (from below), or one with its options.
-        which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
-        output: ``margin`` (over the class that is second), ``logit`` (also of a model of one score), ``log_prob``, or
-            ``prob``.
+        which: What the task explains, such as ``predicted``, ``gold``, a label, or a contrast ``A-B``; by default
+            ``predicted``, and of text that is written ``predicted sequence``, all of its tokens together.
+        output: ``margin`` (over the class that is second), ``logit`` (the one of a model of one score, and of numbers),
+            ``log_prob``, or ``prob``.
         name: Part of every tag; by default ``hierarchy``.
         task: How module and batch are read; by default the module's own or one inferred from its model.
         tokenizer: The tokenizer (an object, a name or a directory) for a task that is inferred.
@@ -43,7 +45,8 @@ class HierarchyMonitor(Monitor):
         save_jsonl: Whether to append the records to ``interpret/<name>.jsonl`` in the log directory, or a path.
 
     Raises:
-        ValueError: If a name does not exist, or an option is out of its range.
+        ValueError: If a name does not exist, or an option is out of its range; before training starts, if the task has
+            no such output or baseline.
 
     Example::
 
@@ -54,7 +57,7 @@ class HierarchyMonitor(Monitor):
         self,
         method: str | HierarchicalMethod = "hedge",
         *,
-        which: str = "predicted",
+        which: str | None = None,
         output: Literal["margin", "logit", "log_prob", "prob"] = "margin",
         name: str | None = None,
         task: Task | None = None,
@@ -79,7 +82,7 @@ class HierarchyMonitor(Monitor):
         )
         self.method = hierarchical_named(method)
         self.which, self.output = which, choose("output", output, OUTPUTS)
-        self._before: dict[int, frozenset[tuple[int, int]]] = {}
+        self._before: dict[tuple[int, int], frozenset[tuple[int, int]]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the trees of another entry point, which may be of other data."""
@@ -87,22 +90,23 @@ class HierarchyMonitor(Monitor):
         self._before = {}
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for a class or a baseline that does not exist."""
-        self.method.check(module, task, self.which, self.output)
+        """Raise for a target, an output or a baseline that does not exist, or not for this task."""
+        self.method.check(module, task, self._which(task), self.output)
 
-    def explain(self, module: LightningModule, batch: Any, task: Task) -> list[SpanTreeRow]:
-        """Return the trees of a batch.
+    def explain(self, module: LightningModule, batch: Any, task: Task) -> list[tuple[SpanTreeRow, ...]]:
+        """Return the trees of each example of a batch, one a target.
 
         Raises:
-            ValueError: If there is not one target an example.
+            ValueError: If an example has none.
         """
-        rows = list(self.method(module, batch, task, which=self.which, output=self.output))
-        if len(rows) != (examples := batches.batch_size(batch)):
-            raise ValueError(
-                f"`which={self.which!r}` has {len(rows)} targets in {examples} examples, and a Monitor shows one an "
-                "example: explain 'predicted' or a named class."
-            )
+        found = self.method(module, batch, task, which=self._which(task), output=self.output)
+        rows = found.by_example(batches.batch_size(batch))
+        if not all(rows):
+            raise ValueError(f"`which={self._which(task)!r}` has no target in an example: explain 'predicted'.")
         return rows
+
+    def _which(self, task: Task) -> str:
+        return self.which or ("predicted sequence" if isinstance(task, Generation) else "predicted")
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""
@@ -110,7 +114,11 @@ class HierarchyMonitor(Monitor):
         return {name: MeanMetric(nan_strategy="ignore") for name in names}
 
     def update(self, metrics: dict[str, Metric], probe: int, row: SpanTreeRow, *others: Any) -> None:
-        """Add what one probe's tree says in numbers."""
+        """Add what the trees of one probe say in numbers."""
+        for target, each in enumerate((row, *others)):
+            self._add_tree(metrics, probe, target, each)
+
+    def _add_tree(self, metrics: dict[str, Metric], probe: int, target: int, row: SpanTreeRow) -> None:
         top = row.nodes[0].interaction if row.nodes else None
         found = {
             "depth": row.depth if row.nodes else None,
@@ -124,7 +132,7 @@ class HierarchyMonitor(Monitor):
                 continue
             why = row.reasons.get({"erased_control": "control"}.get(name, name), "its text has no two parts")
             self._say(f"probe {probe} has no `{name}`: {why}.", once=name, rank_zero=False)
-        before, now = self._before.get(probe), row.spans
+        before, now = self._before.get((probe, target)), row.spans
         if before is not None and now:
             metrics["drift"].update(len(now - before) / len(now))
-        self._before[probe] = now
+        self._before[probe, target] = now

@@ -17,7 +17,7 @@ from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.methods import Method
 from lightning_interpret.names import check_positive
 from lightning_interpret.records.trust import Drill, TrustRow
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Regression, Task
 from lightning_interpret.trainer._compat import copy_of
 from lightning_interpret.trainer.context import mute
 from lightning_interpret.trainer.transfer import to_module
@@ -25,7 +25,14 @@ from lightning_interpret.trust.cue import find_cue, reads_tokens
 from lightning_interpret.trust.drill import ShortcutDrill, run_drill
 from lightning_interpret.trust.figures import RANDOM, Probed
 from lightning_interpret.trust.measure import measure
-from lightning_interpret.trust.setting import DEFAULT, Setting, named_methods, settings_said
+from lightning_interpret.trust.setting import (
+    DEFAULT,
+    Setting,
+    measured_in,
+    measured_said,
+    named_methods,
+    settings_said,
+)
 from lightning_interpret.trust.table import table
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -39,6 +46,12 @@ class TrustMonitor(Monitor):
     the batch has a ``rationale``, with people, and by its seconds: beside orders drawn at random. The record, one a
     validation, is logged under ``interpret/<name>/probe_0`` as a picture, a Markdown text and an Interpret summary; it
     says by which rules the recommendation is made, or that none can be.
+
+    A probe with several targets (labels, entities, tokens that are written) counts once, by their mean. What erasing
+    costs is probability: of the class; of a label that holds, its sigmoid; of an entity, of all its tags; of an answer,
+    of its start times that of its end; of a token that is written, after the same text before it, tokens being erased
+    that it is read from. Of all that is written together (``which="predicted sequence"``) it is log probability, and of
+    a number by how much it changes, tokens going by the size of their scores. The record's notes say so.
 
     Scalars, under ``interpret/<name>/``, over all probes of all processes, where known: ``<method>/<figure>`` and
     ``random_order/<figure>``, the figures being ``relative_error``, ``comprehensiveness``, ``sufficiency``,
@@ -57,7 +70,7 @@ class TrustMonitor(Monitor):
 
     Args:
         methods: Names of methods, or methods with options; by default five that differ in kind.
-        which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
+        which: What the task explains, such as ``predicted``, ``gold``, a label, or a contrast ``A-B``.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``: what is attributed.
         baseline: What stands where a token is erased, for every method the same; by default the task's.
         share: Share of the tokens that is taken as a method's rationale beside people's, whole percent.
@@ -84,7 +97,7 @@ class TrustMonitor(Monitor):
 
     Raises:
         ValueError: If a name does not exist, or an option is out of its range; before training starts, if there is a
-            drill and the task reads no token ids.
+            drill and the task has no class of a text with token ids, or no such output.
 
     Example::
 
@@ -150,6 +163,7 @@ class TrustMonitor(Monitor):
         self._fresh = False  # whether the drill was run in this validation
         self._found: dict[str, float] = {}
         self._erased_by: str | None = None
+        self._measured: tuple[str, ...] = ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work; forget the drill of another entry point."""
@@ -162,7 +176,12 @@ class TrustMonitor(Monitor):
         self.references.check(trainer, self._prepare(trainer, pl_module))
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for a class or a baseline that does not exist, and for a cue that cannot be planted."""
+        """Raise for a class, an output or a baseline that does not exist, and for a cue that cannot be planted."""
+        if self.setting.output != "logit" and isinstance(task, Regression):
+            raise ValueError(
+                f"`output={self.setting.output!r}`: TrustMonitor compares methods on a number of {type(task).__name__}, "
+                "which is no class: use `output='logit'`."
+            )
         erased_by = Baseline.ensure(self.setting.baseline)
         unread = erased_by.drawn and self.references.wanted(task)
         task.check(module, self.setting.which, None if unread else erased_by)
@@ -190,6 +209,7 @@ class TrustMonitor(Monitor):
         self, trainer: Trainer, module: LightningModule, task: Task, probes: Probes, current: Any, begin: float
     ) -> int:
         self._erased_by = task.baseline_for(Baseline.ensure(self.setting.baseline)).name
+        self._measured = measured_said(measured_in(task, self.setting.which))
         failures = super()._explain_all(trainer, module, task, probes, current, begin)
         in_fit = str(getattr(trainer.state.fn, "value", trainer.state.fn)) == "fit"
         self._fresh = in_fit and self.drill is not None and self._drilled is None and self._drill_failed is None
@@ -242,7 +262,7 @@ class TrustMonitor(Monitor):
         probed: list[Probed] = [each for _, each in found]
         if not probed:
             return []
-        notes = settings_said(self.methods)
+        notes = settings_said(self.methods) + self._measured
         notes += () if self._drill_failed is None else (f"the drill failed: {self._drill_failed}",)
         if callable(getattr(trainer.lightning_module, "become_plain", None)):
             notes += ("what the module's joint method costs in accuracy is measured by PlainTwin, a second training",)

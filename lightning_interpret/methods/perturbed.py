@@ -11,11 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.functional.baselines import Baseline
-from lightning_interpret.functional.features import PIXELS, find_layer, first_tensor, with_first_tensor
+from lightning_interpret.functional.features import JOINED, PIXELS, find_layer, first_tensor, with_first_tensor
 from lightning_interpret.functional.scope import explaining, frozen_weights
 from lightning_interpret.methods import Method, method_named
 from lightning_interpret.methods.case import open_case
-from lightning_interpret.tasks import Targets, Task, batches
+from lightning_interpret.names import choose
+from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
+
+
+#: How far a number moves from what it is at x, as a thing to be answered: the further, the less.
+CHANGE = "change"
+
+
+def settled(task: Task, targets: Targets) -> Task:
+    """Return a task that explains these targets of a batch that is prepared, whatever the module predicts or writes."""
+    found: Any = copy(task)
+    found.resolve = lambda logits, batch, which: targets
+    found.prepared = lambda module, batch: batch
+    return found
 
 
 class Perturbed:
@@ -38,6 +51,13 @@ class Perturbed:
     The module is left as it was after each question. What is explained, mostly the class predicted, is read once and
     held fast. Questions and answers are on the CPU, as records are.
 
+    There is a row a target, as many as the task explains: a class, each label or entity, an answer, each written token.
+    What is answered, F, is the ``prob`` of that: of a class; of a label, its sigmoid; of an entity the product over its
+    words of the probability of the tag; of an answer that of its start times that of its end; of a written token its
+    probability after the text before it, of which ``counts`` says what can be absent: never what comes later. Of all
+    that is written together (``which="predicted sequence"``) that is a product of many, and F better its logarithm,
+    ``log_prob``: the sum of the tokens'. A number has no probability: of one F is ``change``.
+
     Args:
         module: The module; it may be in training mode, and in the middle of a run.
         batch: The batch, as the task reads it.
@@ -45,17 +65,19 @@ class Perturbed:
         baseline: What stands where a unit is absent: a name, by default the task's (``pad`` of a text).
         which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
         output: What :meth:`kept` and :meth:`softly` return: ``prob`` for erasure, ``logit`` for :class:`Infidelity`, or
-            ``log_prob`` or ``margin``.
+            ``log_prob`` or ``margin``; or ``change``, −|F − F(x)| of the logit F, so that what is lost is how far a
+            number moves to either side: units are then ranked by the size of their scores.
         layer: Name of the layer at which units are replaced; by default the task's.
         internal_batch_size: Points in one pass; by default as many as make 2,048 tokens (4,096 on a GPU).
 
     Attributes:
-        counts: Bool ``(N, T)``, the units that can be absent: neither special nor padding; of pictures the locations,
-            row after row.
+        counts: Bool ``(N, T)``, the units that can be absent: neither special nor padding, and of what x' replaces; of
+            pictures the locations, row after row.
         target: What the module answers with every unit present, ``(N,)``: of ``prob``, how sure it is.
         inputs: The layer's output at x, ``(N, *shape)``, on the module's device.
         targets: What is explained of each example.
         units: What scores of each example are for.
+        batch: The batch as it is explained, with what the model writes where its own text is.
 
     Raises:
         ValueError: If the baseline is a distribution, or does not exist.
@@ -77,23 +99,24 @@ class Perturbed:
         if used.kind == "distribution":
             raise ValueError(f"`baseline={used.name!r}` is many: a unit that is absent is replaced by one thing.")
         self._module, self._task, self._which, self._layer = module, task, which, layer
+        self._change = choose("output", output, (*OUTPUTS, CHANGE)) == CHANGE
         with explaining(module), torch.no_grad():
-            self._given = batches.clone(batch)
-            self._batch = task.prepared(module, self._given)
+            self.batch = task.prepared(module, batches.clone(batch))
             with open_case(
                 module,
-                self._batch,
+                self.batch,
                 task,
                 layer=layer,
                 which=which,
-                output=output,
+                output="logit" if self._change else output,
                 baseline=used,
                 chunk=internal_batch_size,
             ) as case:
                 self._case = case
-        self.counts = ~(case.units.special | case.units.padding).flatten(1)
-        self.target, self.inputs = case.target.cpu().double(), case.inputs
-        self.targets, self.units = case.targets, case.units
+        self.targets, self.units, self.inputs = case.targets, case.units, case.inputs
+        self.counts = ~(case.units.special | case.units.padding).flatten(1) & self._replaced()
+        target = case.target.cpu().double()
+        self._at_x, self.target = target, torch.zeros_like(target) if self._change else target
 
     def kept(self, masks: Tensor, rows: Tensor) -> Tensor:
         """Return what the module answers with only the units of ``masks`` present, bool ``(M, T)``: float64 ``(M,)``.
@@ -134,7 +157,7 @@ class Perturbed:
                 meanwhile; the class explained is the one that it gives with its own.
         """
         with frozen_weights(self._module, values=weights) if weights else ExitStack():
-            return self._explained(method_named(method), self._given, self._case.targets, output)
+            return self._explained(method_named(method), self.batch, self._case.targets, output)
 
     def explainer(self, method: str | Method, *, output: str = "logit") -> Callable[[Tensor, Tensor], Tensor]:
         """Return what explains points ``(M, *shape)`` in the place of ``inputs`` of rows ``(M,)``, as ``(M, T)``.
@@ -143,10 +166,15 @@ class Perturbed:
         method as well; baselines are as they are, but for pixels, where they are those of the point.
         """
         used = method_named(method)
+        if JOINED in self._case.layer:
+            raise ValueError(
+                f"`layer={self._case.layer!r}`: noise is put at one layer, and the words of an encoder-decoder "
+                "(Seq2SeqGeneration) are embedded by two. Leave the sensitivity out, or name the layer of one end."
+            )
 
         def explain(points: Tensor, rows: Tensor) -> Tensor:
             rows = rows.to(self.inputs.device)
-            some = self._task.take(self._given, self._case.targets.example[rows])
+            some = self._task.take(self.batch, self._case.targets.example[rows])
             with explaining(self._module), self._at(some, points, rows) as (noisy, met):
                 scores = self._explained(used, noisy, self._case.targets.at(rows), output)
             if not met:
@@ -171,16 +199,23 @@ class Perturbed:
             for part in torch.arange(len(rows)).split(case.chunk):
                 at = rows[part.to(rows.device)]
                 points = torch.where(absent(part), case.baselines[at], case.inputs[at])
-                found.append(case.score(points, at).cpu().double())
+                answered = case.score(points, at).cpu().double()
+                found.append(-(answered - self._at_x[at.cpu()]).abs() if self._change else answered)
         return torch.cat(found)
+
+    def _replaced(self) -> Tensor:
+        """Return what of a text x' replaces, bool ``(N, T)``; of what has no places, all of it."""
+        found = self._task.content(self.batch, self.inputs).cpu()
+        size = len(found), self.units.special.flatten(1).shape[1]
+        everything = torch.ones(size, dtype=torch.bool)
+        return (found if found.shape == size else everything)[self.targets.example.cpu()]
 
     def _noise(self, seed: int) -> Tensor:
         draw = torch.Generator().manual_seed(seed % 2**63)
         return torch.rand(self.inputs.shape[1:], generator=draw).to(self.inputs)
 
     def _explained(self, method: Method, batch: Any, targets: Targets, output: str) -> Tensor:
-        task: Any = copy(self._task)
-        task.resolve = lambda logits, batch, which: targets
+        task = settled(self._task, targets)
         record = method(self._module, batch, task, layer=self._layer, which=self._which, output=output)
         return record.scores.flatten(1).detach()
 

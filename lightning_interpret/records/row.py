@@ -66,9 +66,20 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True)
 class Rows(Sequence[R]):
-    """Rows of one kind, one a query, in their order."""
+    """Rows of one kind, one a query, in their order.
+
+    Attributes:
+        rows: The rows.
+        example: Of which example of the batch each is; None of one row an example.
+    """
 
     rows: tuple[R, ...]
+    example: tuple[int, ...] | None = None
+
+    def by_example(self, size: int) -> list[tuple[R, ...]]:
+        """Return the rows of each of ``size`` examples, as many as each has."""
+        of = range(len(self.rows)) if self.example is None else self.example
+        return [tuple(row for row, i in zip(self.rows, of, strict=True) if i == number) for number in range(size)]
 
     def __len__(self) -> int:
         return len(self.rows)

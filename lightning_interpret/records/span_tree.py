@@ -47,6 +47,8 @@ class SpanTreeRow(TokensRow):
         baseline: What stands at absent units.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         target_name: What is explained.
+        span: First token that the target is at and one past the last; a token that is written stands behind ``tokens``.
+            None where it is at no place.
         target: F(x).
         baseline_target: F(x'), with nothing of the text there.
         erased: By how much the target falls without the ``foremost`` span.
@@ -65,6 +67,7 @@ class SpanTreeRow(TokensRow):
     baseline: str | None = None
     output: str | None = None
     target_name: str | None = None
+    span: tuple[int, int] | None = None
     target: float | None = None
     baseline_target: float | None = None
     erased: float | None = None

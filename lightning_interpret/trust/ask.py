@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interpret.methods import Method
+from lightning_interpret.methods.perturbed import settled
 from lightning_interpret.tasks import Targets, Task
 
 RANKS_ONLY = "ranks only"
@@ -46,17 +46,15 @@ def ask(
     Args:
         method: The method.
         module: The module.
-        batch: The probes.
+        batch: The probes, prepared.
         task: How both are read.
-        targets: What is explained, whatever the module predicts now.
+        targets: What is explained, whatever the module predicts, or writes, now.
         output: What of the targets is attributed.
         shape: ``(N, T)`` that the scores must have.
     """
-    settled = copy(task)
-    settled.resolve = lambda logits, batch, which: targets  # type: ignore[method-assign]
     begin = _now(module)
     try:
-        record = method(module, batch, settled, output=output)
+        record = method(module, batch, settled(task, targets), output=output)
         scores = record.scores.double().flatten(1)  # of a picture, location after location
         if scores.shape != shape:
             raise ValueError(f"its scores {tuple(scores.shape)} are not for the units {tuple(shape)} of the input")

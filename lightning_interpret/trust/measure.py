@@ -25,12 +25,12 @@ from lightning_interpret.functional.randomisation import reinitialised
 from lightning_interpret.functional.ranks import kendall
 from lightning_interpret.functional.scope import explaining, frozen_weights
 from lightning_interpret.methods import Method
-from lightning_interpret.methods.perturbed import Perturbed
+from lightning_interpret.methods.perturbed import CHANGE, Perturbed
 from lightning_interpret.tasks import Task, batches
 from lightning_interpret.trust.ask import Said, ask
-from lightning_interpret.trust.figures import FIGURES, RANDOM, Probed
+from lightning_interpret.trust.figures import FIGURES, RANDOM, Probed, of_examples
 from lightning_interpret.trust.sensitivity import sensitivity
-from lightning_interpret.trust.setting import Setting
+from lightning_interpret.trust.setting import Setting, measured_in
 
 #: Units up to which the model is asked without each of them, and orders are compared pair by pair.
 MOST_UNITS = 512
@@ -54,6 +54,9 @@ def measure(
 ) -> list[Probed]:
     """Return what each example of a batch says of each method, and of the random order.
 
+    Of an example with several targets (labels, entities, tokens that are written) that is the mean over these, and the
+    sum of seconds and passes. What is lost where tokens are erased is measured in what :func:`.measured_in` says.
+
     Args:
         module: The module; it is left as it was.
         batch: The probes.
@@ -68,12 +71,15 @@ def measure(
             no method could help. A method that fails is a reason, not an error.
     """
     gold = batches.get(batch, "rationale") if gold is None else gold
-    model = _opened(module, batch, task, setting)
-    given = module, batch, task, model.targets, setting.output, model.counts.shape
+    size, measured = batches.batch_size(batch), measured_in(task, setting.which)
+    model = _opened(module, batch, task, setting, measured)
+    given = module, model.batch, task, model.targets, setting.output, model.counts.shape
     said = {name: ask(method, *given) for name, method in methods.items()}
     drawn = _orders(model, task.example_ids(batch), setting)
     scores = torch.cat([torch.stack([each.scores for each in said.values()]), drawn[:-1]])
-    columns, reasons = _columns(model, scores, setting, gold)
+    of = model.targets.example.cpu()
+    gold = gold[of.to(gold.device)] if isinstance(gold, Tensor) and len(gold) == size else gold
+    columns, reasons = _columns(model, scores.abs() if measured == CHANGE else scores, setting, gold, measured)
     found = {name: figures | each.figures for (name, each), figures in zip(said.items(), columns, strict=False)}
     why = {name: reasons | each.reasons for name, each in said.items()}
     drawn_columns = columns[len(said) :]
@@ -100,36 +106,30 @@ def measure(
             found[name]["max_sensitivity"], why[name]["max_sensitivity"] = values, reason
         else:
             why[name]["max_sensitivity"] = "it fails at a probe that is explained with this one"
-    return _rows(model, said, found, why, _agreement(model.counts, said, setting.top))
+    return of_examples(_rows(model, said, found, why, _agreement(model.counts, said, setting.top)), of.tolist(), size)
 
 
-def _opened(module: nn.Module, batch: Any, task: Task, setting: Setting) -> Perturbed:
-    """Return the module at the examples, one target an example.
+def _opened(module: nn.Module, batch: Any, task: Task, setting: Setting, measured: str) -> Perturbed:
+    """Return the module at the examples.
 
     Raises:
-        ValueError: If it has one score, or several targets an example.
+        ValueError: If it has one score.
     """
     try:
-        model = Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which)
+        return Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which, output=measured)
     except ValueError as error:
         with explaining(module), torch.no_grad():
             logits = task.logits(module, task.take(batch, torch.tensor([0])))
         if isinstance(logits, Tensor) and logits.dim() == 2 and logits.shape[1] == 1:
             raise ValueError(
                 "The model has one score, as in regression, and methods are compared by the probability that a class "
-                "loses: give a model with two classes or more."
+                "loses: give a model with two classes or more, or `task=Regression(...)`, of which it is the change."
             ) from error
         raise
-    if (found := len(model.targets.example)) != (examples := batches.batch_size(batch)):
-        raise ValueError(
-            f"`which={setting.which!r}` has {found} targets in {examples} examples, and methods are compared by one an "
-            "example: compare them on a model that gives one answer an example."
-        )
-    return model
 
 
 def _columns(
-    model: Perturbed, scores: Tensor, setting: Setting, gold: Tensor | None
+    model: Perturbed, scores: Tensor, setting: Setting, gold: Tensor | None, measured: str
 ) -> tuple[list[Columns], dict[str, str]]:
     """Return the figures of K orders ``(K, N, T)``, and why a figure that they all lack is missing."""
     counts = model.counts
@@ -143,7 +143,11 @@ def _columns(
     }
     reasons = {"comprehensiveness": _NO_TOKENS, "sufficiency": _NO_TOKENS, "log_odds": _NO_TOKENS}
     reasons |= {"gini": "every score is 0", "leave_one_out": _NO_ORDER}
-    if model.targets.contrast:
+    if measured == CHANGE:
+        reasons["log_odds"] = "a number has no probability, and so no logarithm of one"
+    elif measured == "log_prob":  # which is the logarithm already
+        found["log_odds"] = comprehensiveness(scores, counts, bins=(setting.share,), **asked).flatten()
+    elif model.targets.contrast:
         reasons["log_odds"] = "a contrast of two probabilities has no logarithm"
     else:
         found["log_odds"] = log_odds(scores, counts, share=setting.share, **asked).flatten()
@@ -182,10 +186,13 @@ def _orders(model: Perturbed, ids: Sequence[int] | None, setting: Setting) -> Te
     """Return scores drawn at random, ``(orders + 1, N, T)``: of an example the same ones in any batch."""
     drawn = torch.zeros(setting.orders + 1, *model.counts.shape, dtype=torch.float64)
     texts, padding = model.units.texts, model.units.padding.tolist()
+    example = model.targets.example.tolist()
     for i, counts in enumerate(model.counts):
         of_text = [token for token, pad in zip(texts[i], padding[i], strict=False) if not pad]
-        told = ids[i] if ids is not None else of_text or i
-        digest = blake2b(f"{setting.seed}/{told}".encode(errors="replace"), digest_size=7).digest()
+        told = ids[example[i]] if ids is not None else of_text or example[i]
+        number = example[:i].count(example[i])  # of an example's targets each has an order of its own
+        name = f"{setting.seed}/{told}" + (f"/{number}" if number else "")
+        digest = blake2b(name.encode(errors="replace"), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
         size = len(drawn), int(counts.sum())
         drawn[:, i, counts] = torch.rand(size, generator=generator, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.faithfulness import BINS
 from lightning_interpret.methods import Method, method_named
+from lightning_interpret.methods.perturbed import CHANGE
 from lightning_interpret.names import check_seed, check_whole, choose
-from lightning_interpret.tasks import OUTPUTS
+from lightning_interpret.tasks import OUTPUTS, Generation, Regression, Task
 
 #: What is compared where nobody says what: a gradient, its product with the input, a path, erasure, relevance.
 DEFAULT = ("integrated_gradients", "gradient_times_input", "gradient", "occlusion", "layerwise_relevance")
+
+_TOGETHER = r" (sequence|\d+:\d*)$"  # how `which` ends that explains several written tokens together
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Setting:
 
     Args:
         which: ``predicted``, ``gold``, a label, or a contrast ``A-B``.
-        output: ``logit``, ``log_prob``, ``prob`` or ``margin``: what is attributed. Erasure is measured in ``prob``.
+        output: ``logit``, ``log_prob``, ``prob`` or ``margin``: what is attributed. Erasure is measured in what
+            :func:`measured_in` says, mostly ``prob``.
         baseline: What stands where a token is erased, for every method the same; by default the task's.
         bins: Shares of the tokens that are erased, whole percent.
         share: Share of the tokens that is taken as a method's rationale beside a gold one, whole percent.
@@ -59,6 +64,26 @@ class Setting:
             raise ValueError(
                 f"`baseline={self.baseline!r}`: an erased token is replaced by one thing. Name one baseline."
             )
+
+
+def measured_in(task: Task, which: str) -> str:
+    """Return what is lost where tokens are erased: an output of :class:`.Perturbed`.
+
+    The probability of what is explained, ``prob``; of a text that is written, or a span of it, its log probability; of
+    a number, which has none, by how much it changes.
+    """
+    if isinstance(task, Regression):
+        return CHANGE
+    return "log_prob" if isinstance(task, Generation) and re.search(_TOGETHER, which) else "prob"
+
+
+def measured_said(measured: str) -> tuple[str, ...]:
+    """Return a note on what erasure is measured in, where it is no probability of a prediction."""
+    said = {
+        "log_prob": "erasure is measured in the log probability of all that is written",
+        CHANGE: "erasure is measured in how far the number moves, of tokens in the order of the size of their scores",
+    }
+    return (said[measured],) if measured in said else ()
 
 
 def named_methods(methods: Iterable[str | Method]) -> dict[str, Method]:

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.hierarchy.tree import Parts, Span, level_order
 from lightning_interpret.functional.scope import explaining
+from lightning_interpret.methods.case import Case
 from lightning_interpret.methods.describe import described, text_fields
 from lightning_interpret.methods.hierarchy.reading import UNITS, Reading, reading
 from lightning_interpret.methods.occlusion import DELETE
 from lightning_interpret.names import check_whole, choose
 from lightning_interpret.records.span_tree import SpanNode, SpanTree, SpanTreeRow
-from lightning_interpret.tasks import OUTPUTS, Task, batches
+from lightning_interpret.tasks import OUTPUTS, Regression, Task, batches
+from lightning_interpret.tasks.placed import PlacedTask
 
 HIERARCHICAL: dict[str, type[HierarchicalMethod]] = {}
 _RANDOM = 8  # spans that the foremost one is compared with
@@ -62,7 +64,10 @@ class HierarchicalMethod(ABC):
     def __call__(
         self, module: nn.Module, batch: Any, task: Task, *, which: str = "predicted", output: str = "margin"
     ) -> SpanTree:
-        """Return the tree of each text of a batch; the module is left as it was.
+        """Return the tree of each target of a batch, such as the class of a text; the module is left as it was.
+
+        Of a token that is written the tree is of what is read for it, and ``which="predicted sequence"`` has one tree
+        of all that is written to a text.
 
         Args:
             module: The module to explain; it may be in training mode.
@@ -81,7 +86,8 @@ class HierarchicalMethod(ABC):
             found = dict(zip(unknown, self._scored(opened, unknown), strict=True))
             scores = {(i, span): grown[i].scores.get(span, found.get((i, span), math.nan)) for i, span in wanted}
             rows = [self._row(opened, i, each.parts, scores) for i, each in enumerate(grown)]
-            return SpanTree(tuple(self._erased(opened, rows)))
+            example = tuple(opened.case.targets.example.tolist())
+            return SpanTree(tuple(self._erased(opened, rows)), example)
 
     def score_spans(
         self,
@@ -122,6 +128,16 @@ class HierarchicalMethod(ABC):
     def check(self, module: nn.Module, task: Task, which: str, output: str) -> None:
         """Raise for what no call could serve, whatever the batch: so a Monitor says it before training starts."""
         choose("output", output, OUTPUTS)
+        if self.baseline == DELETE and isinstance(task, PlacedTask):
+            raise ValueError(
+                f"`baseline='delete'`: {self.name} takes tokens out of the text, and what {type(task).__name__} explains "
+                "stands at places of it, which would move: use another baseline, such as 'pad', 'mask' or 'zero'."
+            )
+        if output != "logit" and isinstance(task, Regression):
+            raise ValueError(
+                f"`output={output!r}`: {self.name} of a {type(task).__name__} is of a number, which is no class: use "
+                "`output='logit'`."
+            )
         task.check(module, which, self.baseline_used)
 
     @abstractmethod
@@ -172,7 +188,9 @@ class HierarchicalMethod(ABC):
         )
         reasons = {name: why for name, why in case.described["reasons"].items() if name in ("gold", "example_id")}
         reasons |= _not_finite(score=[n.score for n in nodes], interaction=[n.interaction for n in nodes])
-        return text_fields(case.units, i) | {
+        target = {name: case.described[name] for name in ("prediction", "gold")}
+        of_target = {name: known[i] for name, known in target.items() if known is not None}
+        return text_fields(case.units, i) | (of_target if opened.task.view else {}) | {
             "nodes": nodes,
             "unit": self.unit,
             "method": self.name,
@@ -181,6 +199,7 @@ class HierarchicalMethod(ABC):
             "baseline": baseline,
             "output": case.output,
             "target_name": case.targets.name[i],
+            "span": _among_kept(case, i),
             "target": float(opened.target[i]),
             "baseline_target": float(opened.nothing[i]) if len(nodes) else None,
             "notes": tuple(case.described["notes"][i]),
@@ -237,6 +256,16 @@ def _not_finite(**figures: Sequence[float | None]) -> dict[str, str]:
     """Return the reason of each figure that has a value which is no number."""
     known = {name: [value for value in values if value is not None] for name, values in figures.items()}
     return {name: _NO_NUMBER for name, values in known.items() if not all(map(math.isfinite, values))}
+
+
+def _among_kept(case: Case, row: int) -> tuple[int, int] | None:
+    """Return where the target of a row stands among its tokens that are no padding."""
+    spans = case.described["span"]
+    if spans is None or spans[row] is None:
+        return None
+    begin, end = spans[row]
+    before = int(case.units.padding[row, :begin].sum())
+    return begin - before, end - before
 
 
 def _foremost_and_others(tree: SpanTreeRow) -> list[Span]:

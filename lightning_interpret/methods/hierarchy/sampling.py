@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.methods.hierarchy.agglomerative import Agglomerative
 from lightning_interpret.methods.hierarchy.language_model import MaskedLanguageModel
 from lightning_interpret.methods.hierarchy.reading import Reading
 from lightning_interpret.names import check_seed, check_whole
+from lightning_interpret.tasks import Seq2SeqGeneration, Task
 
 _MOST = 2**63 - 1
 
@@ -66,6 +67,15 @@ class SamplingAndOcclusion(Agglomerative):
                     f"`{name}={given}` is of contexts, which are drawn from a language model: give "
                     "`sampler=MaskedLanguageModel(...)`, or leave it out for plain occlusion."
                 )
+
+    def check(self, module: nn.Module, task: Task, which: str, output: str) -> None:
+        """Raise also for contexts of a model that reads two texts: what is drawn is put in by one embedding of words."""
+        super().check(module, task, which, output)
+        if self._samples and isinstance(task, Seq2SeqGeneration):
+            raise ValueError(
+                "`sampler`: contexts are drawn for one text, and an encoder-decoder (Seq2SeqGeneration) embeds two: "
+                "leave it out for plain occlusion, or use 'hedge'."
+            )
 
     def scores(self, opened: Reading, rows: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
         """Return what is lost without each span, the mean over its contexts."""
