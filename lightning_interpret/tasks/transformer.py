@@ -138,9 +138,9 @@ def running_embedding(module: nn.Module, model: PreTrainedModel) -> str:
     inner = getattr(encoder, "embed_tokens", None)
     if hasattr(inner, "base_layer"):  # PEFT's
         raise ValueError(
-            f"An adapter is on the word embeddings of {type(model).__name__}, which embeds the text once for the encoder "
-            "and once for the decoder: what the adapters add differs between them. Merge the adapter "
-            "(`merge_and_unload()`), or name a later `layer=` to attribute to."
+            f"An adapter is on the word embeddings of {type(model).__name__}, which embeds the text once for the "
+            "encoder and once for the decoder, and each adds its own: there is no one layer of the words. Name a later "
+            "`layer=` to attribute to."
         )
     if isinstance(inner, nn.Embedding) and isinstance(shared, nn.Embedding) and inner.weight is shared.weight:
         return next(plain_name(n) for n, part in module.named_modules() if part is inner)

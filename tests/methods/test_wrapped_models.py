@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from purity import assert_same, state_of
-from tiny import REFERENCES, Bag, bag_task, batch_of, classifier, tokenizer_for
+from tiny import REFERENCES, Bag, bag_task, batch_of, classifier, quiet_trainer, tokenizer_for
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
-from lightning_interpret import IntegratedGradients, Occlusion, SequenceClassification, TextClassifier
+from lightning_interpret import IntegratedGradients, Occlusion, SaliencyMonitor, SequenceClassification, TextClassifier
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.functional.scope import explaining
 from lightning_interpret.methods import METHODS
@@ -382,3 +383,14 @@ def test_a_frozen_model_is_explained_and_has_no_influence():
     model.classifier.requires_grad_(True)
     plain.bert.requires_grad_(False)
     assert torch.equal(influences(model, task_of(model)), influences(plain, task_of(plain)))
+
+
+def test_a_monitor_refuses_weights_that_are_not_whole_before_training_starts(tmp_path):
+    rows = [{name: values[0] for name, values in labelled(tokenizer_for("bert"), REFERENCES[:1]).items()}] * 4
+    config = config_values(classifier("bert").config)
+    module = TextClassifier(config=config, labels=["a", "b", "c"], tokenizer=tokenizer_for("bert"))
+    module.model.classifier.weight.ds_id = 7
+    module.training_step = lambda *_: pytest.fail("training has started")
+    trainer = quiet_trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0, callbacks=[SaliencyMonitor()])
+    with pytest.raises(ValueError, match=r"'model\.classifier\.weight' is a parameter of DeepSpeed's ZeRO-3"):
+        trainer.fit(module, DataLoader(rows), DataLoader(rows))
