@@ -1,4 +1,4 @@
-"""`lightning-interpret fit|validate|test|predict`: LightningCLI over TextClassifier and TextDataModule."""
+"""`lightning-interpret fit|validate|test|predict`: LightningCLI over TextClassifier, its siblings and their data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from lightning_interpret.modules import TextClassifier, TextDataModule
+from lightning_interpret.modules.rows_data import RowsDataModule
+from lightning_interpret.modules.text_module import TextModule
 from lightning_interpret.report import jsonl
 
 
@@ -30,31 +32,32 @@ class InterpretCLI(LightningCLI):
 
 
 def run(words: list[str]) -> int:
-    """Run one of LightningCLI's commands; ``model: {class_path: ...}`` trains a class of one's own."""
+    """Run one of LightningCLI's commands; ``model: {class_path: ...}`` trains another class, ``data: ...`` reads so."""
     args = None if words == sys.argv[1:] else words  # given both, LightningCLI warns that they could differ
-    own = _names_class(words)
-    if own:
+    own = {what: _names_class(words, what) for what in ("model", "data")}
+    if any(own.values()):
         sys.path.append("")  # the class may stand in a file where the command is run
     InterpretCLI(
-        TextClassifier,
-        TextDataModule,
+        TextModule if own["model"] else TextClassifier,
+        RowsDataModule if own["data"] else TextDataModule,
         args=args,
         save_config_kwargs={"overwrite": True},
-        subclass_mode_model=own,
+        subclass_mode_model=own["model"],
+        subclass_mode_data=own["data"],
     )
     return 0
 
 
-def _names_class(words: Sequence[str]) -> bool:
-    """Return whether the model is given as a class, on the command line or in a file: its options are named then."""
+def _names_class(words: Sequence[str], what: str) -> bool:
+    """Return whether ``model`` or ``data`` is a class, on the command line or in a file: its options are named then."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         given = value if equals else following
-        if name in ("--model.class_path", "--model.help"):
+        if name in (f"--{what}.class_path", f"--{what}.help"):
             return True
-        if name in ("-c", "--config") and "class_path" in _mapping(_mapping(_read(given)).get("model")):
+        if name in ("-c", "--config") and "class_path" in _mapping(_mapping(_read(given)).get(what)):
             return True
-        if name == "--model" and (not Path(given).is_file() or "class_path" in _mapping(_read(given))):
+        if name == f"--{what}" and (not Path(given).is_file() or "class_path" in _mapping(_read(given))):
             return True
     return False
 
