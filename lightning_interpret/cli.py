@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 _TRAINER_COMMANDS = {
-    "fit": "train a TextClassifier from a YAML file, with Monitors named in it",
+    "fit": "train a TextClassifier, or another class, from a YAML file, with Monitors named in it",
     "validate": "evaluate on the validation rows",
     "test": "evaluate on the test rows",
     "predict": "predict rows and write predictions.jsonl",
