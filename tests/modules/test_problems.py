@@ -188,7 +188,7 @@ def test_numbers_that_are_not_as_many_as_outputs_are_said(tmp_path):
 
 def test_options_that_do_not_go_together_are_refused(tmp_path):
     file = write(tmp_path, text=TEXTS, label=["a", "b", "a", "b"])
-    with pytest.raises(ValueError, match="`problem='multilabel'` does not exist. Did you mean 'multi_label'"):
+    with pytest.raises(ValueError, match=r"`problem='multilabel'` does not exist. Did you mean 'multi_label'"):
         TextDataModule(problem="multilabel")
     with pytest.raises(ValueError, match="`problem='multilabel'` does not exist"):
         module_of(problem="multilabel")

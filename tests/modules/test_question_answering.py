@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from itertools import pairwise
 
 import pytest
 import torch
