@@ -44,7 +44,7 @@ class Prompts:
         return [" ".join(self.tokenizer.convert_ids_to_tokens(each)) for each in ids]
 
 
-def word_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(texts: list[str], vocabulary: int, padding_side: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of whole words: what a random model writes is read as the tokens it wrote."""
     words = dict.fromkeys(word for text in texts for word in text.split())
     tokens = ["<unk>", "<bos>", "<eos>", *words]
@@ -57,7 +57,7 @@ def word_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast
         pad_token="<unk>",
         bos_token="<bos>",
         eos_token="<eos>",
-        padding_side="left",
+        padding_side=padding_side,
         model_max_length=512,
     )
 
@@ -119,11 +119,11 @@ def prompts(
     blocks: int = 4,
     seed: int = 0,
 ) -> Prompts:
-    """Return a model, a batch of reviews of ``shortest`` to ``longest`` words, and ``tokens`` that it writes to each."""
+    """Return a model, reviews of ``shortest`` to ``longest`` words, and ``tokens`` that it writes to each."""
     reviews = ReviewCorpus(20 * batch, seed=seed)
     texts = [reviews[i].text for i in range(20 * batch)]
     tokenizer, model = (
-        word_tokenizer(texts, vocabulary),
+        word_tokenizer(texts, vocabulary, "right" if kind == "bart" else "left"),
         random_model(kind, vocabulary, width=width, blocks=blocks, seed=seed),
     )
     words = [token for text in texts for token in tokenizer(text)["input_ids"]]

@@ -1,100 +1,115 @@
 """Integrated gradients of all output tokens by Inseq and by Captum, as both are made: a loop over tokens.
 
-Both explain the log-probability of each token, from x' that has "<unk>" in the place of every word read: prompt and
-earlier output. `inseq` 0.7.1 is no requirement of this package: where it is not installed, it is left out.
+Both explain the log-probability of each token, from x' that has "<unk>" in the place of every word read: of the prompt
+and of the output before the token. `inseq` is no requirement of this package: it is asked only where it is installed.
 """
 
 from __future__ import annotations
 
 import logging
-import warnings
 from importlib.util import find_spec
 
 import torch
 from captum.attr import LayerIntegratedGradients, LLMGradientAttribution, TextTokenInput
 from generation_models import UNK, Prompts
-from torch import Tensor, nn
+from torch import Tensor
 
-#: Scores of each output token, by row and place: one a token read. The second is ΔF, from the method's own F.
-Found = dict[tuple[int, int], tuple[Tensor, float]]
+#: Scores of each output token, by row and place: one for each token read.
+Found = dict[tuple[int, int], Tensor]
 
 
-class CaptumPeer:
-    """Captum's `LLMGradientAttribution` of `LayerIntegratedGradients`.
+class Captum:
+    """Captum's ``LLMGradientAttribution`` over ``LayerIntegratedGradients``; for models without an encoder.
 
-    It takes one prompt at a time, holds the output before a token as it is, and has the next token's target. Here each
-    token is asked about with the output before it as a part of the prompt, so that it is attributed to as with the
-    others: as many passes, of as many tokens, as in one call.
+    It takes a prompt at a time and holds the output before a token as it is. Here each token is asked about with that
+    output as a part of the prompt, so that it is attributed to as by the others: as many passes, of as many tokens.
     """
 
-    name = "Captum LLMGradientAttribution"
+    name = "Captum"
 
     def __init__(self, prompts: Prompts) -> None:
         self.prompts = prompts
-        self.layer = prompts.model.get_input_embeddings()
-        method = LayerIntegratedGradients(prompts.model, self.layer)
+        method = LayerIntegratedGradients(prompts.model, prompts.model.get_input_embeddings())
         self.method = LLMGradientAttribution(method, prompts.tokenizer)
-        self.device = next(prompts.model.parameters()).device
 
-    def scores(self, steps: int, chunk: int | None = None) -> Found:
-        """Return the scores of all tokens; ``chunk`` is the number of points in a pass."""
+    @staticmethod
+    def missing(prompts: Prompts) -> str | None:
+        """Return why it cannot be asked, or None."""
+        return "LLMGradientAttribution takes no encoder-decoder" if prompts.encoder_decoder else None
+
+    def read_as_it_is(self, row: int) -> bool:
+        """Return whether the model is asked what it is asked without padding."""
+        return True
+
+    def scores(self, steps: int) -> Found:
+        """Return the scores of all tokens."""
         found = {}
-        pairs = zip(self.prompts.prompts, self.prompts.outputs, strict=True)
-        for row, (prompt, output) in enumerate(pairs):
+        for row, (prompt, output) in enumerate(zip(self.prompts.prompts, self.prompts.outputs, strict=True)):
             for place, target in enumerate(output):
                 read = [*prompt, *output[:place]]
-                asked = TextTokenInput(self.prompts.texts([read])[0], self.prompts.tokenizer, baselines=UNK)
-                options = {"n_steps": steps, "internal_batch_size": chunk}
-                result = self.method.attribute(
-                    asked, target=torch.tensor([target], device=self.device), **options, baselines=UNK
-                )
-                found[row, place] = result.token_attr[0].cpu(), self._moved(read, target)
+                asked = TextTokenInput(self.prompts.texts([read])[0], self.prompts.tokenizer)
+                result = self.method.attribute(asked, target=torch.tensor([target]), baselines=UNK, n_steps=steps)
+                found[row, place] = result.token_attr[0]
         return found
 
-    def _moved(self, read: list[int], target: int) -> float:
-        return float("nan")  # F(x) and F(x') are no part of its result: the benchmark reads them
 
+class Inseq:
+    """Inseq's ``integrated_gradients``: a step a token, of the whole batch, as where it writes the output itself.
 
-class InseqPeer:
-    """Inseq's ``integrated_gradients``, a step for each token of a padded batch, as where it writes the output itself.
+    Outputs that are given it would take a text at a time, of a model without an encoder; so it is quicker.
 
-    Given outputs it would take a text at a time for a model without an encoder; this way it is quicker.
+    Args:
+        prompts: What is explained.
+        chunk: Points in a pass; many are slow on a CPU.
     """
 
     name = "Inseq"
 
-    def __init__(self, prompts: Prompts) -> None:
+    def __init__(self, prompts: Prompts, chunk: int = 64) -> None:
         import inseq
 
         logging.getLogger("inseq").setLevel(logging.ERROR)
-        self.prompts = prompts
-        self.model = inseq.load_model(
-            prompts.model, "integrated_gradients", tokenizer=prompts.tokenizer, device=str(prompts.model.device)
-        )
+        self.prompts, self.chunk = prompts, chunk
+        self.model = inseq.load_model(prompts.model, "integrated_gradients", tokenizer=prompts.tokenizer, device="cpu")
 
     @staticmethod
-    def is_there() -> bool:
-        """Return whether Inseq is installed."""
-        return find_spec("inseq") is not None
+    def missing(prompts: Prompts) -> str | None:
+        """Return why it cannot be asked, or None."""
+        return None if find_spec("inseq") else "`inseq` is not installed"
 
-    def scores(self, steps: int, chunk: int | None = None, rows: list[int] | None = None) -> Found:
-        """Return the scores of all tokens of the rows, and ΔF by its own convergence delta where asked one at a time."""
-        rows = list(range(len(self.prompts.prompts))) if rows is None else rows
-        read, written = [self.prompts.prompts[i] for i in rows], [self.prompts.outputs[i] for i in rows]
-        whole = self.prompts.encoder_decoder
-        given = written if whole else [[*a, *b] for a, b in zip(read, written, strict=True)]
-        options = {"n_steps": steps, "internal_batch_size": chunk}
-        method = self.model.attribution_method
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result = method.prepare_and_attribute(
-                self.prompts.texts(read),
-                self.prompts.texts(given),
-                show_progress=False,
-                pretty_progress=False,
-                attribute_target=whole,
-                attributed_fn="probability",
-                attributed_fn_args={"logprob": True},
-                attribution_args=options,
-            )
-        return result
+    def read_as_it_is(self, row: int) -> bool:
+        """Return whether the model is asked what it is asked without padding.
+
+        Inseq gives no position ids: with padding at the left, positions that are learned are others.
+        """
+        lengths = [len(each) for each in self.prompts.prompts]
+        return self.prompts.model.config.model_type != "gpt2" or lengths[row] == max(lengths)
+
+    def scores(self, steps: int) -> Found:
+        """Return the scores of all tokens."""
+        read, written = self.prompts.prompts, self.prompts.outputs
+        source = self.prompts.encoder_decoder
+        whole = written if source else [[*a, *b] for a, b in zip(read, written, strict=True)]
+        result = self.model.attribution_method.prepare_and_attribute(
+            self.prompts.texts(read),
+            self.prompts.texts(whole),
+            show_progress=False,
+            pretty_progress=False,
+            attribute_target=source,
+            attributed_fn="probability",
+            attributed_fn_args={"logprob": True},
+            attribution_args={"n_steps": steps, "internal_batch_size": self.chunk},
+        )
+        found = {}
+        for row, given in enumerate(result[0].sequence_attributions):
+            before = given.target_attributions.sum(dim=-1)  # (tokens read, outputs)
+            ahead = None if not source else given.source_attributions.sum(dim=-1)
+            for place in range(len(written[row])):
+                if ahead is None:
+                    found[row, place] = before[: len(read[row]) + place, place]
+                else:
+                    found[row, place] = torch.cat([ahead[: len(read[row]), place], before[: place + 1, place]])
+        return found
+
+
+PEERS = (Captum, Inseq)

@@ -68,7 +68,7 @@ def encoder_decoder(model, sources, outputs, *, start, absent, special=(), steps
                 ]
             )
 
-            def logits(embedded, cut=len(source)):
+            def logits(embedded, cut=len(source)):  # noqa: B008
                 parts = {"inputs_embeds": embedded[None, :cut], "decoder_inputs_embeds": embedded[None, cut:]}
                 return model(**parts, use_cache=False).logits[0, -1]
 
