@@ -1,4 +1,4 @@
-"""Integrated gradients of generated tokens: as a slow oracle has them, as Captum has them, and with a pass in common."""
+"""Integrated gradients of generated tokens: as a slow oracle and Captum have them, with passes in common."""
 
 import sys
 from pathlib import Path
