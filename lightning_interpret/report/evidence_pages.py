@@ -13,6 +13,7 @@ from lightning_interpret.report.pages import Fits, Record
 from lightning_interpret.tensorboard.payload import FACT
 from lightning_interpret.texts import shortened
 
+_OF_TOKENS = ("tokens", "by_token", "on_tokens", "means")
 _LISTED = 5  # examples of each sign whose ids are followed from step to step
 #: Characters of a text and entries of a list, ever fewer.
 BOUNDS = ((4000, 2000), (1500, 1000), (500, 400), (200, 200), (100, 100), (60, 50), (40, 20), (20, 10), (20, 3))
@@ -33,8 +34,9 @@ def records(row: EvidenceRow, fits: Fits) -> list[Record]:
     Raises:
         ValueError: If not even the record with the shortest texts fits.
     """
-    record = row.to_dict() | _followed(row)
-    for short in chain([record], shortened_records(record)):
+    record = _slim(row.to_dict()) | _followed(row)
+    brief = _brief(record)
+    for short in chain([record], [brief] * (brief is not record), shortened_records(brief)):
         if fits(short, 1):
             return [short]
     raise ValueError(f"The record of kind {row.kind!r} does not fit on a page: raise limit.")
@@ -54,6 +56,26 @@ def shortened_record(record: Record, longest: int, most: int) -> dict[str, Any]:
     if "sentence" in record:  # it is shortened in its texts, and never loses its end
         short["sentence"] = [shortened(text, longest) if i % 2 else text for i, text in enumerate(record["sentence"])]
     return short
+
+
+def _slim(value: Any) -> Any:
+    """Return a record without what is said of tokens where nothing is: of each example that would be three names."""
+    if isinstance(value, list):
+        return [_slim(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _slim(each) for name, each in value.items() if name not in _OF_TOKENS or each}
+
+
+def _brief(record: Record) -> Record:
+    """Return a record with the foremost example of each sign for each token, as its notes say; else itself."""
+    tokens = record.get("by_token")
+    if not tokens:
+        return record
+    sides = ("helpful", "harmful")
+    said = "Shortened here: for each token one example of each sign. The file of records keeps all."
+    one = [{**token, **{side: token[side][:1] for side in sides}} for token in tokens]
+    return {**record, "by_token": one, "notes": [*record["notes"], said]}
 
 
 def _followed(row: EvidenceRow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from records import NASTY
 from safe_html import capped, plain, tables
 from tensorboard.plugin_util import markdown_to_safe_html
 
-from lightning_interpret.evidence import TrainingExample
+from lightning_interpret.evidence import TokenInfluence, TrainingExample
 from lightning_interpret.palette import AGAINST, FOR
 from lightning_interpret.report import evidence_markdown, evidence_picture, frame
 from lightning_interpret.report.canvas import Pen
@@ -176,6 +176,22 @@ def test_a_record_that_does_not_fit_is_shortened_and_says_so(limit):
     assert short.notes[-1].startswith("Shortened here: texts to ")
     with pytest.raises(ValueError, match="'influence' does not fit on a page"):
         payloads(row, monitor="m", step=1, probe=0, limit=500)
+
+
+def test_of_a_long_output_the_tab_has_one_example_of_each_sign_a_token():
+    every = tuple(replace(HELPFUL[0], example_id=i, text="word " * 60) for i in range(5))
+    row = influence(by_token=tuple(TokenInfluence(f"token {i}", 0.5, every, every) for i in range(60)))
+    page = _payload(row)
+    assert len(page) <= 65536
+    short = join([page])
+    assert [each.token for each in short.by_token] == [f"token {i}" for i in range(60)]
+    assert {(each.helpful, each.harmful) for each in short.by_token} == {(every[:1], every[:1])}
+    assert (short.text, short.helpful) == (row.text, row.helpful)
+    assert short.notes[-1].startswith("Shortened here: for each token one example")
+    few = replace(row, by_token=row.by_token[:2])
+    assert join([_payload(few)]) == few
+    assert "token 1" in str(few)
+    assert "owed to #0 word word" in str(few)
 
 
 def test_numbers_that_are_not_finite_are_json():

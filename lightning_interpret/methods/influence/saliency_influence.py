@@ -221,8 +221,8 @@ class _Saliency(Fitted):
 
 def _several(which: str, task: Task) -> str:
     return (
-        f"'saliency_influence' is of the one target of an example, and `which={which!r}` of {type(task).__name__} means "
-        "several: name one label or number, or use 'ekfac', of tags and outputs with `per_token=True`."
+        f"'saliency_influence' is of the one target of an example, and `which={which!r}` of {type(task).__name__} "
+        "means several: name one label or number, or use 'ekfac', of tags and outputs with `per_token=True`."
     )
 
 
