@@ -58,7 +58,11 @@ def _tags(tokenizer, options):
     labels = torch.full_like(batch["input_ids"], -100)
     labels[0, 1:8] = torch.tensor([1, 0, 0, 0, 3, 4, 0])
     labels[1, 1:4] = torch.tensor([0, 0, 3])
-    return _bert(BertForTokenClassification, 5), TokenClassification(tokenizer, TAGS, **options), batch | {"labels": labels}
+    return (
+        _bert(BertForTokenClassification, 5),
+        TokenClassification(tokenizer, TAGS, **options),
+        batch | {"labels": labels},
+    )
 
 
 def _answers(tokenizer, options):
@@ -79,7 +83,11 @@ def _continued(tokenizer, options):
     labels[:, :-2] = -100  # two tokens are written after the prompt
     sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "bos_token_id": 2, "eos_token_id": 3}
     model = GPT2LMHeadModel(GPT2Config(**_COMMON, **sizes))
-    return model, CausalGeneration(tokenizer, **options), {k: found[k] for k in ("input_ids", "attention_mask")} | {"labels": labels}
+    return (
+        model,
+        CausalGeneration(tokenizer, **options),
+        {k: found[k] for k in ("input_ids", "attention_mask")} | {"labels": labels},
+    )
 
 
 def _written(tokenizer, options):

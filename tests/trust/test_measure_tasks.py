@@ -41,8 +41,10 @@ def says(case, model, found, row, erased, pad=0):
         names += ("position_ids",)
     output = model(**{k: given[k] for k in names if k in given})
     if case == "QuestionAnswering":
-        ends = [each[0].masked_fill(given["attention_mask"][0] == 0, -math.inf).softmax(dim=0)
-                for each in (output.start_logits, output.end_logits)]
+        ends = [
+            each[0].masked_fill(given["attention_mask"][0] == 0, -math.inf).softmax(dim=0)
+            for each in (output.start_logits, output.end_logits)
+        ]
         return math.prod(float(end[token]) for end, token in zip(ends, targets.classes[row].tolist(), strict=True))
     logits = output.logits[0]
     if case in ("SequenceClassification", "pairs"):

@@ -84,7 +84,9 @@ def relevance_map(
         rows, columns = slice(source, None), slice(None, source)
         queries, keys = (_of_sum_one(relevance[:, part, part], own[:, part, part]) for part in (rows, columns))
         added = queries.transpose(1, 2) @ found[:, rows, columns] @ keys
-        relevance = relevance + pad(added, (0, relevance.shape[2] - added.shape[2], relevance.shape[1] - added.shape[1], 0))
+        relevance = relevance + pad(
+            added, (0, relevance.shape[2] - added.shape[2], relevance.shape[1] - added.shape[1], 0)
+        )
     return relevance
 
 

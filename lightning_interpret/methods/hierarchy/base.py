@@ -190,21 +190,25 @@ class HierarchicalMethod(ABC):
         reasons |= _not_finite(score=[n.score for n in nodes], interaction=[n.interaction for n in nodes])
         target = {name: case.described[name] for name in ("prediction", "gold")}
         of_target = {name: known[i] for name, known in target.items() if known is not None}
-        return text_fields(case.units, i) | (of_target if opened.task.view else {}) | {
-            "nodes": nodes,
-            "unit": self.unit,
-            "method": self.name,
-            "measure": self.measure,
-            "joins": self.joins,
-            "baseline": baseline,
-            "output": case.output,
-            "target_name": case.targets.name[i],
-            "span": _among_kept(case, i),
-            "target": float(opened.target[i]),
-            "baseline_target": float(opened.nothing[i]) if len(nodes) else None,
-            "notes": tuple(case.described["notes"][i]),
-            "reasons": reasons,
-        }
+        return (
+            text_fields(case.units, i)
+            | (of_target if opened.task.view else {})
+            | {
+                "nodes": nodes,
+                "unit": self.unit,
+                "method": self.name,
+                "measure": self.measure,
+                "joins": self.joins,
+                "baseline": baseline,
+                "output": case.output,
+                "target_name": case.targets.name[i],
+                "span": _among_kept(case, i),
+                "target": float(opened.target[i]),
+                "baseline_target": float(opened.nothing[i]) if len(nodes) else None,
+                "notes": tuple(case.described["notes"][i]),
+                "reasons": reasons,
+            }
+        )
 
     def _erased(self, opened: Reading, rows: Sequence[dict[str, Any]]) -> Iterator[SpanTreeRow]:
         """Yield the rows with what erasing the foremost span does, and what erasing random ones as long does."""
