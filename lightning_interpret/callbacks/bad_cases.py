@@ -73,7 +73,8 @@ class BadCaseMonitor(EvidenceMonitor):
 
     Raises:
         ValueError: If a name does not exist or an option is out of its range; before training starts, if the training
-            data have no ids or no indices.
+            data have no ids or no indices, or the task has not one class a text: tags, answers, text that is written,
+            numbers and several labels have causes that the rules do not know.
 
     Example::
 
@@ -147,9 +148,8 @@ class BadCaseMonitor(EvidenceMonitor):
         self.followed = Followed.from_state(state_dict["followed"])
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for what the influence method cannot serve."""
-        if self.finder.influence is not None:
-            self.finder.influence.check(module, task)
+        """Raise for a task without one class an example, and for what the influence method cannot serve."""
+        self.finder.check(module, task)
 
     def explain(self, module: LightningModule, batch: Any, task: Task) -> list[Any]:
         """Return nothing: the causes are found for all examples together."""

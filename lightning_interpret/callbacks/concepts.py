@@ -20,7 +20,7 @@ from lightning_interpret.data.concept_sets import concept_sources
 from lightning_interpret.methods.concepts import ConceptActivationVectors, ConceptSets, FittedConcepts
 from lightning_interpret.names import check_whole
 from lightning_interpret.records.concept_test import ConceptTest, ConceptTestRow
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import Task, batches
 from lightning_interpret.tasks.encode import encode, max_tokens
 from lightning_interpret.trainer.context import attribution_mode
 from lightning_interpret.trainer.transfer import to_module
@@ -51,7 +51,8 @@ class ConceptMonitor(Monitor):
     whatever was found; why one has no number stands in the table. Characters that tags do not hold become ``_``.
 
     For each probe a card is logged under ``interpret/<name>/probe_<k>``, the derivatives of its prediction; the number
-    after the last probe's is the table of all tests.
+    after the last probe's is the table of all tests. Classes are also the types of entities, the labels of which several
+    hold, and numbers; answers and text that is written are no classes, and are refused.
 
     Under DDP each process does the same work on the same examples, and explains its share of the probes; what the first
     has found is logged. The examples of concepts, and ``examples`` × ``random_concepts`` random ones, are held on the
@@ -80,7 +81,7 @@ class ConceptMonitor(Monitor):
 
     Raises:
         ValueError: If an option is out of its range or a concept is told by nothing; before training starts, if a layer
-            does not exist, a concept has too few written texts, or none has enough examples.
+            does not exist, the task explains no classes, a concept has too few written texts, or none has enough examples.
         ImportError: If the extra ``concepts`` is not installed.
 
     Example::
@@ -143,14 +144,14 @@ class ConceptMonitor(Monitor):
         self._read(trainer, pl_module, self._prepare(trainer, pl_module))
 
     def check(self, module: LightningModule, task: Task) -> None:
-        """Raise for a layer that does not exist, and for what the task lacks."""
-        self.method.check(module)
+        """Raise for a layer that does not exist, for what the task lacks, and for answers and written tokens."""
+        self.method.check(module, task)
         task.check(module, "predicted", None)
 
-    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[ConceptTestRow]:
-        """Return the derivatives of each prediction of a batch along the concepts."""
+    def explain(self, module: LightningModule, batch: Any, task: Task) -> Iterable[tuple[ConceptTestRow, ...]]:
+        """Return the derivatives of each prediction of a batch along the concepts, of several of a text each."""
         assert self._fitted is not None
-        return self._fitted.find(batch, self._table)
+        return self._fitted.find(batch, self._table).by_example(batches.batch_size(batch))
 
     def metrics(self) -> dict[str, Metric]:
         """Return the metrics of one validation run."""

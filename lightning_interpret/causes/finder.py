@@ -29,7 +29,22 @@ from lightning_interpret.methods.describe import class_names
 from lightning_interpret.methods.examples import Examples
 from lightning_interpret.methods.influence import InfluenceMethod, influence_named
 from lightning_interpret.names import choose
-from lightning_interpret.tasks import Task
+from lightning_interpret.tasks import (
+    Generation,
+    MultiLabelClassification,
+    QuestionAnswering,
+    Regression,
+    Task,
+    TokenClassification,
+)
+
+_NO_CLASS: dict[type[Task], str] = {
+    TokenClassification: "a text has a tag a word, each right or wrong by itself",
+    QuestionAnswering: "an answer is a part of its text, and none that other texts share",
+    Generation: "a text that is written may be right in many ways, and is confused with no other",
+    Regression: "a number is more or less wrong, and is confused with no other",
+    MultiLabelClassification: "each label holds or does not by itself",
+}
 
 
 class CauseFinder:
@@ -67,6 +82,25 @@ class CauseFinder:
         self.on_error = choose("on_error", on_error, ("warn", "raise"))
         self._texts: Texts | None = None
         self._read: Any = None  # what the texts were read from: they stay while weights change
+
+    def check(self, module: nn.Module, task: Task) -> None:
+        """Raise for a task of which no case is known to be bad, and for what the influence method cannot serve.
+
+        Raises:
+            ValueError: If it has not one class a text or image, with a probability.
+        """
+        if type(task).log_probabilities is Task.log_probabilities:
+            kind = type(task).__name__
+            why = next(
+                (why for of, why in _NO_CLASS.items() if isinstance(task, of)), "it knows no probabilities of them"
+            )
+            raise ValueError(
+                f"BadCaseMonitor and CauseFinder look for the cause of a wrong class, one a text, and a {kind} has no "
+                f"such class: {why}. Use SaliencyMonitor for what its predictions come from, and InfluenceMonitor for "
+                "the training examples behind its losses."
+            )
+        if self.influence is not None:
+            self.influence.check(module, task)
 
     def forget(self) -> None:
         """Let go of the training texts."""

@@ -26,7 +26,7 @@ from lightning_interpret.functional.ranks import kendall
 from lightning_interpret.functional.scope import explaining, frozen_weights
 from lightning_interpret.methods import Method
 from lightning_interpret.methods.perturbed import CHANGE, Perturbed
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Task, TextTask, batches
 from lightning_interpret.trust.ask import Said, ask
 from lightning_interpret.trust.figures import FIGURES, RANDOM, Probed, of_examples
 from lightning_interpret.trust.sensitivity import sensitivity
@@ -113,10 +113,10 @@ def _opened(module: nn.Module, batch: Any, task: Task, setting: Setting, measure
     """Return the module at the examples.
 
     Raises:
-        ValueError: If it has one score.
+        ValueError: If it has one score, or several targets an image.
     """
     try:
-        return Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which, output=measured)
+        model = Perturbed(module, batch, task, baseline=setting.baseline, which=setting.which, output=measured)
     except ValueError as error:
         with explaining(module), torch.no_grad():
             logits = task.logits(module, task.take(batch, torch.tensor([0])))
@@ -126,6 +126,13 @@ def _opened(module: nn.Module, batch: Any, task: Task, setting: Setting, measure
                 "loses: give a model with two classes or more, or `task=Regression(...)`, of which it is the change."
             ) from error
         raise
+    found, examples = len(model.targets.example), batches.batch_size(batch)
+    if found != examples and not isinstance(task, TextTask):
+        raise ValueError(
+            f"`which={setting.which!r}` has {found} targets in {examples} examples, and methods are compared by one an "
+            "example: compare them on a model that gives one answer an example."
+        )
+    return model
 
 
 def _columns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lightning_interpret.functional.trace import trace
 from lightning_interpret.tasks import Targets, Task, batches
 from lightning_interpret.tasks.grids import channels_of
 from lightning_interpret.tasks.images import ImageTask
+from lightning_interpret.tasks.text import TextTask
 
 
 class LayerReader:
@@ -47,22 +49,43 @@ class LayerReader:
         there = {layer: self._values(found, layer, batch) for layer in self.layers}
         return {layer: self._vectors(batch, layer, values, pooled, torch.mean) for layer, values in there.items()}
 
-    def gradients(self, batch: Any, which: str) -> tuple[dict[str, Tensor], Targets, Tensor]:
-        """Return by layer the gradient of the score in its features, ``(B, d)``, the targets, and their scores.
+    def gradients(
+        self, batch: Any, which: str, *, told: bool = False
+    ) -> tuple[dict[str, Tensor], Targets, Tensor] | None:
+        """Return by layer the gradient of the score in its features, ``(N, d)``, the N targets, and their scores.
 
-        All are of one forward and one backward pass.
+        All are of one backward pass; where a text has several targets (labels, entities) of a forward pass of its own
+        for each.
+
+        Args:
+            batch: The examples.
+            which: ``predicted``, ``gold``, or what else the task explains.
+            told: Whether, of texts with several targets, those alone are meant that are what ``which`` says they are:
+                not the likeliest of a text in which nothing was found. ``None`` is returned where there are none.
 
         Raises:
-            ValueError: If there is not one target an example.
+            ValueError: If an image has not one target.
         """
+        batch = self._task.prepared(self._module, batch)
         logits, found = trace(self._module, lambda: self._task.logits(self._module, batch), self.layers)
         targets = self._task.resolve(logits, batch, which)
-        if targets.example.tolist() != list(range(batches.batch_size(batch))):
+        if self._one_each(batch, targets):
+            scores = self._task.score(logits, targets, self._output)
+        elif isinstance(self._task, TextTask):
+            rows = self._told(logits, batch, targets, which) if told else torch.arange(len(targets.index))
+            if not len(rows):
+                return None
+            rows = rows.to(targets.index.device)
+            example, own = targets.example[rows], targets.at(rows)
+            batch, targets = self._task.take(batch, example), replace(own, example=example)
+            scores, found = trace(
+                self._module, lambda: self._task.scores(self._module, batch, own, self._output), self.layers
+            )
+        else:
             raise ValueError(
                 f"`which={which!r}` has {len(targets.index)} targets in {batches.batch_size(batch)} examples, and "
                 "concepts are tested with one class an example."
             )
-        scores = self._task.score(logits, targets, self._output)
         values = [self._values(found, layer, batch) for layer in self.layers]
         if scores.requires_grad:
             slopes = torch.autograd.grad(scores.sum(), values, allow_unused=True, materialize_grads=True)
@@ -73,6 +96,18 @@ class LayerReader:
             for layer, slope in zip(self.layers, slopes, strict=True)
         }
         return rates, targets, scores.detach().cpu()
+
+    def _one_each(self, batch: Any, targets: Targets) -> bool:
+        several = self._task.view is not None  # then a text with one target has it by chance
+        return not several and targets.example.tolist() == list(range(batches.batch_size(batch)))
+
+    def _told(self, logits: Tensor, batch: Any, targets: Targets, which: str) -> Tensor:
+        """Return which targets are what they are explained as: an entity that is there, a label that holds."""
+        if self._task.view is None:
+            return torch.arange(len(targets.index))
+        predicted, gold = self._task.compared(logits.detach(), batch, targets)
+        said = gold if which == "gold" and gold is not None else predicted
+        return torch.tensor([a == b for a, b in zip(said, targets.name, strict=True)]).nonzero().flatten()
 
     def joined(self, layer: str, parts: Sequence[Tensor]) -> Tensor:
         """Return the features of all batches at a layer, ``(n, d)``.

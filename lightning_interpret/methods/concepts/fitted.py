@@ -24,7 +24,7 @@ from lightning_interpret.records.concept_test import (
     ConceptTestRow,
     ConceptTests,
 )
-from lightning_interpret.tasks import Task, batches
+from lightning_interpret.tasks import Regression, Task, batches
 
 _TOLD = ("statistic", "test", "correction", "level", "vectors", "random_concepts", "pooling", "solver", "output")
 
@@ -122,14 +122,17 @@ class FittedConcepts:
         """
         found: dict[str, list[Tensor]] = {layer: [] for layer in self.reader.layers}
         names: list[str] = []
-        which = "predicted" if self.one_score else self.method.which
+        which = "predicted" if self.one_score or isinstance(self.task, Regression) else self.method.which
         with explaining(self.module):
             for batch in examples:
                 batch = batches.clone(batch)
                 batch = self._labelled(batch) if which == "gold" else batch
                 if batch is None:
                     continue
-                rates, targets, _ = self.reader.gradients(batch, which)
+                read = self.reader.gradients(batch, which, told=True)
+                if read is None:  # no entity in these texts, or no label that holds
+                    continue
+                rates, targets, _ = read
                 names += targets.name
                 for layer, rate in rates.items():
                     found[layer].append(rate)
@@ -142,7 +145,7 @@ class FittedConcepts:
         return ConceptTestRow(tests=self._judged(tests), tested=len(names), **self._options())
 
     def find(self, batch: Any, tested: ConceptTestRow | None = None) -> ConceptTests:
-        """Return the derivatives of each example's predicted class along the concepts, one row an example.
+        """Return the derivatives of what is predicted along the concepts, one row a target, such as an example's class.
 
         Args:
             batch: The examples, on the module's device.
@@ -151,7 +154,10 @@ class FittedConcepts:
         with explaining(self.module):
             batch = batches.clone(batch)
             facts = described(self.module, batch, self.task)
-            rates, targets, scores = self.reader.gradients(batch, "predicted")
+            read = self.reader.gradients(batch, "predicted")
+        assert read is not None
+        rates, targets, scores = read
+        example = tuple(targets.example.tolist())
         known = {(test.layer, test.concept, test.target_name): test for test in (tested.tests if tested else ())}
         rows = []
         for i, (name, score) in enumerate(zip(targets.name, scores.tolist(), strict=True)):
@@ -165,13 +171,13 @@ class FittedConcepts:
             count = 0 if tested is None else tested.tested
             lost = {test.concept: "its derivative is not a finite number" for test in tests if test.own is None}
             about = {"target_name": name, "target": score, "tested": count, "reasons": {**self.missing, **lost}}
-            rows.append(ConceptTestRow(tests=tuple(tests), **facts[i], **about, **self._options()))
-        return ConceptTests(tuple(rows))
+            rows.append(ConceptTestRow(tests=tuple(tests), **facts[example[i]], **about, **self._options()))
+        return ConceptTests(tuple(rows), example)
 
     def _labelled(self, batch: Any) -> Any | None:
         """Return the examples that have a label; ``None`` where none has."""
         labels = self.task.labels(batch)
-        if labels is None:
+        if labels is None or self.task.view is not None:  # several targets a text: those that are right are read of it
             return batch
         if labels.is_floating_point() or labels.dim() != 1:
             raise ValueError(

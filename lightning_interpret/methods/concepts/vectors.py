@@ -20,7 +20,17 @@ from lightning_interpret.methods.concepts.fitted import FittedConcepts, LayerVec
 from lightning_interpret.methods.concepts.sets import ConceptSets
 from lightning_interpret.methods.describe import class_names
 from lightning_interpret.names import check_positive, check_seed, check_whole, choose
-from lightning_interpret.tasks import OUTPUTS, Task, batches
+from lightning_interpret.tasks import (
+    OUTPUTS,
+    Generation,
+    MultiLabelClassification,
+    QuestionAnswering,
+    Regression,
+    Task,
+    TokenClassification,
+    batches,
+)
+from lightning_interpret.tasks.tags import types
 
 STATISTICS = ("effect", "derivative", "score")
 TESTS = ("random_concepts", "paper")
@@ -53,7 +63,8 @@ class ConceptActivationVectors:
         random_concepts: How many sets of random examples are taken for concepts.
         least: Examples that a concept must have.
         which: Whose score: ``gold``, each example's label, as in the paper, or ``predicted``; a model of one score has
-            that one.
+            that one, and numbers (Regression) are all there are. Of texts with several (TokenClassification,
+            MultiLabelClassification) each entity counts for its type, and each label that holds for itself.
         output: ``logit``, ``log_prob``, ``prob`` or ``margin``.
         statistic: What is tested: the ``effect``, the mean derivative times how far apart along the vector the means
             of the examples with the concept and without it lie; the mean ``derivative``; or the TCAV ``score``.
@@ -68,7 +79,7 @@ class ConceptActivationVectors:
         seed: Seed of every draw.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an option is out of its range; by :meth:`check` and :meth:`fit`, if the task explains no classes.
         ImportError: If the extra ``concepts`` is not installed.
 
     Example::
@@ -120,8 +131,25 @@ class ConceptActivationVectors:
         """Random examples that are needed for random concepts of the full size."""
         return self.examples * self.random_concepts
 
-    def check(self, module: nn.Module) -> None:
-        """Raise a ``LayerError`` for a layer that does not exist."""
+    def check(self, module: nn.Module, task: Task | None = None) -> None:
+        """Raise for a layer that does not exist, and a task whose targets are of no classes or have no such output.
+
+        Raises:
+            LayerError: If there is no such layer.
+            ValueError: If each target is a class of its own, or ``output`` is none of a number.
+        """
+        if isinstance(task, QuestionAnswering | Generation):
+            what = "answers" if isinstance(task, QuestionAnswering) else "written tokens"
+            raise ValueError(
+                f"ConceptMonitor and ConceptActivationVectors test concepts on the examples of a class, and the {what} "
+                f"of {type(task).__name__} are no classes that several examples have: use SaliencyMonitor or "
+                "AttentionMonitor."
+            )
+        if isinstance(task, Regression) and self.output != "logit":
+            raise ValueError(
+                f"`output={self.output!r}`: concepts are tested on a number of {type(task).__name__}, which is no class: "
+                "use 'logit'."
+            )
         if self.layer != "all":
             for layer in [self.layer] if isinstance(self.layer, str) else self.layer or []:
                 check_layer(module, layer)
@@ -141,6 +169,10 @@ class ConceptActivationVectors:
         Called inside the explaining scope.
         """
         logits = task.logits(module, batch)
+        if isinstance(task, TokenClassification):
+            return tuple(types(task.label_names(logits.shape[2]))), False
+        if isinstance(task, MultiLabelClassification):
+            return task.label_names(logits.shape[1]), False
         known = class_names(task, logits)
         names = known or tuple(dict.fromkeys(task.resolve(logits, batch, "predicted").name))
         return names, not known and logits.dim() == 2 and logits.shape[1] == 1
@@ -169,6 +201,7 @@ class ConceptActivationVectors:
             ValueError: If a layer does not exist, no concept has enough examples, or there are too few random ones.
         """
         begin = time.perf_counter()
+        self.check(module, task)
         chosen, missing = self.check_sets(sets)
         size = len(sets.random) // self.random_concepts
         move = _to_device_of(module) if move is None else move
