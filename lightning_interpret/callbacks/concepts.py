@@ -51,7 +51,7 @@ class ConceptMonitor(Monitor):
     whatever was found; why one has no number stands in the table. Characters that tags do not hold become ``_``.
 
     For each probe a card is logged under ``interpret/<name>/probe_<k>``, the derivatives of its prediction; the number
-    after the last probe's is the table of all tests. Classes are also the types of entities, the labels of which several
+    after the last probe's is the table of all tests. Classes are also the types of entities, labels of which several
     hold, and numbers; answers and text that is written are no classes, and are refused.
 
     Under DDP each process does the same work on the same examples, and explains its share of the probes; what the first
@@ -81,7 +81,8 @@ class ConceptMonitor(Monitor):
 
     Raises:
         ValueError: If an option is out of its range or a concept is told by nothing; before training starts, if a layer
-            does not exist, the task explains no classes, a concept has too few written texts, or none has enough examples.
+            does not exist, the task explains no classes, a concept has too few written texts, or none has enough
+            examples.
         ImportError: If the extra ``concepts`` is not installed.
 
     Example::

@@ -179,8 +179,8 @@ class TrustMonitor(Monitor):
         """Raise for a class, an output or a baseline that does not exist, and for a cue that cannot be planted."""
         if self.setting.output != "logit" and isinstance(task, Regression):
             raise ValueError(
-                f"`output={self.setting.output!r}`: TrustMonitor compares methods on a number of {type(task).__name__}, "
-                "which is no class: use `output='logit'`."
+                f"`output={self.setting.output!r}`: TrustMonitor compares methods on a number of {type(task).__name__}"
+                ", which is no class: use `output='logit'`."
             )
         erased_by = Baseline.ensure(self.setting.baseline)
         unread = erased_by.drawn and self.references.wanted(task)

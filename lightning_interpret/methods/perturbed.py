@@ -18,7 +18,6 @@ from lightning_interpret.methods.case import open_case
 from lightning_interpret.names import choose
 from lightning_interpret.tasks import OUTPUTS, Targets, Task, batches
 
-
 #: How far a number moves from what it is at x, as a thing to be answered: the further, the less.
 CHANGE = "change"
 

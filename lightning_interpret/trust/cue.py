@@ -22,8 +22,8 @@ def reads_tokens(task: Task) -> SequenceClassification:
     """
     if not isinstance(task, SequenceClassification):
         raise ValueError(
-            f"`drill`: a cue is planted among token ids for a class of the whole text, and a {type(task).__name__} does "
-            "not read both. Leave the drill out, or give `task=` a SequenceClassification."
+            f"`drill`: a cue is planted among token ids for a class of the whole text, and a {type(task).__name__} "
+            "does not read both. Leave the drill out, or give `task=` a SequenceClassification."
         )
     return task
 

@@ -217,7 +217,7 @@ class NoTokens(Task):
 def test_a_cue_that_cannot_be_planted_is_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="`cue='unaffable'` is"):
         fit([monitor(drill=ShortcutDrill(cue="unaffable"))], tmp_path)
-    with pytest.raises(ValueError, match="a cue is planted among token ids for a class .* a NoTokens does not read both"):
+    with pytest.raises(ValueError, match=r"a cue is planted among token ids .* NoTokens does not read both"):
         fit([monitor(task=NoTokens(), drill=True)], tmp_path)
     with pytest.raises(ValueError, match="which='best'"):
         fit([monitor(which="best", task=ToyTask(wordpiece(), ["0", "1"]))], tmp_path)

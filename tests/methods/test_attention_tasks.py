@@ -1,4 +1,4 @@
-"""Attention of every task: the rows of the places that are read, both ends of an encoder-decoder, and what is refused."""
+"""Attention of every task: rows of the places that are read, both ends of an encoder-decoder, what is refused."""
 
 import pytest
 import torch
@@ -46,7 +46,9 @@ def test_a_target_has_the_rows_of_its_own_places(name, output):
         torch.testing.assert_close(found.scores[row], sum(rows) / len(rows), msg=f"{name} {row}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in PLACED else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_a_batch_is_its_examples_one_by_one(name):
     model, task, batch = made(name, dtype=torch.float64)
     for method in METHODS:

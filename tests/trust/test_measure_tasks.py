@@ -15,6 +15,7 @@ from lightning_interpret.trust.setting import Setting, measured_in, measured_sai
 
 SEQUENCES = tuple(f"{name} sequence" for name in NAMES if "Generation" in name)
 CASES = (*NAMES, *SEQUENCES)
+FEW = ("TokenClassification", "CausalGeneration sequence", "Regression")  # of each measure one; the others are slow
 
 
 def opened(case, **options):
@@ -85,7 +86,9 @@ def test_erasure_is_a_loop_over_the_tokens_of_each_target(case):
             assert float(found.target[row]) == pytest.approx(says(case, model, found, row, nothing), abs=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in FEW else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_a_batch_is_measured_as_its_examples_one_by_one(case):
     model, task, _, batch, which = opened(case)
     methods, setting = named_methods(["gradient_times_input", "attention_rollout"]), Setting(which, orders=2)

@@ -72,9 +72,9 @@ class Ends:
         known = [(site, kind) for site in met if (kind := self._kind(site, texts)) is not None]
         if {OF_SOURCE, OF_OUTPUT, CROSS} - {kind for _, kind in known}:
             raise AttentionError(
-                f"The attention of `{self.decoder}` to its own tokens and that to the source are not told apart, or one "
-                f"of them, or the encoder's, was not met (met were {', '.join(site.name for site in met[:6])}): use a "
-                "method that needs no attention, such as 'integrated_gradients'."
+                f"The attention of `{self.decoder}` to its own tokens and that to the source are not told apart, or "
+                f"one of them, or the encoder's, was not met (met: {', '.join(site.name for site in met[:6])}): use "
+                "a method that needs no attention, such as 'integrated_gradients'."
             )
         return tuple(replace(site, kind=kind, weights=self.joint(kind, site.weights)) for site, kind in known)
 

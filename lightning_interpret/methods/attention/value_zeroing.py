@@ -20,7 +20,7 @@ class ValueZeroing(AttentionMethod):
 
     For each layer 1 − cos between its output with and without the values of a token, in all heads; rows are normalised,
     and the layers' maps multiplied (rollout without a residual half: the outputs hold it already). Takes a forward a
-    token, of all layers at once. The scores of a text sum to 1. Not for encoder-decoders, whose decoder reads two texts.
+    token, of all layers at once. The scores of a text sum to 1. Not for encoder-decoders, whose decoder reads two.
 
     Args:
         read: The position: ``first`` or ``last`` token, the ``mean`` over all, or ``auto``: where a generated token is
@@ -45,8 +45,8 @@ class ValueZeroing(AttentionMethod):
         """
         raise ValueError(
             "value_zeroing compares what layers return without the values of a token of the text that they read, and a "
-            "layer of the decoder of an encoder-decoder (Seq2SeqGeneration) reads two, for which it is not defined: use "
-            "'attention_rollout' or 'gradient_attention'."
+            "layer of the decoder of an encoder-decoder (Seq2SeqGeneration) reads two, for which it is not defined: "
+            "use 'attention_rollout' or 'gradient_attention'."
         )
 
     def scores(self, found: Attended) -> Tensor:

@@ -147,8 +147,8 @@ class ConceptActivationVectors:
             )
         if isinstance(task, Regression) and self.output != "logit":
             raise ValueError(
-                f"`output={self.output!r}`: concepts are tested on a number of {type(task).__name__}, which is no class: "
-                "use 'logit'."
+                f"`output={self.output!r}`: concepts are tested on a number of {type(task).__name__}, which is no "
+                "class: use 'logit'."
             )
         if self.layer != "all":
             for layer in [self.layer] if isinstance(self.layer, str) else self.layer or []:

@@ -130,8 +130,8 @@ class HierarchicalMethod(ABC):
         choose("output", output, OUTPUTS)
         if self.baseline == DELETE and isinstance(task, PlacedTask):
             raise ValueError(
-                f"`baseline='delete'`: {self.name} takes tokens out of the text, and what {type(task).__name__} explains "
-                "stands at places of it, which would move: use another baseline, such as 'pad', 'mask' or 'zero'."
+                f"`baseline='delete'`: {self.name} takes tokens out of the text, and what {type(task).__name__} "
+                "explains stands at places of it, which would move: use another, such as 'pad', 'mask' or 'zero'."
             )
         if output != "logit" and isinstance(task, Regression):
             raise ValueError(

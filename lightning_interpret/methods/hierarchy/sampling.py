@@ -69,7 +69,7 @@ class SamplingAndOcclusion(Agglomerative):
                 )
 
     def check(self, module: nn.Module, task: Task, which: str, output: str) -> None:
-        """Raise also for contexts of a model that reads two texts: what is drawn is put in by one embedding of words."""
+        """Raise also for contexts of a model that reads two texts: what is drawn is embedded as words of one."""
         super().check(module, task, which, output)
         if self._samples and isinstance(task, Seq2SeqGeneration):
             raise ValueError(
