@@ -1,4 +1,4 @@
-"""Promise 1 of tasks that explain several things of a text: training ends in the same bits with Monitors and without."""
+"""Promise 1 of tasks that explain several things of a text: Monitors leave training as it is, to the bit."""
 
 import pytest
 import torch
