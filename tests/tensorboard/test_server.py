@@ -27,7 +27,7 @@ ODD = "a run/ü & #1 ?x=y"
 PROBE = "interpret/saliency/probe_0"
 KINDS = [
     *("attention", "attribution", "bad_case", "bad_case_group", "bad_cases", "concept_test", "concepts", "generated"),
-    *("influence", "landmarks", "neighbors", "plain", "rationale", "span_tree", "spans", "trust"),
+    *("influence", "landmarks", "neighbors", "plain", "rationale", "span_tree", "spans", "targets", "trust"),
 ]
 
 
