@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from lightning_interpret.cards import (
+    Aim,
     Bar,
     Branch,
     Card,
@@ -165,36 +167,35 @@ def _cross(cross: Cross) -> str:
     side = "rtl" if cross.right_to_left else "ltr"
     over = "".join(f'<th scope="colgroup" colspan="{size}">{_text(name)}</th>' for name, size in cross.spans())
     upright = "writing-mode:vertical-rl;transform:rotate(180deg);max-height:9em;overflow:hidden"
-    heads = "".join(
-        f'<th scope="col"><span style="{upright}">{_text(column.text)}</span></th>' for column in cross.columns
-    )
-    sums = "".join(f'<th scope="col">{_text(f"Σ {name}".strip())}</th>' for name in cross.parts)
-    rows = []
-    for aim in cross.aims:
-        cells = []
-        for cell in aim.cells:
-            colour = (
-                ""
-                if cell is None
-                else f"background:rgb{background(cell.strength)};color:rgb{foreground(cell.strength)}"
-            )
-            said = "" if cell is None else f"<small>{number_of(cell.score)}</small>"
-            cells.append(f'<td style="{colour};text-align:center">{said}</td>')
-        totals = "".join(
-            f"<td>{_text(total)}</td>" for total in [*aim.sums, *["–"] * (len(cross.parts) - len(aim.sums))]
-        )
-        failed = " <b>not converged</b>" if aim.failed else ""
-        name = f"<b>{_text(aim.label)}</b>" if aim.wrong else _text(aim.label)
-        rows.append(
-            f'<tr><th scope="row">{name}</th>{"".join(cells)}{totals}<td>{_text(aim.value)}</td>'
-            f"<td>{_text(aim.error)}{failed}</td></tr>"
-        )
-    top = f'<tr><td></td>{over}<td colspan="{len(cross.parts) + 2}"></td></tr>' if len(cross.parts) > 1 else ""
-    head = f'{top}<tr><th scope="col">token</th>{heads}{sums}<th scope="col">value</th><th scope="col">error</th></tr>'
+    heads = (f'<th scope="col"><span style="{upright}">{_text(column.text)}</span></th>' for column in cross.columns)
+    ends = [*(f"Σ {name}".strip() for name in cross.parts), "value", "error"]
+    last = "".join(f'<th scope="col">{_text(name)}</th>' for name in ends)
+    top = f'<tr><td></td>{over}<td colspan="{len(ends)}"></td></tr>' if len(cross.parts) > 1 else ""
+    head = f'{top}<tr><th scope="col">token</th>{"".join(heads)}{last}</tr>'
     rest = f"<p>{_text(cross.rest)}</p>" if cross.rest else ""
     said = f"<p>{_text(cross.meaning)}; full colour at {_text(number_of(cross.largest))}</p>"
-    grid = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    grid = f"<table><thead>{head}</thead><tbody>{''.join(_aim(cross, aim) for aim in cross.aims)}</tbody></table>"
     return f'{said}<div style="overflow-x:auto" dir="{side}">{grid}</div>{rest}'
+
+
+def _aim(cross: Cross, aim: Aim) -> str:
+    starts = {0, *accumulate(size for _, size in cross.spans())}  # a part stands apart from the one before it
+    cells = []
+    for i, cell in enumerate(aim.cells):
+        style = "border-inline-start:.6em solid transparent;background-clip:padding-box;" if i in starts and i else ""
+        if cell is None:
+            cells.append(f'<td style="{style}"></td>')
+            continue
+        style += (
+            f"background-color:rgb{background(cell.strength)};color:rgb{foreground(cell.strength)};text-align:center"
+        )
+        cells.append(f'<td style="{style}"><small dir="ltr">{number_of(cell.score)}</small></td>')
+    totals = [*aim.sums, *["–"] * (len(cross.parts) - len(aim.sums))]
+    ends = "".join(f"<td>{_text(text)}</td>" for text in (*totals, aim.value))
+    failed = " <b>not converged</b>" if aim.failed else ""
+    colour = ' style="color:#b02025"' if aim.wrong else ""
+    name = f'<th scope="row"{colour}>{_text(aim.label)}</th>'
+    return f"<tr>{name}{''.join(cells)}{ends}<td>{_text(aim.error)}{failed}</td></tr>"
 
 
 def _named(bar: Bar, names: Iterable[str]) -> Sequence[str]:
