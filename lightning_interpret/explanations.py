@@ -307,5 +307,9 @@ def _less(row: AttributionRow, other: AttributionRow) -> AttributionRow:
         relative_error=None if error is None or wanted is None else abs(error) / max(abs(wanted), floor or 1e-9),
         gradients=row.gradients + other.gradients,
         forwards=row.forwards + other.forwards,
-        **dict.fromkeys(("baseline_spread", "baseline_entropy", "partial_error", "sampling_error", "unit_errors")),
+        baseline_spread=None,
+        baseline_entropy=None,
+        partial_error=None,
+        sampling_error=None,
+        unit_errors=None,
     )

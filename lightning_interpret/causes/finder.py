@@ -38,7 +38,7 @@ from lightning_interpret.tasks import (
     TokenClassification,
 )
 
-_NO_CLASS: dict[type[Task], str] = {
+_NO_CLASS: dict[Any, str] = {
     TokenClassification: "a text has a tag a word, each right or wrong by itself",
     QuestionAnswering: "an answer is a part of its text, and none that other texts share",
     Generation: "a text that is written may be right in many ways, and is confused with no other",

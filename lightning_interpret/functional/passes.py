@@ -68,7 +68,8 @@ def slopes(
     if at is None:
         values, gradient = score_and_gradient(score, points, rows)
         return values, of(gradient, rows)
-    points, met = points.detach().requires_grad_(), []
+    met: list[Tensor] = []
+    points = points.detach().requires_grad_()
     token = _WAISTS.set(met)
     try:
         values = _reached(score(points, rows, at))

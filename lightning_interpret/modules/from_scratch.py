@@ -103,11 +103,12 @@ def small_encoder_decoder(
     """
     tokenizer: Any = byte_level(texts, vocabulary=vocabulary, max_length=max_length, end=True)
     sizes = {"layers": 2, "attention_heads": 4, "ffn_dim": 192}
+    ends: dict[str, Any] = {f"{where}_{what}": n for where in ("encoder", "decoder") for what, n in sizes.items()}
     config = BartConfig(
         vocab_size=len(tokenizer),
         d_model=96,
         max_position_embeddings=max_length,
-        **{f"{where}_{what}": size for where in ("encoder", "decoder") for what, size in sizes.items()},
+        **ends,
         **_marks(tokenizer),
         decoder_start_token_id=tokenizer.bos_token_id,
         forced_eos_token_id=tokenizer.eos_token_id,
@@ -134,5 +135,5 @@ def small_decoder(
     return TextGenerator(config=config_values(config), tokenizer=tokenizer, learning_rate=learning_rate, **options)
 
 
-def _marks(tokenizer: Any) -> dict[str, int]:
+def _marks(tokenizer: Any) -> dict[str, Any]:
     return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}

@@ -107,7 +107,8 @@ class QuestionAnswerer(TextModule):
                 "`offset_mapping`, and `context`, its text, as `QuestionDataModule` has them."
             )
         scores = (self(batch) if scores is None else scores).float()
-        first, last, best = best_spans(*scores.unbind(dim=1), batch["context_mask"] == 1, self.max_answer_length)
+        start, end = scores.unbind(dim=1)
+        first, last, best = best_spans(start, end, batch["context_mask"] == 1, self.max_answer_length)
         none = scores.sum(dim=1).gather(1, null_places(batch["attention_mask"])[:, None]).squeeze(1)
         example = torch.arange(len(first), device=first.device)
         offsets = batch["offset_mapping"]

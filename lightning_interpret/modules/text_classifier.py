@@ -75,7 +75,7 @@ class TextClassifier(LabelledTextModule):
     def configure_model(self) -> None:
         """Build the model once its labels are known: given, in its configuration, or in the data module."""
         if self.model is None and self._problem.config is not None:
-            self.config.problem_type = self._problem.config
+            self.config.problem_type = self._problem.config  # type: ignore[assignment]
         super().configure_model()
 
     def forward(self, batch: Any) -> Tensor:

@@ -114,7 +114,8 @@ class TextModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Begin the metrics anew: an evaluation before leaves inference tensors, which cannot be added to."""
-        for metric in self._metrics.values():
+        metrics: list[Any] = list(self._metrics.values())
+        for metric in metrics:
             metric.reset()
 
     def forward(self, batch: Any) -> Any:

@@ -232,7 +232,9 @@ def together(rows: Sequence[Any]) -> Any:
 
     padded = [(*row.scores, *[0.0] * (len(longest.scores) - len(row.scores))) for row in rows]
     error, wanted = total("error"), total("attribution_target")
-    known = error is not None and wanted is not None
+    off = None
+    if error is not None and wanted is not None:
+        off = abs(error) / max(abs(wanted), longest.error_floor or 1e-9)
     return replace(
         longest,
         scores=tuple(map(sum, zip(*padded, strict=True))),
@@ -241,7 +243,7 @@ def together(rows: Sequence[Any]) -> Any:
         baseline_target=total("baseline_target"),
         attribution_target=wanted,
         error=error,
-        relative_error=abs(error) / max(abs(wanted), longest.error_floor or 1e-9) if known else None,  # type: ignore[operator,arg-type]
+        relative_error=off,
         steps=max((row.steps for row in rows if row.steps is not None), default=None),
         gradients=total("gradients"),
         forwards=total("forwards"),

@@ -173,7 +173,7 @@ class Generation(PlacedTask):
         gold = self._outputs(parts).to(logits.device)
         chosen, others = self._chosen(group, logits, gold, parts)
         there = gold != IGNORED
-        if group == "contrast":
+        if group == "contrast" and others is not None:
             there = there & (others >= 0)
         before = there.long().cumsum(dim=1) - 1
         if isinstance(span, tuple):

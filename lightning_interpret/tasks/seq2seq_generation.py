@@ -155,7 +155,7 @@ class Seq2SeqGeneration(Generation):
         if features.dim() != 3 or features.shape[1] == units.shape[0]:
             return super().layout(module, batch, features, layer)
         output = units.shape[0] - source
-        decoder = find_layer(module, layer) in set(self.model_in(module).get_decoder().modules())  # type: ignore[operator]
+        decoder = find_layer(module, layer) in set(self.model_in(module).get_decoder().modules())
         if features.shape[1] != (output if decoder else source):
             return super().layout(module, batch, features, layer)
         around = (source, 0) if decoder else (0, output)

@@ -178,7 +178,7 @@ def strongest(fitted: Fitted, source: Examples, ids: set[int]) -> dict[int, tupl
 
 @torch.no_grad()
 def _said(fitted: Fitted, one: Any) -> tuple[str | None, str | None]:
-    task = fitted.task
+    task: Any = fitted.task
     logits = task.logits(fitted.module, one)
     targets = task.resolve(logits, one, task.each)
     predicted, gold = task.compared(logits, one, targets)
