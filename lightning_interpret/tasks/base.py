@@ -114,6 +114,7 @@ class Task(ABC):
             has one target.
         pooled: Which place of what a head reads stands for the example, where neighbours are looked for: the ``last``,
             or the ``mean`` over some, which are named.
+        each: ``which`` of a target for each of :meth:`singles`.
         numbers: Whether :meth:`labels` are float ``(B, C)``: ``values``, or ``labels`` of which each holds or not.
     """
 
@@ -121,6 +122,7 @@ class Task(ABC):
     default_baseline: Baseline = Baseline("pad")
     view: ClassVar[str | None] = None
     pooled: ClassVar[tuple[str, str]] = ("last", "")
+    each: ClassVar[str] = "predicted"
     numbers: ClassVar[Literal["values", "labels"] | None] = None
 
     @abstractmethod

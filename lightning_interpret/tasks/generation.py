@@ -58,7 +58,6 @@ class Generation(PlacedTask):
 
     head: ClassVar[Any] = WRITERS
     view: ClassVar[str | None] = "grid"
-    each: ClassVar[str] = "predicted"
 
     def __init__(
         self,

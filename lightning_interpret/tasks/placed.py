@@ -84,8 +84,6 @@ class PlacedTask(TextTask):
     """Reads a batch of texts of which places are explained: units cannot be deleted, as what follows would move."""
 
     pooled: ClassVar[tuple[str, str]] = ("mean", "the tokens")
-    #: ``which`` of a target for each word, or token, that has a label.
-    each: ClassVar[str]
 
     def delete(self, module: nn.Module, batch: Any, absent: Tensor) -> Any:
         """Refuse: the places that are explained would be others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,15 +47,16 @@ class Answers:
 
     def at(self, rows: Tensor) -> Answers:
         """Return the answers of some examples, on the CPU."""
-        return Answers(
-            *(None if (part := getattr(self, name)) is None else part.cpu()[rows] for name in self.__dataclass_fields__)
-        )
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        known: dict[str, Any] = {name: part.cpu()[rows] for name, part in parts.items() if part is not None}
+        return Answers(**known)
 
     @staticmethod
     def joined(answers: Sequence[Answers]) -> Answers:
         """Return the answers of several batches as those of one, on the CPU."""
-        parts = ([getattr(a, name) for a in answers] for name in Answers.__dataclass_fields__)
-        return Answers(*(None if part[0] is None else torch.cat([each.cpu() for each in part]) for part in parts))
+        parts = {name: [getattr(a, name) for a in answers] for name in Answers.__dataclass_fields__}
+        known: dict[str, Any] = {n: torch.cat([each.cpu() for each in p]) for n, p in parts.items() if p[0] is not None}
+        return Answers(**known)
 
 
 @dataclass(frozen=True)

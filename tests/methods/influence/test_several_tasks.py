@@ -137,3 +137,26 @@ def test_a_saliency_is_of_one_target_an_example():
     fitted = SaliencyInfluence(influence=DOT).fit(module, parts_of(task, batch), task)
     with pytest.raises(ValueError, match="`which='predicted'` of Regression means several"):
         fitted.scores(batch)
+
+
+def test_a_batch_is_split_where_the_roots_of_its_vocabulary_would_not_fit(monkeypatch):
+    module, task, batch = made("continuing")
+    sizes, roots = [], task.roots
+
+    def watched(logits, *given):
+        sizes.append(len(logits))
+        return roots(logits, *given)
+
+    monkeypatch.setattr(task, "roots", watched)
+    method = EkfacInfluence(layers=[HEAD["continuing"]])
+    whole = method.fit(module, [batch], task)
+    assert set(sizes) == {4}
+    sizes.clear()
+    monkeypatch.setattr(
+        "lightning_interpret.methods.influence.roots._AT_ONCE", 4 * task.logits(module, batch)[0].numel()
+    )
+    split = method.fit(module, [batch], task)
+    assert set(sizes) == {1}
+    assert split.approximation.examples == whole.approximation.examples == 4
+    with pytest.raises(ValueError, match=r"Where the loss of CausalGeneration is, its batch says: ask `roots"):
+        task.loss_roots(task.logits(module, batch))
