@@ -17,11 +17,12 @@ from lightning_interpret.tasks.model import ModelTask
 _SHOWN = ("text", "gold", "prediction", "loss")  # of a training example
 
 
-def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]:
+def described(module: nn.Module, batch: Any, task: Task, *, unjudged: bool = False) -> list[dict[str, Any]]:
     """Return for each example of a batch ``example_id``, ``text``, ``prediction``, ``gold``, ``loss``, ``confidence``.
 
     Called inside the explaining scope; costs a forward pass, and one more where the losses are not made of the task's
-    logits. What does not apply is ``None``, as the prediction of a model of one score, which says no class.
+    logits. What does not apply is ``None``, as the prediction of a model of one score, which says no class, and the gold
+    number of a task whose predictions are not right or wrong: with ``unjudged`` it is told.
     """
     batch = batches.to_full_precision(batch)
     with torch.no_grad():
@@ -35,7 +36,7 @@ def described(module: nn.Module, batch: Any, task: Task) -> list[dict[str, Any]]
         "example_id": task.example_ids(batch) or nothing,
         "text": task.texts(batch) or nothing,
         "prediction": nothing if one_score else task.said(logits, batch),
-        "gold": task.gold_names(batch) or nothing,
+        "gold": (task.gold_names(batch) if task.judged or unjudged else None) or nothing,
         "loss": losses or nothing,
         "confidence": nothing if known is None else known.max(dim=1).values.exp().tolist(),
     }
@@ -89,7 +90,7 @@ def told(module: nn.Module, examples: Examples, task: Task, ids: Iterable[int]) 
     """
     wanted, found = sorted(set(ids)), dict[int, dict[str, Any]]()
     for some, batch in examples.take(wanted) if wanted else ():
-        for i, facts in zip(some.tolist(), described(module, batches.clone(batch), task), strict=True):
+        for i, facts in zip(some.tolist(), described(module, batches.clone(batch), task, unjudged=True), strict=True):
             found[i] = {name: facts[name] for name in _SHOWN}
     return found
 

@@ -110,6 +110,7 @@ class Task(ABC):
         references: A batch of reference examples (of the training data), for baselines that are drawn from data, or
             ``None``.
         default_baseline: The baseline of methods that are not told one.
+        judged: Whether a prediction that is not the gold one is wrong; of numbers each is more or less so.
         view: How the several targets of an example are shown, one of ``VIEWS`` of ``TargetsRow``; None where an example
             has one target.
         pooled: Which place of what a head reads stands for the example, where neighbours are looked for: the ``last``,
@@ -121,6 +122,7 @@ class Task(ABC):
     references: Any | None = None
     default_baseline: Baseline = Baseline("pad")
     view: ClassVar[str | None] = None
+    judged: ClassVar[bool] = True
     pooled: ClassVar[tuple[str, str]] = ("last", "")
     each: ClassVar[str] = "predicted"
     numbers: ClassVar[Literal["values", "labels"] | None] = None

@@ -90,6 +90,8 @@ class Regression(_Several):
 
     numbers: ClassVar[Literal["values", "labels"] | None] = "values"
 
+    judged: ClassVar[bool] = False
+
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the squared error of each example, the mean over its numbers, ``(B,)``; unknown ones (NaN) count not.
 
@@ -150,12 +152,16 @@ class Regression(_Several):
     def compared(
         self, logits: Tensor, batch: Any, targets: Targets
     ) -> tuple[tuple[str, ...], tuple[str | None, ...] | None]:
-        """Return the predicted and the gold number at each target."""
-        gold = self.labels(batch)
-        predicted = tuple(_said([x]) for x in logits[targets.example, targets.index].tolist())
+        """Return the predicted number at each target; a number is not right or wrong, and the true one is a note."""
+        return tuple(_said([x]) for x in logits[targets.example, targets.index].tolist()), None
+
+    def notes(self, batch: Any) -> Sequence[tuple[str, ...]] | None:
+        """Return for each example what its reader should know, the true number among it."""
+        known, gold = super().notes(batch), self.gold_names(batch)
         if gold is None:
-            return predicted, None
-        return predicted, tuple(_said([x]) for x in gold.to(logits.device)[targets.example, targets.index].tolist())
+            return known
+        rows = known or [()] * len(gold)
+        return [(*notes, f"the true value is {true}") for notes, true in zip(rows, gold, strict=True)]
 
     def check_which(self, which: str) -> None:
         """Raise for what is no target."""

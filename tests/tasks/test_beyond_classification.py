@@ -256,7 +256,8 @@ def test_numbers_are_explained_as_they_are():
     case = numbers()
     record = IntegratedGradients()(case.model, case.batch(), case.task)
     assert record.target_name == ("value", "value")
-    assert record.gold == ("1", "0")
+    assert record.gold is None
+    assert record.notes == (("the true value is 1",), ("the true value is 0",))
     with pytest.raises(ValueError, match="log_prob"):
         IntegratedGradients()(case.model, case.batch(), case.task, output="log_prob")
     with pytest.raises(ValueError, match="gold"):
