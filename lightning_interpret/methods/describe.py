@@ -21,8 +21,8 @@ def described(module: nn.Module, batch: Any, task: Task, *, unjudged: bool = Fal
     """Return for each example of a batch ``example_id``, ``text``, ``prediction``, ``gold``, ``loss``, ``confidence``.
 
     Called inside the explaining scope; costs a forward pass, and one more where the losses are not made of the task's
-    logits. What does not apply is ``None``, as the prediction of a model of one score, which says no class, and the gold
-    number of a task whose predictions are not right or wrong: with ``unjudged`` it is told.
+    logits. What does not apply is ``None``, as the prediction of a model of one score, which says no class, and the
+    gold number of a task whose predictions are not right or wrong: with ``unjudged`` it is told.
     """
     batch = batches.to_full_precision(batch)
     with torch.no_grad():
