@@ -108,7 +108,7 @@ def numbers_of(task: Task, batch: Any) -> Tensor | None:
     if task.numbers is None:
         return None
     labels = task.labels(batch)
-    return None if labels is None else labels.double()
+    return None if labels is None else labels.cpu().double()
 
 
 def number_names(task: Task, logits: Tensor) -> tuple[str, ...]:

@@ -118,12 +118,12 @@ class FittedNeighbors:
         return self.store.classes if self.store.numbers is None else ()
 
     def _numbers(self, logits: Tensor, batch: Any, distances: Tensor, places: Tensor) -> Tensor | None:
-        """Return the model's numbers, the neighbours' mean and the gold ones, double ``(B, 3, C)``."""
+        """Return the model's numbers, the neighbours' mean and the gold ones, double ``(B, 3, C)``, on the CPU."""
         if self.store.numbers is None:
             return None
-        model = (logits.sigmoid() if self.task.numbers == "labels" else logits).double()
-        near = self.store.numbers[places.clamp(min=0).cpu()].to(model)
-        near = near.masked_fill(distances.isinf()[..., None], torch.nan)
+        model = (logits.sigmoid() if self.task.numbers == "labels" else logits).cpu().double()
+        near = self.store.numbers[places.clamp(min=0).cpu()]
+        near = near.masked_fill(distances.cpu().isinf()[..., None], torch.nan)
         gold = numbers_of(self.task, batch)
         gold = torch.full_like(model, torch.nan) if gold is None else gold.to(model)
         return torch.stack([model, near.nanmean(dim=1), gold], dim=1)
