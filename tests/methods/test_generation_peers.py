@@ -106,13 +106,3 @@ def test_rows_that_share_points_have_the_integrals_of_their_own(rule):
     torch.testing.assert_close(shared.contributions, alone.contributions, rtol=0, atol=close)
     assert sum(points for points, _ in asked) < sum(rows for _, rows in asked)
     assert max(points for points, _ in asked) <= 7
-
-
-def test_the_scores_themselves_can_be_attributed_to(peers):
-    """There the head is run at all places, after a trial at the targets' own: gradients do not lead to that trial."""
-    generation, models = peers
-    of = models.prompts("gpt2", **SMALL)
-    task, batch = generation.encoded(of)
-    method = IntegratedGradients(baseline="unk", steps=4, tolerance=None)
-    record = method(of.model, batch, task, layer="lm_head", which="gold", output="logit")
-    assert float(record.relative_error.max()) < 1e-3  # linear there
