@@ -89,6 +89,11 @@ class CauseFinder:
         Raises:
             ValueError: If it has not one class a text or image, with a probability.
         """
+        self._need_classes(task)
+        if self.influence is not None:
+            self.influence.check(module, task)
+
+    def _need_classes(self, task: Task) -> None:
         if type(task).log_probabilities is Task.log_probabilities:
             kind = type(task).__name__
             why = next(
@@ -99,8 +104,6 @@ class CauseFinder:
                 f"such class: {why}. Use SaliencyMonitor for what its predictions come from, and InfluenceMonitor for "
                 "the training examples behind its losses."
             )
-        if self.influence is not None:
-            self.influence.check(module, task)
 
     def forget(self) -> None:
         """Let go of the training texts."""
@@ -137,6 +140,7 @@ class CauseFinder:
         Raises:
             ValueError: If the task knows no probabilities of classes.
         """
+        self._need_classes(task)
         begin, setting = time.perf_counter(), self.setting
         seconds = inf if self.max_seconds is None else self.max_seconds
         followed = Followed() if followed is None else followed

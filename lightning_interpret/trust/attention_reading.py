@@ -160,6 +160,11 @@ def read_attention(module: nn.Module, batch: Any, task: Task, *, inside: str | N
         ValueError: If the batch is of no texts, or the model gives no probabilities of several classes, or none that
             are numbers.
     """
+    if type(task).log_probabilities is Task.log_probabilities:
+        raise ValueError(
+            "A report on attention holds it against the probabilities of classes, and a "
+            f"{type(task).__name__} has none of several: use AttentionMonitor, or TrustMonitor of methods of attention."
+        )
     with explaining(module):
         batch = task.prepared(module, batches.clone(batch))
         units = task.units(batch)

@@ -16,7 +16,7 @@ from lightning_interpret.records.trust import Drill, TrustRow
 from lightning_interpret.tasks import Task, batches
 from lightning_interpret.trust.figures import Probed
 from lightning_interpret.trust.measure import measure
-from lightning_interpret.trust.setting import DEFAULT, Setting, named_methods, settings_said
+from lightning_interpret.trust.setting import DEFAULT, Setting, measured_in, measured_said, named_methods, settings_said
 from lightning_interpret.trust.table import table
 
 
@@ -77,7 +77,8 @@ def compare_methods(
         known = None if gold is None else gold[rows.to(gold.device)]
         found += measure(module, task.take(batch, rows), task, chosen, setting, known)
     used = task.baseline_for(Baseline.ensure(setting.baseline)).name
-    notes = settings_said(chosen) + left_out(len(found), size, max_seconds)
+    notes = settings_said(chosen) + measured_said(measured_in(task, setting.which))
+    notes += left_out(len(found), size, max_seconds)
     return table(found, chosen, setting, baseline=used, tolerance=tolerance, drill=drill, notes=notes)
 
 

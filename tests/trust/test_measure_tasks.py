@@ -9,6 +9,7 @@ from every_task import NAMES, made
 from lightning_interpret import TrustMonitor
 from lightning_interpret.functional.faithfulness import comprehensiveness, leave_one_out, log_odds, sufficiency
 from lightning_interpret.methods.perturbed import Perturbed
+from lightning_interpret.trust.attention import attention_report
 from lightning_interpret.trust.figures import RANDOM, Probed, of_examples
 from lightning_interpret.trust.measure import measure
 from lightning_interpret.trust.setting import Setting, measured_in, measured_said, named_methods
@@ -166,3 +167,10 @@ def test_an_output_that_a_number_has_not_and_a_drill_of_no_classes_are_refused_b
     model, task, _ = made("TokenClassification")
     with pytest.raises(ValueError, match=r"`drill`: .* a TokenClassification does not read both"):
         TrustMonitor(drill=True).check(model, task)
+
+
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_a_report_on_attention_needs_classes_and_says_so(name):
+    model, task, batch = made(name)
+    with pytest.raises(ValueError, match=rf"probabilities of classes, and a {name} has none .*use AttentionMonitor"):
+        attention_report(model, batch, task)

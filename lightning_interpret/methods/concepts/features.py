@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from lightning_interpret.functional.features import PIXELS, LayerError, find_layer
 from lightning_interpret.functional.pooling import moved, pooled
 from lightning_interpret.functional.trace import trace
-from lightning_interpret.tasks import Targets, Task, batches
+from lightning_interpret.tasks import Targets, Task, TokenClassification, batches
 from lightning_interpret.tasks.grids import channels_of
 from lightning_interpret.tasks.images import ImageTask
+from lightning_interpret.tasks.tags import OUTSIDE
 from lightning_interpret.tasks.text import TextTask
 
 
@@ -107,7 +108,9 @@ class LayerReader:
             return torch.arange(len(targets.index))
         predicted, gold = self._task.compared(logits.detach(), batch, targets)
         said = gold if which == "gold" and gold is not None else predicted
-        return torch.tensor([a == b for a, b in zip(said, targets.name, strict=True)]).nonzero().flatten()
+        nothing = OUTSIDE if isinstance(self._task, TokenClassification) else None  # a word of no entity is no type
+        right = [a == b != nothing for a, b in zip(said, targets.name, strict=True)]
+        return torch.tensor(right).nonzero().flatten()
 
     def joined(self, layer: str, parts: Sequence[Tensor]) -> Tensor:
         """Return the features of all batches at a layer, ``(n, d)``.
