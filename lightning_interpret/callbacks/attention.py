@@ -124,7 +124,6 @@ class AttentionMonitor(Monitor):
             why = row.reasons.get("head_agreement")
             self._say(f"`head_agreement` is left out: {why}.", once="heads", rank_zero=False)
         weights, before = torch.tensor(row.token_weights, dtype=torch.float64), self._before.get(probe)
-        weights = weights / weights.sum().clamp(min=1)  # a place of a decoder weighs two texts, each with a sum of 1
         if before is not None and before.shape == weights.shape:
             metrics["drift"].update(total_variation(weights, before))
         self._before[probe] = weights

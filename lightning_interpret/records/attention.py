@@ -53,7 +53,8 @@ class AttentionMapRow(TokensRow):
         heads: The weights of its heads.
         shown: How many tokens, the first ones, have weights in maps.
         read: Which position's attention ``token_weights`` is, in words.
-        token_weights: What it weighs each token with in the last layer, the mean over heads.
+        token_weights: What it weighs each token with in the last layer, the mean over heads; of an encoder-decoder
+            half of that, as it weighs the tokens of either text with a sum of 1.
     """
 
     kind: ClassVar[str] = "attention"

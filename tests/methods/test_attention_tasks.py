@@ -158,6 +158,8 @@ def test_a_record_of_both_ends_has_a_map_for_each_attention():
     assert [layer.kind for layer in row.layers] == ["encoder", "encoder", "decoder", "cross", "decoder", "cross"]
     assert row.read == "the mean of 3 positions"
     cross = eager(model, prepared).cross_attentions[-1][0].mean(dim=0)
+    assert sum(row.token_weights) == pytest.approx(1)
+    torch.testing.assert_close(torch.tensor(row.token_weights[:3]).double(), cross.mean(dim=0) / 2)
     shown = torch.tensor(row.layers[-1].weights)
     assert torch.equal(shown[3:, :3], (100 * cross.double()).round().long())
     assert not shown[:3].any()

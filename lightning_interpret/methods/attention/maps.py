@@ -80,6 +80,7 @@ def attention_maps(
             )
             found = replace(found, places=None if at is None else by_example(at, targets.example, len(some)))
             weights = method.scores(found).masked_fill(~there, 0.0).detach().cpu()
+            weights = weights if ends is None else weights / 2  # each of two texts has a sum of 1
             position = found.read(read).cpu() if found.layers else None
             layers = [_Layer(site, there) for site in found.sites]
             of_heads = _number(attention_layer, found)
