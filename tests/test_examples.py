@@ -245,3 +245,18 @@ def test_what_a_report_asks_about_is_worth_more_than_as_much_work_at_random(tmp_
     assert (folder / "report_before" / "review.html").exists()
     assert (folder / "compared" / "runs.md").exists()
     assert list((folder / "runs").rglob("events.out.tfevents*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "loss"), [("translation", 1.0), ("language_model", 2.0)])
+def test_a_configuration_trains_a_writer_whose_every_word_is_watched(tmp_path, name, loss):
+    assert run("written_data", tmp_path, "written").returncode == 0
+    file = str(ROOT / "examples" / f"{name}.yaml")
+    done = called(tmp_path, "-m", "lightning_interpret.cli", "fit", "--config", file)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (events,) = (tmp_path / "written" / name).rglob("events.out.tfevents*")
+    known = EventAccumulator(str(events)).Reload()
+    last = {tag: known.Scalars(tag)[-1].value for tag in known.Tags()["scalars"]}
+    assert last["interpret/saliency/failures"] == 0
+    assert last["val_loss"] < loss
+    assert ("val_bleu" in last) == (name == "translation")

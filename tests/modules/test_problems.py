@@ -89,7 +89,7 @@ def test_a_classifier_learns_from_what_two_texts_have_to_do_with_each_other(tmp_
     labels = ["same" if a == b else "other" for a, b in pairs]
     file = write(tmp_path, text=[a for a, _ in pairs], other=[b for _, b in pairs], label=labels)
     module = module_of(learning_rate=2e-2)
-    found, rows, _ = fitted(tmp_path, module, data_of(file, pair_column="other", batch_size=16), epochs=30)
+    found, rows, _ = fitted(tmp_path, module, data_of(file, pair_column="other", batch_size=16), epochs=60)
     assert found["val_accuracy"] > 0.9
     assert [row["label"] for row in rows].count("same") >= 3
 
