@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from lightning_interpret.data import WrittenColumns, WrittenRow, written_rows
-from lightning_interpret.modules.encoding import cut_note, need_places, padded, split_rows, whole
 from lightning_interpret.modules.rows_data import RowsDataModule
-from lightning_interpret.tasks.encode import encode
-
-NONE = -100
+from lightning_interpret.tasks.encode_written import encode_prompts, encode_sources, joined
+from lightning_interpret.tasks.encoding import need_places
 
 
 class GenerationDataModule(RowsDataModule[WrittenRow]):
@@ -107,7 +104,7 @@ class GenerationDataModule(RowsDataModule[WrittenRow]):
             self._say_cut(split, [(row.line, row.target) for row in rows if row.target], self._target_length)
         else:
             need_places(self.tokenizer, "Prompt and completion are told apart")
-            self._say_cut(split, [(row.line, joined(row)[0]) for row in rows], self._length)
+            self._say_cut(split, [(row.line, joined(row.source, row.target)[0]) for row in rows], self._length)
         return _Written(rows)
 
     @property
@@ -148,17 +145,9 @@ class _CollateSources:
     max_target_length: int | None
 
     def __call__(self, rows: Sequence[WrittenRow]) -> Any:
-        batch = encode(
-            self.tokenizer,
-            [row.source for row in rows],
-            max_length=self.max_length,
-            example_ids=[row.example_id for row in rows],
-        )
-        if rows[0].target is not None:
-            targets = self.tokenizer(text_target=[whole(row.target or "") for row in rows], verbose=False)["input_ids"]
-            ids = [_ended(list(target), self.tokenizer, self.max_target_length) for target in targets]
-            tensors = [torch.tensor(each, dtype=torch.long) for each in ids]
-            batch["labels"] = pad_sequence(tensors, batch_first=True, padding_value=NONE)
+        sources, targets = [row.source for row in rows], [row.target for row in rows]
+        batch = encode_sources(self.tokenizer, sources, targets, self.max_length, self.max_target_length)
+        batch["example_id"] = torch.tensor([row.example_id for row in rows], dtype=torch.long)
         return batch
 
 
@@ -170,61 +159,6 @@ class _CollatePrompts:
     max_length: int | None
 
     def __call__(self, rows: Sequence[WrittenRow]) -> Any:
-        texts, prompts = zip(*(joined(row) for row in rows), strict=True)
-        options = {"return_attention_mask": True, "return_offsets_mapping": True, "verbose": False}
-        found = split_rows(self.tokenizer([whole(text) for text in texts], **options), len(rows))
-        made, notes = [], []
-        for row, each, text, length in zip(rows, found, texts, prompts, strict=True):
-            _finish(each, len(text), None if row.target is None else self.tokenizer.eos_token_id, self.tokenizer)
-            if row.target is not None:
-                each["labels"] = [
-                    token if end > length or begin >= length else NONE
-                    for token, (begin, end) in zip(each["input_ids"], each["offset_mapping"], strict=True)
-                ]
-            before = len(each["input_ids"])
-            made.append(_shortened(each, self.max_length))
-            notes.append(cut_note(len(made[-1]["input_ids"]), before))
-        batch = padded(self.tokenizer, made)
+        batch = encode_prompts(self.tokenizer, [(row.source, row.target) for row in rows], self.max_length)
         batch["example_id"] = torch.tensor([row.example_id for row in rows], dtype=torch.long)
-        batch["note"] = notes
         return batch
-
-
-def joined(row: WrittenRow) -> tuple[str, int]:
-    """Return source and target in one text, and how many characters of it are the source."""
-    if not row.source or not row.target:
-        return row.source + (row.target or ""), len(row.source)
-    spaced = row.source[-1:].isspace() or row.target[:1].isspace()
-    return row.source + ("" if spaced else " ") + row.target, len(row.source)
-
-
-def _ended(ids: list[int], tokenizer: Any, limit: int | None) -> list[int]:
-    """Return the ids of a target, cut where they are too many, with the mark that ends it."""
-    end = tokenizer.eos_token_id
-    marked = end is None or end in ids[-2:]  # Marian and mBART may have a language behind it
-    ids = ids if marked else [*ids, end]
-    return ids if limit is None or len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
-
-
-def _finish(each: dict[str, list[Any]], length: int, end: int | None, tokenizer: Any) -> None:
-    """Put the mark ``end`` behind a text of so many characters, in place of the one that the tokenizer may have put."""
-    last = each["input_ids"][-1:]
-    if last == [tokenizer.eos_token_id] and each["offset_mapping"][-1] == (0, 0):
-        for values in each.values():
-            values.pop()
-    if end is not None:
-        more = {"input_ids": end, "attention_mask": 1, "offset_mapping": (length, length)}
-        for name, values in each.items():
-            values.append(more.get(name, 0))
-
-
-def _shortened(each: dict[str, list[Any]], limit: int | None) -> dict[str, list[Any]]:
-    """Return a prompt and its completion with at most so many tokens: the prompt without its first ones, if any."""
-    length = len(each["input_ids"])
-    if limit is None or length <= limit:
-        return each
-    labels = each.get("labels", [NONE] * length)
-    prompt = next((i for i, label in enumerate(labels) if label != NONE), length)
-    first = int(prompt > 0 and each["offset_mapping"][0] == (0, 0))  # the mark that begins a text stays
-    lost = min(length - limit, max(0, prompt - 1 - first))
-    return {name: [*values[:first], *values[first + lost :]][:limit] for name, values in each.items()}

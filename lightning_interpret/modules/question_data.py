@@ -13,9 +13,9 @@ from transformers import BatchEncoding
 
 from lightning_interpret.data import QuestionColumns, QuestionRow, question_rows
 from lightning_interpret.functional.answers import null_places
-from lightning_interpret.modules.encoding import need_places, padded, whole
 from lightning_interpret.modules.rows_data import RowsDataModule
 from lightning_interpret.names import check_whole
+from lightning_interpret.tasks.encoding import need_places, padded, whole
 
 _COUNTED = 1000  # rows that are cut in windows at once, to count these
 

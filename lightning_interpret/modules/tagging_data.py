@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from lightning_interpret.data import TaggedColumns, TaggedRow, tagged_rows
-from lightning_interpret.modules.encoding import cut_note, need_places, padded, whole
 from lightning_interpret.modules.rows_data import LabelledRows
+from lightning_interpret.tasks.encoding import cut_note, need_places, padded, whole
 
 NONE = -100
 

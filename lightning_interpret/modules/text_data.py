@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from lightning_interpret.data import TextRow, hub_rows, read_rows
 from lightning_interpret.data.rows import PROBLEMS
-from lightning_interpret.modules.encoding import encode_pairs
 from lightning_interpret.modules.rows_data import LabelledRows
 from lightning_interpret.names import choose
 from lightning_interpret.tasks.encode import encode, following
+from lightning_interpret.tasks.encoding import encode_pairs
 
 
 class TextDataModule(LabelledRows[TextRow]):

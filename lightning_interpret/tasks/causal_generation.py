@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_interpret.functional.tokens import Tokens
+from lightning_interpret.tasks.encode_written import encode_prompts
 from lightning_interpret.tasks.generation import IGNORED, Generation
+from lightning_interpret.tasks.text import is_pair
 from lightning_interpret.tasks.written import ended
 
 
@@ -25,6 +28,12 @@ class CausalGeneration(Generation):
 
     segments: ClassVar[tuple[str, ...]] = ("prompt", "output")
     pooled: ClassVar[tuple[str, str]] = ("mean", "the prompt")
+
+    def encoded(self, texts: Sequence[Any], max_length: int | None = None) -> Any:
+        """Return the batch of some prompts with what follows them, or of texts: all output, or all prompt."""
+        if not any(is_pair(text) for text in texts):
+            return encode_prompts(self.tokenizer, [(str(text), None) for text in texts], max_length)
+        return encode_prompts(self.tokenizer, self.pairs(texts), max_length)
 
     def given(self, batch: Any) -> dict[str, Any]:
         """Return the parts of a batch, with labels."""

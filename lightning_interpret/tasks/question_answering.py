@@ -67,6 +67,10 @@ class QuestionAnswering(PlacedTask):
         check_whole(longest=longest)
         self.longest, self.unanswerable = longest, unanswerable
 
+    def encoded(self, texts: Sequence[Any], max_length: int | None = None) -> Any:
+        """Return the batch of some pairs of a question and a passage."""
+        return super().encoded(self.pairs(texts), max_length)
+
     # What the model is
 
     def logits(self, module: nn.Module, batch: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 from lightning_interpret.functional.features import JOINED, find_layer
 from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.tasks.base import Layout
+from lightning_interpret.tasks.encode_written import encode_sources
 from lightning_interpret.tasks.generation import IGNORED, Generation
+from lightning_interpret.tasks.text import is_pair
 from lightning_interpret.tasks.transformer import running_embedding
 from lightning_interpret.tasks.writing import start_of
 from lightning_interpret.tasks.written import ended
@@ -33,6 +36,17 @@ class Seq2SeqGeneration(Generation):
 
     segments: ClassVar[tuple[str, ...]] = ("source", "output")
     pooled: ClassVar[tuple[str, str]] = ("mean", "the source")
+
+    def encoded(self, texts: Sequence[Any], max_length: int | None = None) -> Any:
+        """Return the batch of some sources with their outputs, or of sources alone, for what the model writes itself.
+
+        Raises:
+            ValueError: If there are sources alone and the output is to be given.
+        """
+        if self.continuation == "own" and not any(is_pair(text) for text in texts):
+            return encode_sources(self.tokenizer, list(texts), [None] * len(texts), max_length)
+        sources, outputs = zip(*self.pairs(texts), strict=True)
+        return encode_sources(self.tokenizer, sources, outputs, max_length)
 
     def prepared(self, module: nn.Module, batch: Any) -> Any:
         """Return the batch with its output, and what the decoder reads of it."""

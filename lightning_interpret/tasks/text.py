@@ -16,7 +16,8 @@ from lightning_interpret.functional.baselines import Baseline
 from lightning_interpret.functional.features import find_layer
 from lightning_interpret.tasks import batches, words
 from lightning_interpret.tasks.base import Targets
-from lightning_interpret.tasks.encode import named_tokenizer
+from lightning_interpret.tasks.encode import encode, named_tokenizer
+from lightning_interpret.tasks.encoding import encode_pairs
 from lightning_interpret.tasks.model import ModelTask
 from lightning_interpret.tasks.transformer import find_token_id, running_embedding, special_mask, transformer_in
 
@@ -46,6 +47,30 @@ class TextTask(ModelTask):
                 "a directory), or keep it in the module or the data module as `tokenizer`."
             )
         return named_tokenizer(self._tokenizer) if isinstance(self._tokenizer, str) else self._tokenizer
+
+    def encoded(self, texts: Sequence[Any], max_length: int | None = None) -> Any:
+        """Return the batch of some texts, or of pairs of them; longer ones are cut, and a ``note`` says it.
+
+        Raises:
+            ValueError: If some are pairs and others are not.
+        """
+        if not any(is_pair(text) for text in texts):
+            return encode(self.tokenizer, list(texts), max_length=max_length)
+        return encode_pairs(self.tokenizer, self.pairs(texts), max_length)
+
+    def pairs(self, texts: Sequence[Any]) -> list[tuple[str, str]]:
+        """Return texts that are to be pairs.
+
+        Raises:
+            ValueError: If one is none; the message says what the two are.
+        """
+        wrong = next((text for text in texts if not is_pair(text)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"{type(self).__name__} reads pairs of texts, ({', '.join(self.segments)}), but got {wrong!r}: give a "
+                "tuple of two for each example."
+            )
+        return [(str(first), str(second)) for first, second in texts]
 
     # What the model is
 
@@ -236,6 +261,11 @@ class TextTask(ModelTask):
                 f"{', '.join([*there, 'zero', 'mean'])}, or a neutral text: 'text: ...'."
             )
         return found
+
+
+def is_pair(text: Any) -> bool:
+    """Return whether an example is two texts."""
+    return isinstance(text, tuple | list) and len(text) == 2
 
 
 def _mean(layer: Any, device: torch.device) -> Tensor:

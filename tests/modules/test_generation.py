@@ -12,8 +12,8 @@ from transformers import BertConfig
 
 from lightning_interpret import GenerationDataModule, TextGenerator
 from lightning_interpret.modules.from_scratch import byte_level, small_decoder, small_encoder_decoder
-from lightning_interpret.modules.generation_data import joined
 from lightning_interpret.modules.portable import config_values
+from lightning_interpret.tasks.encode_written import joined
 
 PAIRS = [("a dog", "ein Hund !"), ("two cats sit", "zwei Katzen sitzen"), ("a cat", "eine Katze")]
 TEXTS = [text for pair in PAIRS for text in pair]
@@ -98,11 +98,11 @@ def test_a_space_stands_between_prompt_and_completion_where_neither_has_one():
         def __init__(self, source, target):
             self.source, self.target = source, target
 
-    assert joined(Row("2 + 2 =", "4")) == ("2 + 2 = 4", 7)
-    assert joined(Row("Q: ", "4")) == ("Q: 4", 3)
-    assert joined(Row("Q", "\n4")) == ("Q\n4", 1)
-    assert joined(Row("", "4")) == ("4", 0)
-    assert joined(Row("Q", None)) == ("Q", 1)
+    assert joined("2 + 2 =", "4") == ("2 + 2 = 4", 7)
+    assert joined("Q: ", "4") == ("Q: 4", 3)
+    assert joined("Q", "\n4") == ("Q\n4", 1)
+    assert joined("", "4") == ("4", 0)
+    assert joined("Q", None) == ("Q", 1)
 
 
 def test_of_what_is_too_long_the_prompt_is_cut_first(tmp_path):
