@@ -273,6 +273,11 @@ def _routes_to(layer: str, units: bool) -> tuple[type[Features], ...]:
     return (Features, EmbeddedFeatures) if units else (Features,)
 
 
+def is_open(part: nn.Module) -> bool:
+    """Return whether the output of a module is being read or replaced, in the forward that is running."""
+    return any(part in opened._modules for opened in _SLOTS.get({}))
+
+
 def same_layer(module: nn.Module, layer: str, other: str) -> bool:
     """Return whether two names stand for one layer: one module, or embeddings of one weight."""
     if JOINED in layer or JOINED in other:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_interpret.functional.features import LayerError
 from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import check_whole, choose, unknown
 from lightning_interpret.tasks.base import Singles
@@ -112,11 +111,8 @@ class Generation(PlacedTask):
     def scores(self, module: nn.Module, batch: Any, targets: WrittenTargets, output: str) -> Tensor:  # type: ignore[override]
         """Return the scalars explained, ``(N,)``: the vocabulary is scored at the targets' own places alone."""
         parts = self._given(batch)
-        try:
-            with head_at(self.model_in(module), targets.example, targets.place.clamp(min=0)) as used:
-                found = self._called(module, parts)
-        except LayerError:  # the scores themselves are what is attributed to: they are needed at all places
-            used, found = [], self._called(module, parts)
+        with head_at(self.model_in(module), targets.example, targets.place.clamp(min=0)) as used:
+            found = self._called(module, parts)
         if not used:
             found = found[targets.example[:, None], targets.place.clamp(min=0)]
         return targets.summed(found, output)

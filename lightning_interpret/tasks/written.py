@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_interpret.functional.features import is_open
 from lightning_interpret.functional.passes import waist
 from lightning_interpret.tasks.placed import PlacedTargets
 
@@ -45,6 +46,9 @@ def head_at(model: Any, example: Tensor, place: Tensor) -> Iterator[list[bool]]:
     """
     done: list[bool] = []
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is None or is_open(head):  # the scores themselves are what is attributed to: they are needed at all places
+        yield done
+        return
 
     def before(part: nn.Module, args: tuple) -> Any:
         if not args or not isinstance(args[0], Tensor) or args[0].dim() != 3 or len(args[0]) <= int(example.max()):
@@ -53,12 +57,11 @@ def head_at(model: Any, example: Tensor, place: Tensor) -> Iterator[list[bool]]:
         done.append(True)
         return (waist(hidden[example.to(hidden.device)[:, None], place.to(hidden.device)]), *args[1:])
 
-    handle = None if head is None else head.register_forward_pre_hook(before, prepend=True)
+    handle = head.register_forward_pre_hook(before, prepend=True)
     try:
         yield done
     finally:
-        if handle is not None:
-            handle.remove()
+        handle.remove()
 
 
 def ended(model: Any, ids: Tensor, tokenizer: Any) -> Tensor:

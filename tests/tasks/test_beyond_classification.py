@@ -11,6 +11,7 @@ from lightning_interpret import (
     Occlusion,
     SequentialIntegratedGradients,
     TargetsRow,
+    explain,
 )
 from lightning_interpret.explanations import Attribution
 from lightning_interpret.tasks import Generation, Regression, find_task
@@ -325,3 +326,43 @@ def test_two_continuations_are_contrasted_over_what_both_are_made_from(make):
         mine.contrast(its)
     with pytest.raises(ValueError, match="one method"):
         first.contrast(GradientTimesInput()(case.model, other, case.task, **options))
+
+
+def test_the_scores_themselves_can_be_attributed_to():
+    case = causal()
+    record = IntegratedGradients()(case.model, case.batch(), case.task, which="gold", layer="lm_head")
+    for row in record:
+        wanted = [0.0] * (len(row.tokens) - 1) + [row.attribution_target]
+        assert row.scores == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "texts", "targets"),
+    [
+        (causal, [("he is", "not dull .")], 3),
+        (causal, ["he is not dull"], 5),
+        (seq2seq, [("he is", "a film")], 3),
+        (tagging, ["he is not dull"], 1),
+        (answering, [("is he", "he is not dull .")], 1),
+        (numbers, [("he is", "a film"), ("he", "is a film")], 2),
+    ],
+)
+def test_they_are_explained_in_one_line_of_a_notebook(make, texts, targets):
+    case = make()
+    if isinstance(case.task, Regression):
+        case.model.config.problem_type = "regression"
+    record = explain(case.model, case.task.tokenizer, texts, method="gradient_times_input", task=None)
+    assert len(record) >= targets
+    assert record.example.tolist() == sorted(record.example.tolist())
+    assert set(record.example.tolist()) == set(range(len(texts)))
+    if make is numbers:
+        assert record[0].segment_names == ("first", "second")
+
+
+def test_a_text_alone_is_refused_where_two_are_read():
+    for make in (answering, seq2seq):
+        case = make()
+        with pytest.raises(ValueError, match="pairs of texts"):
+            explain(case.model, case.task.tokenizer, "he is", task=case.task)
+    case = seq2seq(continuation="own", max_new_tokens=3)
+    assert len(explain(case.model, case.task.tokenizer, "he is", method="gradient_times_input", task=case.task)) >= 1
