@@ -12,13 +12,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from lightning_interpret.functional.layer_output import LayerError, first_tensor, followed, with_first_tensor
 from lightning_interpret.functional.layers import plain_name
 from lightning_interpret.names import unknown
 
@@ -31,10 +32,6 @@ PIXELS = "pixel_values"
 #: What stands between the names of two layers whose outputs are one text: of an encoder and of a decoder.
 JOINED = "+"
 _ENDS = 2
-
-
-class LayerError(ValueError):
-    """A layer that does not exist, does not run, or cannot be attributed to."""
 
 
 @dataclass
@@ -375,53 +372,3 @@ def takes_embeddings(module: nn.Module, embedding: nn.Module) -> nn.Module | Non
         and "inputs_embeds" in inspect.signature(part.forward).parameters
     ]
     return found[-1] if found else None
-
-
-def followed(ids: Tensor | None, again: Tensor | None, value: Tensor, first: Tensor) -> Tensor | None:
-    """Return values at some ids for a call with the same ones, or shifted right by one, as a decoder reads the text.
-
-    Args:
-        ids: Token ids ``(B, T)``.
-        again: Those of the later call.
-        value: The values ``(B, T, ...)``.
-        first: Of the same shape: what the first place has, where the ids are shifted.
-
-    Returns:
-        The values, or None where the ids are others.
-    """
-    if ids is None or again is None or again.shape != ids.shape:
-        return None
-    if torch.equal(again, ids):
-        return value
-    if torch.equal(again[:, 1:], ids[:, :-1]):
-        return torch.cat([first[:, :1], value[:, :-1].to(first.dtype)], dim=1)
-    return None
-
-
-def first_tensor(output: Any, layer: str) -> Tensor:
-    """Return what a layer's output stands for: the tensor that it is, or the first in it.
-
-    Raises:
-        LayerError: If there is none.
-    """
-    if isinstance(output, Tensor):
-        return output
-    values = list(output.values()) if hasattr(output, "values") else list(output) if isinstance(output, tuple) else []
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
-    raise LayerError(f"`layer={layer!r}` returns {type(output).__name__}, which holds no tensor to attribute to.")
-
-
-def with_first_tensor(output: Any, value: Tensor) -> Any:
-    """Return a layer's output with another value in the place of its first tensor."""
-    if isinstance(output, Tensor):
-        return value
-    if hasattr(output, "items"):
-        name = next(name for name, item in output.items() if isinstance(item, Tensor))
-        if hasattr(output, "__dataclass_fields__"):  # transformers' ModelOutput
-            return replace(output, **{name: value})
-        return type(output)({**output, name: value})
-    place = next(i for i, item in enumerate(output) if isinstance(item, Tensor))
-    items = (*output[:place], value, *output[place + 1 :])
-    return type(output)(*items) if hasattr(output, "_fields") else items

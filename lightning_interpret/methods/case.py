@@ -209,7 +209,8 @@ def open_case(
         rows = layout.units.take(targets.example.cpu())
         rows = task.read_for(rows, targets) if rows.shape == units.shape else rows
         at_x, forwards = _in_single_precision(inputs)[targets.example], torch.ones(len(of), dtype=torch.long)
-        padding = rows.padding if rows.kind == "token" else torch.zeros(len(of), 0, dtype=torch.bool)
+        whole = rows.kind == "token" and inputs.shape[1] == units.shape[0]  # a layer of one end has its tokens alone
+        padding = rows.padding if whole else torch.zeros(len(of), 0, dtype=torch.bool)
         case = Case(
             layer=layer,
             output=output,

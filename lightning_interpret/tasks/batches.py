@@ -138,7 +138,8 @@ def as_mapping(batch: Any) -> dict[str, Any]:
     """Return the named parts of a batch.
 
     A tuple is read as inputs first and labels last: the inputs may be a mapping, or a tensor of ids followed by its
-    attention mask; the labels are the last tensor with one dimension.
+    attention mask, which holds zeros and ones; the labels are the last tensor with one dimension, or else the last
+    other one with two: a label for each token, or several for each example.
 
     Raises:
         ValueError: If the batch is neither named nor such a tuple.
@@ -154,10 +155,16 @@ def as_mapping(batch: Any) -> dict[str, Any]:
     if isinstance(batch, tuple | list) and batch:
         first, *rest = batch
         named = as_mapping(first)
-        vectors = [part for part in rest if isinstance(part, Tensor) and part.dim() == 1]
-        ids = named.get("input_ids")
-        masks = [part for part in rest if isinstance(part, Tensor) and ids is not None and part.shape == ids.shape]
-        return named | ({"attention_mask": masks[0]} if masks else {}) | ({"labels": vectors[-1]} if vectors else {})
+        tensors, ids = [part for part in rest if isinstance(part, Tensor)], named.get("input_ids")
+        masks = [
+            part
+            for part in tensors[:1]
+            if "attention_mask" not in named and ids is not None and part.shape == ids.shape
+            if bool(((part == 0) | (part == 1)).all())  # else they are labels of tokens
+        ]
+        others = tensors[len(masks) :]
+        labels = [part for part in others if part.dim() == 1] or [part for part in others if part.dim() == 2]
+        return named | ({"attention_mask": masks[0]} if masks else {}) | ({"labels": labels[-1]} if labels else {})
     raise ValueError(
         f"The batch is a {type(batch).__name__}, whose parts have no names: give a `task=` whose methods read it."
     )

@@ -13,6 +13,7 @@ from lightning_interpret.functional.tokens import Tokens
 from lightning_interpret.tasks.encode_written import encode_prompts
 from lightning_interpret.tasks.generation import IGNORED, Generation
 from lightning_interpret.tasks.text import is_pair
+from lightning_interpret.tasks.writing import reads_both_ways
 from lightning_interpret.tasks.written import ended
 
 
@@ -35,11 +36,32 @@ class CausalGeneration(Generation):
             return encode_prompts(self.tokenizer, [(str(text), None) for text in texts], max_length)
         return encode_prompts(self.tokenizer, self.pairs(texts), max_length)
 
+    def layer(self, module: nn.Module) -> str:
+        """Return the name of the word embeddings.
+
+        Raises:
+            ValueError: If the model is none that reads one text from left to right.
+        """
+        model = self.model_in(module)
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ValueError(f"{type(model).__name__} is an encoder-decoder: use Seq2SeqGeneration.")
+        if reads_both_ways(model.config):
+            raise ValueError(
+                f"{type(model).__name__} reads what follows a token too, so that none is made from those before it: "
+                "set `is_decoder=True` in its configuration, or use a model that reads from left to right."
+            )
+        return super().layer(module)
+
     def given(self, batch: Any) -> dict[str, Any]:
         """Return the parts of a batch, with labels."""
         parts = self.parts(batch)
         ids, there = self.input_ids(parts), self.attention_mask(parts) != 0
         labels = parts.get("labels")
+        if isinstance(labels, Tensor) and labels.dim() > 1 and labels.shape != ids.shape:
+            raise ValueError(
+                f"The labels are {tuple(labels.shape)}, but the text {tuple(ids.shape)}: give the ids of the text, "
+                "with -100 at its prompt."
+            )
         if not isinstance(labels, Tensor) or labels.shape != ids.shape:
             labels = ids.masked_fill(~there, IGNORED)
         return parts | {"labels": labels}
@@ -50,7 +72,8 @@ class CausalGeneration(Generation):
         ids, there, output = self.input_ids(parts), self.attention_mask(parts) != 0, parts["labels"] != IGNORED
         before = there & (output.long().cumsum(dim=1) == 0)
         prompt = Tokens.of(ids, torch.where(before.any(dim=1, keepdim=True), before, there)).closed(left=True)
-        found = self._write(model, prompt.ids, prompt.there.long())[:, prompt.ids.shape[1] :]
+        length = prompt.ids.shape[1]
+        found = self._write(model, prompt.ids, prompt.there.long(), before=length)[:, length:]
         new = Tokens(found, ended(model, found, self.tokenizer))
         whole = prompt.then(new)
         others = {
@@ -59,7 +82,7 @@ class CausalGeneration(Generation):
             if not (isinstance(part, Tensor) and part.dim() > 1 and part.shape[:2] == ids.shape)
         }
         labels = whole.ids.masked_fill(~whole.there, IGNORED)
-        labels[:, : prompt.ids.shape[1]] = IGNORED
+        labels[:, :length] = IGNORED
         return others | {"input_ids": whole.ids, "attention_mask": whole.there.long(), "labels": labels}
 
     def answers(self, parts: dict[str, Any]) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import check_whole, choose, unknown
 from lightning_interpret.tasks.base import Singles
+from lightning_interpret.tasks.encode import max_tokens
 from lightning_interpret.tasks.placed import PlacedTask, padded, runner_up
 from lightning_interpret.tasks.transformer import WRITERS, call
 from lightning_interpret.tasks.written import WrittenTargets, head_at
@@ -48,7 +49,7 @@ class Generation(PlacedTask):
         model: Name of the `transformers` model in the module, where it holds several.
         continuation: ``given`` for the output in the batch's ``labels`` (teacher forcing), ``own`` for what the model
             writes itself, greedily.
-        max_new_tokens: Tokens that it writes at most.
+        max_new_tokens: Tokens that it writes at most; fewer where the model has no more places.
         attribute: What x' replaces: the ``input``, the ``output`` before each token, or ``both``.
 
     Raises:
@@ -110,6 +111,8 @@ class Generation(PlacedTask):
 
     def scores(self, module: nn.Module, batch: Any, targets: WrittenTargets, output: str) -> Tensor:  # type: ignore[override]
         """Return the scalars explained, ``(N,)``: the vocabulary is scored at the targets' own places alone."""
+        if type(self).logits is not Generation.logits:  # of a task of one's own, which calls the model as it likes
+            return super().scores(module, batch, targets, output)
         parts = self._given(batch)
         with head_at(self.model_in(module), targets.example, targets.place.clamp(min=0)) as used:
             found = self._called(module, parts)
@@ -255,12 +258,27 @@ class Generation(PlacedTask):
 
     # How
 
-    def _write(self, model: Any, ids: Tensor, mask: Tensor, **given: Any) -> Tensor:
-        """Return what the model writes, greedily, with what stands before it: as its own configuration has it."""
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _write(self, model: Any, ids: Tensor, mask: Tensor, *, before: int, **given: Any) -> Tensor:
+        """Return what the model writes, greedily, with what stands before it: as its own configuration has it.
+
+        It writes no more than it has places for behind those that are taken ``before``.
+        """
         if not model.can_generate():
             raise ValueError(f"`continuation='own'`, but {type(model).__name__} does not write: use 'given'.")
+        places = max_tokens(self.tokenizer, model)
+        most = self.max_new_tokens if places is None else min(self.max_new_tokens, places - before)
+        if most < 1:
+            raise ValueError(
+                f"`continuation='own'`, but a prompt has {before} tokens and {type(model).__name__} places for "
+                f"{places}: cut the prompts."
+            )
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": self.max_new_tokens, "pad_token_id": pad}
+        options = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "return_dict_in_generate": False}
+        options |= {"max_new_tokens": most, "pad_token_id": pad}
         return model.generate(input_ids=ids, attention_mask=mask, **options, **given)
 
     @abstractmethod

@@ -67,7 +67,7 @@ class PlacedTargets(Targets):
         """
         choose("output", output, OUTPUTS)
         there = self.place >= 0
-        scores = scores if scores.dtype == torch.float64 else scores.float()
+        scores = in_single_precision(scores)
         if output in ("log_prob", "prob"):
             scores = scores.log_softmax(dim=-1)
 
@@ -126,6 +126,11 @@ class PlacedTask(TextTask):
         words = tuple(text(*at) for at in zip(example.tolist(), place.tolist(), strict=True))
         put = batches.map_leaves(lambda leaf: alone if leaf is _HELD else leaf, taken)
         return Singles(put, example.cpu(), place.cpu(), words)
+
+
+def in_single_precision(scores: Tensor) -> Tensor:
+    """Return scores in at least single precision: half precision has no number as low as ``NEVER``."""
+    return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def runner_up(scores: Tensor, classes: Tensor) -> Tensor:

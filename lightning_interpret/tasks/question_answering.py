@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import check_whole, unknown
 from lightning_interpret.tasks import batches
-from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask
+from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask, in_single_precision
 from lightning_interpret.tasks.transformer import ANSWERS, call, special_mask
 
 NO_ANSWER = "no answer"
 _WHICH = ("predicted", "gold", "start", "end", NO_ANSWER)
 _BEGIN, _END = 0, 1
+_CUT = -100  # end of an answer that is at no token
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class QuestionAnswering(PlacedTask):
         return self._readable(torch.stack([begin, end], dim=1), batch)
 
     def losses(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return the mean cross-entropy of the two ends of each answer, ``(B,)``.
+        """Return the mean cross-entropy of the two ends of each answer, ``(B,)``; 0 of one that was cut off.
 
         Raises:
             ValueError: If the batch has no gold answers.
@@ -95,7 +96,8 @@ class QuestionAnswering(PlacedTask):
         if gold is None:
             raise ValueError("The batch has no `start_positions` and `end_positions`, so it has no loss.")
         logits = self.logits(module, batch)
-        lost = F.cross_entropy(logits.flatten(0, 1), gold.to(logits.device).flatten(), reduction="none")
+        known = gold.to(logits.device).masked_fill(~self._in_text(gold, batch)[:, None].to(logits.device), _CUT)
+        lost = F.cross_entropy(logits.flatten(0, 1), known.flatten(), reduction="none", ignore_index=_CUT)
         return lost.unflatten(0, (-1, 2)).mean(dim=1)
 
     def roots(
@@ -121,6 +123,12 @@ class QuestionAnswering(PlacedTask):
             if gold is None:
                 raise ValueError(
                     "`which='gold'`, but the batch has no `start_positions` and `end_positions`: explain 'predicted'."
+                )
+            cut = (~self._in_text(gold, batch)).nonzero().flatten().tolist()
+            if cut:
+                raise ValueError(
+                    f"`which='gold'`, but the answers of examples {cut} of the batch are at no token of their texts "
+                    f"({gold[cut].tolist()}), as where they were cut off: explain 'predicted'."
                 )
             chosen = gold.to(logits.device)
         else:
@@ -152,11 +160,10 @@ class QuestionAnswering(PlacedTask):
         """Return the first and the last token of the best span of each passage, long ``(B, 2)``."""
         allowed = self._passage(batch).to(logits.device)
         scores = logits.detach().float().masked_fill(~allowed[:, None], NEVER)
-        pairs = scores[:, _BEGIN, :, None] + scores[:, _END, None, :]
-        length = pairs.shape[1]
-        fits = torch.ones(length, length, dtype=torch.bool, device=logits.device).triu().tril(self.longest - 1)
-        best = pairs.masked_fill(~fits, 4 * NEVER).flatten(1).argmax(dim=1)
-        return torch.stack([best // length, best % length], dim=1)
+        longest = min(self.longest, scores.shape[2])
+        ends = F.pad(scores[:, _END], (0, longest - 1), value=4 * NEVER).unfold(1, longest, 1)
+        best = (scores[:, _BEGIN, :, None] + ends).flatten(1).argmax(dim=1)
+        return torch.stack([best // longest, best // longest + best % longest], dim=1)
 
     def names(self, logits: Tensor) -> tuple[str, ...]:
         """Return where each answer is predicted: its tokens, by number, as the text is not known."""
@@ -168,9 +175,12 @@ class QuestionAnswering(PlacedTask):
         return tuple(self._texts(self._predicted(logits, batch), self._none(batch)[:, None], batch))
 
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
-        """Return the text of each gold answer, or None where the batch has none."""
+        """Return the text of each gold answer, None of one that was cut off, or None where the batch has none."""
         gold = self._gold(batch)
-        return None if gold is None else tuple(self._texts(gold, self._none(batch)[:, None], batch))
+        if gold is None:
+            return None
+        said = self._texts(gold, self._none(batch)[:, None], batch)
+        return tuple(text if there else None for text, there in zip(said, self._in_text(gold, batch), strict=True))
 
     def check_which(self, which: str) -> None:
         """Raise for what is no target."""
@@ -181,7 +191,7 @@ class QuestionAnswering(PlacedTask):
 
     def _readable(self, logits: Tensor, batch: Any) -> Tensor:
         there = (self.attention_mask(self.parts(batch)) != 0).to(logits.device)
-        return logits.masked_fill(~there[:, None], NEVER)
+        return in_single_precision(logits).masked_fill(~there[:, None], NEVER)
 
     def _gold(self, batch: Any) -> Tensor | None:
         parts = batches.as_mapping(batch)
@@ -189,6 +199,12 @@ class QuestionAnswering(PlacedTask):
         if not all(isinstance(end, Tensor) and end.dim() == 1 for end in ends):
             return None
         return torch.stack(ends, dim=1).long()  # type: ignore[arg-type]
+
+    def _in_text(self, gold: Tensor, batch: Any) -> Tensor:
+        """Return which gold answers are at tokens that are there, bool ``(B,)``; what was cut off is beyond them."""
+        there = (self.attention_mask(self.parts(batch)) != 0).to(gold.device)
+        inside = ((gold >= 0) & (gold < there.shape[1])).all(dim=1)
+        return inside & there.gather(1, gold.clamp(0, there.shape[1] - 1)).all(dim=1)
 
     def _none(self, batch: Any) -> Tensor:
         """Return the token at which it is scored that there is no answer, long ``(B,)``: the first, past padding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -73,10 +74,12 @@ class Seq2SeqGeneration(Generation):
     def written(self, model: Any, batch: Any) -> dict[str, Any]:
         """Return the parts of a batch of sources, each with what the model writes of it."""
         parts = {name: part for name, part in self.parts(batch).items() if name not in _OF_DECODER}
-        start = start_of(model.config, self._pad)
+        start = getattr(model.generation_config, "decoder_start_token_id", None)
+        start = start_of(model.config, self._pad) if start is None else start
         ids, mask = self.input_ids(parts), self.attention_mask(parts)
-        found = self._write(model, ids, mask, decoder_start_token_id=start)[:, 1:]
-        return parts | {"labels": found.masked_fill(~ended(model, found, self.tokenizer), IGNORED)}
+        read = self._write(model, ids, mask, before=1, decoder_start_token_id=start)
+        there = ended(model, read[:, 1:], self.tokenizer)
+        return parts | {"labels": read[:, 1:].masked_fill(~there, IGNORED), "decoder_input_ids": read[:, :-1]}
 
     def reads(self, module: nn.Module, batch: Any) -> dict[str, Any]:
         """Return the parts of a batch with what the decoder reads, which is made of the labels."""
@@ -200,10 +203,16 @@ class Seq2SeqGeneration(Generation):
         return int(found if found is not None else self.tokenizer.eos_token_id or 0)
 
     def _read(self, model: Any, parts: dict[str, Any]) -> Tensor:
-        """Return what the decoder reads, long ``(B, T)``: the given one, or the output shifted by one."""
-        given = parts.get("decoder_input_ids")
+        """Return what the decoder reads, long ``(B, T)``: the given one, or the output shifted by one.
+
+        As the model itself shifts it: mBART and its kin begin with the last token of the output, the language.
+        """
+        given, shift = parts.get("decoder_input_ids"), getattr(model, "prepare_decoder_input_ids_from_labels", None)
         if isinstance(given, Tensor):
             return given
+        if shift is not None and model.config.pad_token_id is not None:
+            with suppress(TypeError, ValueError):  # a configuration that does not say what a decoder begins with
+                return shift(parts["labels"])
         pad = getattr(model.config, "pad_token_id", None)
         pad = self._pad if pad is None else int(pad)
         shifted = F.pad(parts["labels"][:, :-1], (1, 0), value=start_of(model.config, pad))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -145,9 +146,9 @@ class Regression(_Several):
         return tuple(_said(row) for row in logits.tolist())
 
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
-        """Return the gold numbers of each example, as a text."""
+        """Return the gold numbers of each example, as a text; None where none is known."""
         gold = self.labels(batch)
-        return None if gold is None else tuple(_said(row) for row in gold.tolist())
+        return None if gold is None else tuple(_known(row) for row in gold.tolist())
 
     def compared(
         self, logits: Tensor, batch: Any, targets: Targets
@@ -161,7 +162,8 @@ class Regression(_Several):
         if gold is None:
             return known
         rows = known or [()] * len(gold)
-        return [(*notes, f"the true value is {true}") for notes, true in zip(rows, gold, strict=True)]
+        said = ([f"the true value is {true}"] if true is not None else [] for true in gold)
+        return [(*notes, *more) for notes, more in zip(rows, said, strict=True)]
 
     def check_which(self, which: str) -> None:
         """Raise for what is no target."""
@@ -276,6 +278,10 @@ class MultiLabelClassification(_Several):
         return tuple(
             ", ".join(label for label, holds in zip(labels, row, strict=True) if holds) or "none" for row in rows
         )
+
+
+def _known(row: Sequence[float]) -> str | None:
+    return None if all(math.isnan(value) for value in row) else _said(row)
 
 
 def _said(row: Sequence[float]) -> str:

@@ -15,11 +15,13 @@ from lightning_interpret.functional.influence import outputs
 from lightning_interpret.names import unknown
 from lightning_interpret.tasks import batches, tags
 from lightning_interpret.tasks.base import Singles
-from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask, padded, runner_up
+from lightning_interpret.tasks.placed import NEVER, PlacedTargets, PlacedTask, in_single_precision, padded, runner_up
 from lightning_interpret.tasks.tags import OUTSIDE
 from lightning_interpret.tasks.transformer import TAGS, call, special_mask
 
 NOTHING = "no entity"
+#: Entry of a prepared batch without labels: the places of its words.
+_WORDS = "word_starts"
 
 
 class TokenClassification(PlacedTask):
@@ -53,6 +55,13 @@ class TokenClassification(PlacedTask):
     each: ClassVar[str] = "words"
 
     # What the model is
+
+    def prepared(self, module: nn.Module, batch: Any) -> Any:
+        """Return the batch with the places of its words, which are found once."""
+        if self._gold(batch) is not None or batches.get(batch, _WORDS) is not None:
+            return batch
+        ids, found = self.example_ids(batch), self.parts(batch) | {_WORDS: self.places(batch)}
+        return found if ids is None else found | {"example_id": torch.tensor(ids)}
 
     def logits(self, module: nn.Module, batch: Any) -> Tensor:
         """Return the scores of the tags ``(B, T, C)``; where no word begins, ``O`` is certain."""
@@ -108,6 +117,8 @@ class TokenClassification(PlacedTask):
         if gold is not None:
             return gold != -100
         parts = self.parts(batch)
+        if _WORDS in parts:
+            return parts[_WORDS]
         ids, there = self.input_ids(parts), self.attention_mask(parts) != 0
         own = there & ~special_mask(ids, self.tokenizer)
         words = torch.tensor([[-1 if word is None else word for word in row] for row in self.units(batch).word_ids])
@@ -196,6 +207,7 @@ class TokenClassification(PlacedTask):
         labels = self.label_names(logits.shape[2])
         if OUTSIDE not in labels:
             return logits
+        logits = in_single_precision(logits)
         nothing = torch.full_like(logits[0, 0], NEVER)
         nothing[labels.index(OUTSIDE)] = 0
         return torch.where(places[..., None].to(logits.device), logits, nothing)
@@ -217,6 +229,12 @@ class TokenClassification(PlacedTask):
         if gold is None:
             return None
         named = dict(enumerate(self._labels or ()))
+        beyond = sorted({k for k in gold.unique().tolist() if k != -100 and (k < 0 or (named and k not in named))})
+        if beyond:
+            raise ValueError(
+                f"The batch has labels {beyond} of tokens, which are none of {len(named) or 'the'} tags: give −100 "
+                "where a token has none."
+            )
         return [[(t, named.get(k, str(k))) for t, k in enumerate(row) if k != -100] for row in gold.tolist()]
 
     def _found(self, row: Sequence[tuple[int, str]], labels: Sequence[str], which: str) -> list[tuple[str, list]]:

@@ -44,7 +44,7 @@ def transformer_in(
     if len(heads) > 1:
         raise ValueError(
             f"{type(module).__name__} holds several `{named_head(head)}` models ({', '.join(heads)}): say which is "
-            f"explained, `task={named_head(head).removeprefix('For')}(..., model={next(iter(heads))!r})`."
+            f"explained, by the `model=` of the `task=`: `model={next(iter(heads))!r}`."
         )
     return next(iter(heads.values()), next(iter(outermost.values()), None))
 

@@ -228,8 +228,12 @@ def auto_class(config: PretrainedConfig) -> Any:
 def _decodes(config: PretrainedConfig) -> bool:
     if config.is_encoder_decoder:
         return True
-    encodes = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not encodes
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways(config)
+
+
+def reads_both_ways(config: PretrainedConfig) -> bool:
+    """Return whether a model reads what follows a token too, as BERT does unless it is told that it decodes."""
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
 def _no_decoder(kind: str) -> ValueError:
