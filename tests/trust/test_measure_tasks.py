@@ -16,6 +16,7 @@ from lightning_interpret.trust.setting import Setting, measured_in, measured_sai
 
 SEQUENCES = tuple(f"{name} sequence" for name in NAMES if "Generation" in name)
 CASES = (*NAMES, *SEQUENCES)
+MOST = ("TokenClassification", "QuestionAnswering", "Seq2SeqGeneration", *SEQUENCES[:1], *NAMES[-2:])
 FEW = ("TokenClassification", "CausalGeneration sequence", "Regression")  # of each measure one; the others are slow
 
 
@@ -60,7 +61,9 @@ def says(case, model, found, row, erased, pad=0):
     return sum(map(math.log, likely)) if "sequence" in case else math.prod(likely)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in MOST else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_erasure_is_a_loop_over_the_tokens_of_each_target(case):
     model, _, found, _, _ = opened(case)
     scores = torch.rand(found.counts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

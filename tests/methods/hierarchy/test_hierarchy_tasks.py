@@ -19,7 +19,7 @@ def trees(name, method="hedge", which=None, **options):
     return model, task, batch, found
 
 
-@pytest.mark.parametrize("method", ["hedge", "soc"])
+@pytest.mark.parametrize("method", ["hedge", pytest.param("soc", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tree_of_each_target_has_all_of_it_at_the_root(name, method):
     model, task, batch, found = trees(name, method)
@@ -37,7 +37,7 @@ def test_a_tree_of_each_target_has_all_of_it_at_the_root(name, method):
     assert [len(rows) for rows in found.by_example(2)] == [list(found.example).count(i) for i in (0, 1)]
 
 
-@pytest.mark.parametrize("name", ["CausalGeneration", "Seq2SeqGeneration"])
+@pytest.mark.parametrize("name", ["CausalGeneration", pytest.param("Seq2SeqGeneration", marks=pytest.mark.slow)])
 def test_contextual_decomposition_is_the_same_where_the_whole_vocabulary_is_scored(name, monkeypatch):
     *_, found = trees(name, "acd")
     monkeypatch.setattr(Generation, "scores", Task.scores)  # of the logits at all places, as those of a classifier
