@@ -73,9 +73,10 @@ class Case:
 
     @property
     def shared(self) -> Tensor | None:
-        """Of which example each row is, long ``(N,)``; None where no two rows are of one."""
+        """Of which example each row is, long ``(N,)``; None where rows have paths of their own."""
         example = self.targets.example
-        return None if len(example.unique()) == len(example) else example
+        alone = not self.targets.one_path or len(example.unique()) == len(example)
+        return None if alone else example
 
     def to_units(self, contributions: Tensor) -> Tensor:
         """Return contributions ``(N, *shape)`` summed to one score a unit; exactly 0 on padding."""

@@ -31,7 +31,11 @@ class Targets:
         against: Long ``(N,)``, the class that ``margin`` and contrasts subtract.
         contrast: Whether the user asked for ``A-B``; otherwise ``against`` is the runner-up at x.
         name: Name of each target.
+        one_path: Whether the targets of an example are so many that they share the points of a path, and with them
+            forward passes: each is then refined where any of them asks for it, and not where it moves itself.
     """
+
+    one_path: ClassVar[bool] = False
 
     example: Tensor
     index: Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class WrittenTargets(PlacedTargets):
         first: The place that the first of the logits is of.
         units_before: Units before the first place: those of the source, where another end of the model reads it.
     """
+
+    one_path: ClassVar[bool] = True
 
     first: int = 0
     units_before: int = 0
