@@ -61,7 +61,10 @@ class Trained(LightningModule):
     ("name", "monitors", "options"),
     [
         ("TokenClassification", ("attention", "hierarchy", "trust", "concepts"), {}),
-        ("CausalGeneration", ("attention", "hierarchy", "trust"), {"continuation": "own", "max_new_tokens": 2}),
+        pytest.param(
+            *("CausalGeneration", ("attention", "hierarchy", "trust"), {"continuation": "own", "max_new_tokens": 2}),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_training_is_bit_identical_with_every_monitor_that_reads_the_task(name, monitors, options, tmp_path):
