@@ -157,6 +157,8 @@ class JoinedFeatures(Features):
             raise LayerError(f"`layer={self.layer!r}` runs more than {_ENDS} times in one forward pass.")
         found = first_tensor(output, self.layer)
         if slot.value is None:
+            if slot.seen is not None and slot.seen.shape[2:] != found.shape[2:]:
+                raise LayerError(f"`layer={self.layer!r}`: two outputs of several sizes are not one text: name one.")
             slot.seen = found.clone() if slot.seen is None else torch.cat([slot.seen, found], dim=1)
             return None
         begin, slot.used = slot.used, slot.used + found.shape[1]

@@ -98,7 +98,7 @@ class _References:
 
     @classmethod
     def read(cls, module: nn.Module, task: Task, baseline: Baseline, chunk: int) -> _References:
-        batch = task.need_references(baseline)
+        batch = task.prepared(module, task.need_references(baseline))
         units, layer = task.units(batch), task.layer(module)
         places = units.shape if units.kind == "token" else ()
         read: list[Tensor] = []

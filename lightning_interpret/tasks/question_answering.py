@@ -218,7 +218,9 @@ class QuestionAnswering(PlacedTask):
         segment = self.segment(parts, special, ~there)
         own = there & ~special
         passage = own if segment is None else own & (segment == 1)
-        return torch.where(passage.any(dim=1, keepdim=True), passage, there)
+        for instead in (own, there):
+            passage = torch.where(passage.any(dim=1, keepdim=True), passage, instead)
+        return passage
 
     def _predicted(self, logits: Tensor, batch: Any) -> Tensor:
         spans, none = self.best(logits, batch), self._none(batch).to(logits.device)

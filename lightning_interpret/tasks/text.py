@@ -21,6 +21,8 @@ from lightning_interpret.tasks.encoding import encode_pairs
 from lightning_interpret.tasks.model import ModelTask
 from lightning_interpret.tasks.transformer import find_token_id, running_embedding, special_mask, transformer_in
 
+_PAIR = 2
+
 
 class TextTask(ModelTask):
     """Reads a batch of texts by their token ids.
@@ -138,9 +140,8 @@ class TextTask(ModelTask):
         own = ~(special | padding)
         begins = own & ~torch.nn.functional.pad(own, (1, 0))[:, :-1]
         runs = begins.long().cumsum(dim=1)
-        if not bool((runs.amax(dim=1) == 2).all()):
-            return None
-        return (runs - 1).clamp(min=0)
+        pair = runs.amax(dim=1, keepdim=True) == _PAIR  # of a batch, each text by itself: one of a pair may be empty
+        return torch.where(pair, (runs - 1).clamp(min=0), 0) if bool(pair.any()) else None
 
     def texts(self, batch: Any) -> tuple[str, ...]:
         """Return each text as its tokens spell it, without those that frame it."""

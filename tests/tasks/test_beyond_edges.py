@@ -4,7 +4,14 @@ import pytest
 import torch
 from tiny import _BART, _ENDS, wordpiece
 from tiny_tasks import _BERT, _SEQ2SEQ, _WORDS, answering, causal, numbers, seq2seq, tagging, weighed
-from transformers import BertConfig, BertLMHeadModel, MBartConfig, MBartForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    BertModel,
+    EncoderDecoderModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+)
 
 from lightning_interpret import GradientTimesInput, IntegratedGradients
 from lightning_interpret.tasks import CausalGeneration, find_task
@@ -96,6 +103,7 @@ def test_labels_that_are_not_those_of_the_text_are_refused():
 def test_the_model_writes_greedily_whatever_its_configuration_asks_for_and_only_where_it_has_places(make):
     case = make(continuation="own", max_new_tokens=60)
     settings = {"num_return_sequences": 2, "do_sample": True, "num_beams": 2, "return_dict_in_generate": True}
+    settings |= {"penalty_alpha": 0.5, "top_k": 4, "prompt_lookup_num_tokens": 2}
     for name, value in settings.items():
         setattr(case.model.generation_config, name, value)
     case.model.generation_config.eos_token_id = 29
@@ -137,3 +145,31 @@ def test_several_writers_are_told_apart_by_name():
         find_task(both, tokenizer=wordpiece())
     with pytest.raises(ValueError, match="subclass of CausalGeneration"):
         CausalGeneration(wordpiece()).logits(torch.nn.Linear(1, 1), causal().batch())
+
+
+@pytest.mark.parametrize("baseline", ["training_mean", "nearest"])
+def test_references_are_read_with_their_outputs(baseline):
+    case = seq2seq()
+    method = IntegratedGradients(baseline=baseline, tolerance=1e-2)
+    record = method(case.model, case.batch(0), case.task.with_references(case.batch()), which="gold")
+    assert record.relative_error.max() < 0.05
+
+
+def test_each_text_of_a_batch_has_its_own_parts():
+    case = answering(roberta=True)
+    batch, alone = case.batch(), case.task._passage(case.batch(0))
+    ids, there = batch["input_ids"][1], batch["attention_mask"][1] != 0
+    inner = there & (there.long().cumsum(dim=0) > 1) & (there.long().cumsum(dim=0) < there.sum())
+    batch["input_ids"][1] = torch.where(inner, 7, ids)  # of which the question was left out
+    found = case.task._passage(batch)
+    assert torch.equal(found[0], alone[0])
+    assert torch.equal(found[1], inner)
+
+
+def test_ends_of_several_sizes_are_refused_by_name():
+    decoder = BertConfig(**{**_BERT, "hidden_size": 8}, is_decoder=True, add_cross_attention=True)
+    model = EncoderDecoderModel(encoder=BertModel(BertConfig(**_BERT)), decoder=BertLMHeadModel(decoder))
+    model.config.decoder_start_token_id, model.config.pad_token_id = 2, 0
+    case = seq2seq()
+    with pytest.raises(ValueError, match="several sizes"):
+        explain(model.eval(), case.batch(), case.task)
