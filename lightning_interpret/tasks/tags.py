@@ -27,7 +27,8 @@ def as_type(tag: str, other: str, labels: Sequence[str]) -> str:
     """Return the tag of another type that has the place of a tag: ``I-group`` for ``I-person``, or what there is."""
     place = _split(tag)[0] or _BEGINS
     candidates = (f"{place}-{other}", f"{_BEGINS}-{other}", f"{_INSIDE}-{other}", other)
-    return next(label for label in candidates if label in labels)
+    of_type = [label for label in labels if type_of(label) == other]
+    return next(label for label in (*candidates, *of_type) if label in labels)
 
 
 def _split(tag: str) -> tuple[str, str]:

@@ -173,3 +173,16 @@ def test_ends_of_several_sizes_are_refused_by_name():
     case = seq2seq()
     with pytest.raises(ValueError, match="several sizes"):
         explain(model.eval(), case.batch(), case.task)
+
+
+@pytest.mark.parametrize("make", [causal, seq2seq])
+def test_the_scores_of_the_vocabulary_are_a_layer_too(make):
+    case = make()
+    record = GradientTimesInput()(case.model, case.batch(), case.task, layer="lm_head", which="gold", output="logit")
+    assert record.relative_error.max() < 1e-4  # the logit is linear in the scores
+
+
+def test_a_type_without_a_tag_that_begins_it_has_those_it_has():
+    case = tagging(labels=["O", "E-x", "I-y", "L-z"])
+    record = explain(case.model, case.batch(), case.task, which="z")
+    assert set(record.target_name) == {"z"}
