@@ -122,7 +122,6 @@ class Features:
             if slot.value is None:
                 slot.seen = found.clone()  # the next operation may be in place
                 return None
-            slot.calls = int(slot.value.shape == found.shape)  # refused, it may be put by another run of the module
             return self._put_first(output, found, slot.value)
         if not isinstance(module, nn.Embedding):
             raise LayerError(
