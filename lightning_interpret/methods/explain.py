@@ -72,7 +72,7 @@ def explain(
         chosen.check_references(list(references))
         found = found.with_references(encode(tokenizer, list(references), max_length=limit).to(device))
     for start in range(0, len(texts), batch_size):
-        some = texts[start : start + batch_size]
+        some: list[Any] = texts[start : start + batch_size]
         batch = found.encoded(some, limit) if isinstance(found, TextTask) else encode(tokenizer, some, max_length=limit)
         record = chosen(model, batch.to(device), found, layer=layer, which=which, output=output)
         for name, each in record.items() if isinstance(record, dict) else [("", record)]:

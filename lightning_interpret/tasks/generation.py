@@ -277,8 +277,8 @@ class Generation(PlacedTask):
                 f"{places}: cut the prompts."
             )
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        options = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1, "return_dict_in_generate": False}
-        options |= {"penalty_alpha": None, "prompt_lookup_num_tokens": None}
+        options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+        options |= {"return_dict_in_generate": False, "penalty_alpha": None, "prompt_lookup_num_tokens": None}
         options |= {"max_new_tokens": most, "pad_token_id": pad}
         return model.generate(input_ids=ids, attention_mask=mask, **options, **given)
 
