@@ -24,7 +24,8 @@ def generated(path: Path, count: int) -> None:
     """Write questions of where somebody lives."""
     drawn, rows = random.Random(0), []
     for _ in range(count):
-        lives = list(zip(drawn.sample(["anna", "ben", "carla"], 2), drawn.sample(["paris", "rome", "oslo"], 2)))
+        people, towns = drawn.sample(["anna", "ben", "carla"], 2), drawn.sample(["paris", "rome", "oslo"], 2)
+        lives = list(zip(people, towns, strict=True))
         context = " ".join(f"{name} lives in {town} ." for name, town in lives)
         name, town = drawn.choice(lives)
         answer = {"text": town, "start": context.index(town)}
@@ -61,7 +62,7 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
         options = {"model": args.encoder_folder}
     module: Any = QuestionAnswerer(learning_rate=args.learning_rate or 2e-4, **options)
     monitor = SaliencyMonitor(output="logit", probes=args.probes or 3, max_seconds=None, on_error="raise")
-    module, figures, _ = fitted(args, module, data, [monitor])
+    module, figures = fitted(args, module, data, monitor)
     counted = {f"{name} questions": len(rows) for name, rows in data.rows.items()}
     return {"model": counted | figures} | explained(args, module, data.val_dataloader())
 
@@ -88,7 +89,9 @@ def explained(args: Namespace, module: Any, loader: Any) -> dict[str, Figures]:
 
 def placed(row: AttributionRow, context: str, sizes: list[float]) -> dict[str, float]:
     """Return what share of the sizes stands in each place: of the words, and of all of it in special tokens."""
-    assert row.span is not None and row.offsets is not None and row.segment is not None
+    assert row.span is not None
+    assert row.offsets is not None
+    assert row.segment is not None
     begin, end = row.offsets[row.span[0]][0], row.offsets[row.span[1] - 1][1]
     ends = [0, *(found.end() for found in re.finditer(r"[.!?][\"')]*\s", context)), len(context) + 1]
     first = max(at for at in ends if at <= begin)

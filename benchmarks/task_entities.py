@@ -53,10 +53,7 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
         options = {"model": args.encoder_folder}
     module: Any = TokenTagger(labels=LABELS, learning_rate=args.learning_rate or 2e-4, **options)
     monitor = SaliencyMonitor(output="log_prob", probes=args.probes or 3, max_seconds=None, on_error="raise")
-    module, figures, trainer = fitted(args, module, data, [monitor])
-    trainer.callbacks.remove(monitor)  # the test rows need no probes
-    figures |= dict(trainer.test(module, datamodule=data, verbose=False)[0])
-    data.setup("validate")
+    module, figures = fitted(args, module, data, monitor, test=True)
     return {"model": figures} | explained(args, module, data.val_dataloader())
 
 
@@ -82,8 +79,8 @@ def placed(rows: list[AttributionRow]) -> Figures:
     scored, even = [], []
     for row in rows:
         assert row.span is not None
-        own = {row.word_ids[at] for at in range(*row.span)} - {None}
-        near = {word for word in range(min(own) - NEAR, max(own) + NEAR + 1)} - own
+        own = {word for word in row.word_ids[slice(*row.span)] if word is not None}
+        near = set(range(min(own) - NEAR, max(own) + NEAR + 1)) - own
         texts = [(word, abs(score)) for word, score in zip(row.word_ids, row.scores, strict=True) if word is not None]
         for found, of in ((scored, texts), (even, [(word, 1.0) for word, _ in texts])):
             total = sum(size for _, size in of) or 1.0

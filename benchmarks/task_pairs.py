@@ -59,7 +59,7 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
         options = {"model": args.encoder_folder}
     module: Any = TextClassifier(labels=LABELS, learning_rate=args.learning_rate or 1e-4, **options)
     monitor = SaliencyMonitor(output="log_prob", probes=args.probes or 3, max_seconds=None, on_error="raise")
-    module, figures, _ = fitted(args, module, data, [monitor])
+    module, figures = fitted(args, module, data, monitor)
     return {"model": figures} | explained(args, module, data.val_dataloader(), read(val))
 
 
@@ -78,7 +78,8 @@ def explained(args: Namespace, module: Any, loader: Any, rows: list[dict[str, An
 
 def words(row: AttributionRow, part: int, text: str) -> list[float]:
     """Return the score of each word of one of the two texts, where words have spaces between them, as people read."""
-    assert row.offsets is not None and row.segment is not None
+    assert row.offsets is not None
+    assert row.segment is not None
     starts = [found.start() for found in re.finditer(r"(?:^|(?<= ))", text)]
     scores = [0.0] * len(text.split(" "))
     for score, (begin, _), segment, special in zip(row.scores, row.offsets, row.segment, row.special, strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from sst2 import quantile
 from torch import Tensor
@@ -29,38 +29,40 @@ BINS, ORDERS = (10, 20, 50), 2  # shares of the words that are erased; random or
 
 
 def fitted(
-    args: Namespace, module: Any, data: LightningDataModule, monitors: Sequence[Monitor]
-) -> tuple[Any, Figures, Trainer]:
-    """Return a module trained with Monitors beside it, or read from the file that was named, and its validation.
+    args: Namespace, module: Any, data: LightningDataModule, monitor: Monitor, *, test: bool = False
+) -> tuple[Any, Figures]:
+    """Return a module trained with a Monitor beside it, or read from the file that was named, and its metrics.
 
     The run is logged into ``runs/`` of the output folder, and its checkpoint is ``<part>.ckpt`` in there.
     """
     seed_everything(args.seed, verbose=False)
     folder = Path(args.output)
+    limits = {"limit_train_batches": args.batches or 1.0}
+    limits |= {f"limit_{split}_batches": args.val_batches or 1.0 for split in ("val", "test")}
+    quiet = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(
         max_epochs=args.epochs,
-        limit_train_batches=args.batches or 1.0,
-        check_val_every_n_epoch=args.validate_every,
+        **limits,
         accelerator="cpu",
         logger=TensorBoardLogger(folder / "runs", name=args.part, default_hp_metric=False),
-        callbacks=list(monitors),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        callbacks=[monitor],
         gradient_clip_val=1.0,
+        log_every_n_steps=10,
         num_sanity_val_steps=0,
+        **quiet,
     )
     begin = time.perf_counter()
     if args.trained:
         module = type(module).load_from_checkpoint(args.trained)
-        found = trainer.validate(module, datamodule=data, verbose=False)[0]
     else:
         trainer.fit(module, datamodule=data)
         trainer.save_checkpoint(folder / f"{args.part}.ckpt")
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    seconds = time.perf_counter() - begin
-    own = {name: value for name, value in found.items() if not name.startswith(("interpret/", "train_"))}
-    return module.eval(), {**own, "training steps": trainer.global_step, "seconds of the run": seconds}, trainer
+    figures = {"training steps": trainer.global_step, "seconds of training": time.perf_counter() - begin}
+    reader = Trainer(**limits, accelerator="cpu", logger=False, **quiet)
+    figures |= dict(reader.validate(module, datamodule=data, verbose=False)[0])
+    if test:
+        figures |= dict(reader.test(module, datamodule=data, verbose=False)[0])
+    return module.eval(), figures
 
 
 def tiny(texts: Sequence[str]) -> dict[str, Any]:

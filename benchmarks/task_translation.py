@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from task_runs import Figures, fitted, written
+import torch
+from task_runs import Figures, batches, errors, fitted, mean
+from torch import Tensor
 
 from lightning_interpret import GenerationDataModule, SaliencyMonitor
+from lightning_interpret.explanations import AttributionRow
+from lightning_interpret.methods import method_named
 from lightning_interpret.modules.from_scratch import small_encoder_decoder
 
 PAIRS = {
@@ -62,6 +67,7 @@ PAIRS = {
     "jumping": ("springt", "springen"),
     "jumps": ("springt",),
 }
+STEPS = ((0, 1), (1, 4), (4, 8), (8, 12), (12, 64))  # tokens of the output, from the first
 
 
 def generated(folder: Path, count: int) -> None:
@@ -75,14 +81,13 @@ def generated(folder: Path, count: int) -> None:
 
 
 def run(args: Namespace, folder: Path) -> dict[str, Figures]:
-    """Return the figures of a run."""
+    """Return the figures of a run: of the model, its attributions, and what each word of a translation comes from."""
     given = folder / "multi30k_en_de"
     if args.quick:
         generated(folder, 48)
         given = folder
-    train = next(given.glob("train.tsv*"))
     data: Any = GenerationDataModule(
-        train_file=str(train),
+        train_file=str(next(given.glob("train.tsv*"))),
         val_file=str(given / "dev.tsv"),
         source_column="en",
         target_column="de",
@@ -91,9 +96,8 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
         encoder_decoder=True,
     )
     data.setup("fit")
-    texts = [text for row in data.rows["train"] for text in (row.source, row.target)]
     module = small_encoder_decoder(
-        texts,
+        [text for row in data.rows["train"] for text in (row.source, row.target)],
         learning_rate=args.learning_rate or 2e-3,
         vocabulary=4000,
         max_length=64,
@@ -101,5 +105,89 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
         bleu_batches=2,
     )
     monitor = SaliencyMonitor(output="log_prob", probes=args.probes or 3, max_seconds=None, on_error="raise")
-    module, figures, _ = fitted(args, module, data, [monitor])
-    return {"model": figures}
+    module, figures = fitted(args, module, data, monitor)
+    return {"model": figures} | explained(args, module, data.val_dataloader())
+
+
+def explained(args: Namespace, module: Any, loader: Any) -> dict[str, Figures]:
+    """Return the figures of the tokens of people's translations of the first captions, each after the ones before."""
+    task, method = module.interpret_task(), method_named("integrated_gradients")
+    rows: list[AttributionRow] = []
+    pairs: list[dict[str, float]] = []
+    for batch in batches(loader, args.examples):
+        found = method(module, batch, task, which="gold", output="log_prob")  # all tokens of the batch in one call
+        looked = attention(module, batch)
+        assert found.example is not None
+        for row, example in zip(found, found.example.tolist(), strict=True):
+            rows.append(row)
+            pair = aligned(row, looked[example])
+            pairs += [] if pair is None else [pair]
+    likeliest = [pair for pair in pairs if pair["right"]]
+    return {
+        "attributions": errors(rows),
+        "evidence": shares(rows),
+        "source word of a translated word": _found(pairs),
+        "source word of one that the model finds likeliest there": _found(likeliest),
+    }
+
+
+@torch.no_grad()
+def attention(module: Any, batch: Any) -> Tensor:
+    """Return what each output token looks at in the source, ``(B, T, S)``: the mean over layers and heads."""
+    model = module.model
+    model.set_attn_implementation("eager")  # the others do not return it
+    parts = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    weights = torch.stack(model(**parts, output_attentions=True).cross_attentions)
+    return weights.mean(dim=(0, 2))
+
+
+def aligned(row: AttributionRow, looked: Tensor) -> dict[str, float] | None:
+    """Return whether each way finds the source word of a target, where the dictionary knows one and only one."""
+    assert row.segment is not None
+    step = sum(part == 1 for part in row.segment) - 1  # the decoder begins with a token of its own
+    evidence = in_words(row, row.scores)
+    asked = [i for i, (word, _) in enumerate(evidence) if row.target_name.lower() in PAIRS.get(word.lower(), ())]
+    if len(asked) != 1:
+        return None
+
+    def found(words: list[tuple[str, float]]) -> float:
+        return float(max(range(len(words)), key=lambda i: words[i][1]) == asked[0])
+
+    return {
+        "right": float(row.prediction == row.gold),
+        "attribution": found(evidence),
+        "size of attribution": found(in_words(row, [abs(score) for score in row.scores])),
+        "attention": found(in_words(row, looked[step].tolist())),
+        "the word at the same place": float(asked[0] == min(step, len(evidence) - 1)),
+        "chance": 1 / len(evidence),
+    }
+
+
+def in_words(row: AttributionRow, values: Sequence[float]) -> list[tuple[str, float]]:
+    """Return the words of the source with the sum of the values of their tokens."""
+    assert row.segment is not None
+    sums: dict[int, float] = {}
+    for word, part, value in zip(row.word_ids, row.segment, values, strict=False):  # attention is at the source alone
+        if part == 0 and word is not None:
+            sums[word] = sums.get(word, 0.0) + value
+    return [(row.words[word].strip(), total) for word, total in sums.items()]
+
+
+def shares(rows: Sequence[AttributionRow]) -> Figures:
+    """Return how much of the scores' size stands at the source and not at earlier output, by the output's length."""
+    found: dict[str, list[float]] = {
+        f"at the source %, output tokens {first + 1} to {last}": [] for first, last in STEPS
+    }
+    for row in rows:
+        assert row.segment is not None
+        step, total = sum(part == 1 for part in row.segment) - 1, sum(map(abs, row.scores)) or 1.0
+        source = sum(abs(score) for score, part in zip(row.scores, row.segment, strict=True) if part == 0)
+        for (first, last), of in zip(STEPS, found.values(), strict=True):
+            if first <= step < last:
+                of.append(100 * source / total)
+    return {name: mean(values) for name, values in found.items()}
+
+
+def _found(pairs: Sequence[dict[str, float]]) -> Figures:
+    names = [name for name in (pairs[0] if pairs else ()) if name != "right"]
+    return {"words": len(pairs)} | {f"{name} %": 100 * mean(pair[name] for pair in pairs) for name in names}
