@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from task_runs import Figures, batches, errors, fitted, mean
-from torch import Tensor
 
 from lightning_interpret import GenerationDataModule, SaliencyMonitor
 from lightning_interpret.explanations import AttributionRow
@@ -111,17 +109,15 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
 
 def explained(args: Namespace, module: Any, loader: Any) -> dict[str, Figures]:
     """Return the figures of the tokens of people's translations of the first captions, each after the ones before."""
-    task, method = module.interpret_task(), method_named("integrated_gradients")
+    task = module.interpret_task()
+    method, attention = method_named("integrated_gradients"), method_named("attention_weights")
     rows: list[AttributionRow] = []
     pairs: list[dict[str, float]] = []
     for batch in batches(loader, args.examples):
         found = method(module, batch, task, which="gold", output="log_prob")  # all tokens of the batch in one call
-        looked = attention(module, batch)
-        assert found.example is not None
-        for row, example in zip(found, found.example.tolist(), strict=True):
-            rows.append(row)
-            pair = aligned(row, looked[example])
-            pairs += [] if pair is None else [pair]
+        rows += found
+        looked = attention(module, batch, task, which="gold", output="log_prob")
+        pairs += filter(None, map(aligned, found, looked))
     likeliest = [pair for pair in pairs if pair["right"]]
     return {
         "attributions": errors(rows),
@@ -131,17 +127,7 @@ def explained(args: Namespace, module: Any, loader: Any) -> dict[str, Figures]:
     }
 
 
-@torch.no_grad()
-def attention(module: Any, batch: Any) -> Tensor:
-    """Return what each output token looks at in the source, ``(B, T, S)``: the mean over layers and heads."""
-    model = module.model
-    model.set_attn_implementation("eager")  # the others do not return it
-    parts = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
-    weights = torch.stack(model(**parts, output_attentions=True).cross_attentions)
-    return weights.mean(dim=(0, 2))
-
-
-def aligned(row: AttributionRow, looked: Tensor) -> dict[str, float] | None:
+def aligned(row: AttributionRow, looked: AttributionRow) -> dict[str, float] | None:
     """Return whether each way finds the source word of a target, where the dictionary knows one and only one."""
     assert row.segment is not None
     step = sum(part == 1 for part in row.segment) - 1  # the decoder begins with a token of its own
@@ -157,7 +143,7 @@ def aligned(row: AttributionRow, looked: Tensor) -> dict[str, float] | None:
         "right": float(row.prediction == row.gold),
         "attribution": found(evidence),
         "size of attribution": found(in_words(row, [abs(score) for score in row.scores])),
-        "attention": found(in_words(row, looked[step].tolist())),
+        "attention": found(in_words(row, looked.scores)),
         "the word at the same place": float(asked[0] == min(step, len(evidence) - 1)),
         "chance": 1 / len(evidence),
     }
@@ -167,7 +153,7 @@ def in_words(row: AttributionRow, values: Sequence[float]) -> list[tuple[str, fl
     """Return the words of the source with the sum of the values of their tokens."""
     assert row.segment is not None
     sums: dict[int, float] = {}
-    for word, part, value in zip(row.word_ids, row.segment, values, strict=False):  # attention is at the source alone
+    for word, part, value in zip(row.word_ids, row.segment, values, strict=True):
         if part == 0 and word is not None:
             sums[word] = sums.get(word, 0.0) + value
     return [(row.words[word].strip(), total) for word, total in sums.items()]
