@@ -21,7 +21,7 @@ SHARES = {
     "part", ["esnli", *(pytest.param(part, marks=pytest.mark.slow) for part in SHARES if part != "esnli")]
 )
 def test_each_part_prints_and_writes_its_figures(part, tmp_path):
-    words = "--epochs 1 --examples 16 --threads 1 --quick".split()
+    words = ["--epochs", "1", "--examples", "16", "--threads", "1", "--quick"]
     words += ["--part", part, "--output", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "tasks.py"), *words],
