@@ -52,6 +52,10 @@ def fitted(
         **quiet,
     )
     begin = time.perf_counter()
+    if args.frozen:
+        encoder = module.model.base_model
+        for part in (encoder.embeddings, *encoder.encoder.layer[: args.frozen]):
+            part.requires_grad_(False)
     if args.trained:
         module = type(module).load_from_checkpoint(args.trained)
     else:
@@ -59,7 +63,11 @@ def fitted(
         trainer.save_checkpoint(folder / f"{args.part}.ckpt")
     figures = {"training steps": trainer.global_step, "seconds of training": time.perf_counter() - begin}
     reader = Trainer(**limits, accelerator="cpu", logger=False, **quiet)
-    figures |= dict(reader.validate(module, datamodule=data, verbose=False)[0])
+    if args.trained:
+        figures |= dict(reader.validate(module, datamodule=data, verbose=False)[0])
+    else:
+        known = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        figures |= {name: value for name, value in known.items() if name.startswith("val_")}
     if test:
         figures |= dict(reader.test(module, datamodule=data, verbose=False)[0])
     return module.eval(), figures

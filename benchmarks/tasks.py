@@ -38,6 +38,7 @@ NUMBERS = {
     "batch-size": (16, "of training and of what is explained in one call"),
     "examples": (100, "validation examples that are explained, in whole batches"),
     "erased": (4, "targets of each batch for erasure"),
+    "frozen": (0, "first blocks of the pretrained encoder that stay as they are, with its embeddings"),
     "longest": (10**6, "characters of a paragraph of XQuAD; longer ones are left out"),
     "seed": (0, "of the training"),
     "threads": (torch.get_num_threads(), "of the processor"),
