@@ -91,6 +91,12 @@ def entities(**changes):
     return TargetsRow(**values | _tokens(TAGGED, [0] * len(TAGGED), ("[CLS]", "[SEP]")) | changes)
 
 
+def likeliest():
+    """Return the word most like an entity of a text in which none is predicted."""
+    row = entities(prediction="no entity")
+    return replace(row, targets=(replace(row.targets[1], prediction="O", gold="O"),))
+
+
 QUESTION = "[CLS] Where is the tower ? [SEP]".split()  # noqa: SIM905
 PASSAGE = "The tower that Gustave Eiffel built stands in the city of Paris since 1889 . [SEP]".split()  # noqa: SIM905
 

@@ -3,7 +3,7 @@
 import boards
 import pytest
 import tab
-from target_records import answer, arabic, entities, grid, labels, long_grid, of_text, pair
+from target_records import answer, arabic, entities, grid, labels, likeliest, long_grid, of_text, pair
 
 pytestmark = boards.needs_browser
 
@@ -11,7 +11,7 @@ MARKUP = "<b>bold</b><script>alert(1)</script><img src=x onerror=alert(1)> \u202
 ROWS = {
     "grid": grid(), "long": long_grid(80, 55), "entities": entities(), "answer": answer(before=300),
     "labels": labels(), "arabic": arabic(), "pair": pair(), "markup": of_text("grid", MARKUP),
-    "marked": of_text("entities", MARKUP),
+    "marked": of_text("entities", MARKUP), "likeliest": likeliest(),
 }  # fmt: skip
 
 
@@ -105,6 +105,12 @@ def test_entities_are_outlined_with_their_types(opened):
         ]
         texts.nth(1).locator(".unit").nth(1).hover()
         assert "Angela+3.49" in frame.locator(".tip:visible").inner_text().replace("\n", "")
+
+
+def test_the_type_that_is_explained_is_said_where_another_one_is_predicted(opened):
+    for name, said in (("likeliest", "Macron O logit of LOC +3"), ("entities", "Angela Merkel PER logit +4")):
+        with opened(name) as (_, frame):
+            assert " ".join(frame.locator(".words .tools").nth(1).inner_text().split()).startswith(said)
 
 
 def test_an_answer_is_outlined_in_the_passage_and_a_long_one_is_kept_around_it(opened):

@@ -165,7 +165,7 @@ function texts(record, targets, words, context, titled, outline = () => null) {
       const size = shown.reduce((sum, { score }) => sum + Math.abs(score ?? 0), 0) || 1;
       const sums = partsIn(record, words).filter(({ name }) => name).map(({ number, name }) => h("span", {}, h("bdi", {}, name), ` ${sumOf(target, words, number)}`));
       return strip(shown, scale, size, [
-        h("h2", {}, titled(target)), given(target.value) ? h("span", {}, `${printable(record.output ?? "target")} ${signed(target.value)}`) : null, ...sums,
+        h("h2", {}, titled(target)), given(target.value) ? h("span", {}, `${printable(record.output ?? "target")} `, other(record, target) ? ["of ", h("bdi", {}, nameOf(target)), " "] : null, signed(target.value)) : null, ...sums,
         given(target.relative_error) ? h("span", { class: target.converged === false ? "bad" : null }, `error ${percent(target.relative_error)}${target.converged === false ? ", NOT within tolerance" : ""}`) : null,
         i ? null : whole, legend(scale, ["against"], ["for"]),
       ], { names: record.segment_names });
@@ -179,6 +179,9 @@ function typed(target) {
   const missed = wrong(target);
   return { key: target, name: [printable(target.prediction ?? readable(target.name ?? "–")), missed ? [" gold ", h("bdi", {}, printable(target.gold))] : null], wrong: Boolean(missed) };
 }
+
+/** Whether a type is explained that is not predicted: of the word most like an entity in a text without one, or one asked for. */
+const other = (record, target) => record.view === "entities" && given(target.prediction) && given(target.name) && target.name !== target.prediction;
 
 function entities(record, targets, words, context) {
   const kept = context.options.words === "all" ? words : mattering(words, targets, WORDS, AROUND);
