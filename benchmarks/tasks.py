@@ -78,12 +78,16 @@ def _check(args: Namespace) -> None:
     """Raise for what a part cannot do without.
 
     Raises:
-        SystemExit: If a folder is missing.
+        SystemExit: If a folder is missing, or blocks are to be kept of an encoder that is from scratch.
     """
     if not args.quick and args.data is None:
         raise SystemExit("Give --data, the folder of the data sets, or --quick for generated rows.")
     if not args.quick and args.part != "multi30k" and args.encoder_folder is None:
         raise SystemExit("Give --encoder-folder, a pretrained encoder to fine-tune, or --quick for a tiny one.")
+    if args.frozen and (args.quick or args.part == "multi30k"):
+        raise SystemExit(
+            f"--frozen {args.frozen} keeps blocks of a pretrained encoder, and none is read here: leave it out."
+        )
 
 
 def _json(value: Any) -> Any:
