@@ -85,9 +85,12 @@ def placed(rows: list[AttributionRow]) -> Figures:
         for found, of in ((scored, texts), (even, [(word, 1.0) for word, _ in texts])):
             total = sum(size for _, size in of) or 1.0
             found.append([sum(size for word, size in of if word in part) / total for part in (own, near)])
-    names = ("of |score| at the entity %", f"of |score| within {NEAR} words of it %")
+    names = ("of the scores' size, at the entity %", f"of the scores' size, within {NEAR} words of it %")
     return {
         "entities": len(rows),
         **{name: 100 * mean(row[i] for row in scored) for i, name in enumerate(names)},
-        **{name.replace("|score|", "tokens"): 100 * mean(row[i] for row in even) for i, name in enumerate(names)},
+        **{
+            name.replace("the scores' size", "the tokens"): 100 * mean(row[i] for row in even)
+            for i, name in enumerate(names)
+        },
     }

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARES = {
-    "wnut": ("evidence of wrong entities", ("of |score| at the entity %", "of tokens at the entity %")),
+    "wnut": ("evidence of wrong entities", ("of the scores' size, at the entity %", "of the tokens, at the entity %")),
     "xquad": ("tokens", ("the question %", "elsewhere %")),
     "multi30k": ("source word of a translated word", ("attribution %", "attention %")),
     "esnli": ("people's marks of the hypothesis", ("AUPRC, random order", "words marked in them %")),
