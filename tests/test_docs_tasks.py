@@ -17,6 +17,9 @@ from lightning_interpret import (
     ConceptActivationVectors,
     ConceptMonitor,
     HierarchyMonitor,
+    InfluenceMonitor,
+    NeighborMonitor,
+    SaliencyMonitor,
     TrustMonitor,
 )
 from lightning_interpret.causes import Setting
@@ -43,6 +46,11 @@ def table(first):
 
 TABLE = {row["task"].strip("`"): row for row in table("task")}
 MONITORS = {
+    "SaliencyMonitor": lambda data, **options: SaliencyMonitor("gradient_times_input", **options),
+    "InfluenceMonitor": lambda data, **options: InfluenceMonitor(
+        "gradient_similarity", train_data=data, queries="fixed", **options
+    ),
+    "NeighborMonitor": lambda data, **options: NeighborMonitor(train_data=data, queries="fixed", **options),
     "AttentionMonitor": lambda data, **options: AttentionMonitor(**options),
     "HierarchyMonitor": lambda data, **options: HierarchyMonitor(**options),
     "TrustMonitor": lambda data, **options: TrustMonitor(["gradient_times_input", "gradient"], orders=1, **options),
