@@ -17,9 +17,8 @@ SHARES = {
 }
 
 
-@pytest.mark.parametrize(
-    "part", ["esnli", *(pytest.param(part, marks=pytest.mark.slow) for part in SHARES if part != "esnli")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("part", SHARES)
 def test_each_part_prints_and_writes_its_figures(part, tmp_path):
     words = ["--epochs", "1", "--examples", "16", "--threads", "1", "--quick"]
     words += ["--part", part, "--output", str(tmp_path)]
