@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from sst2 import quantile
 from torch import Tensor
@@ -35,7 +35,6 @@ def fitted(
 
     The run is logged into ``runs/`` of the output folder, and its checkpoint is ``<part>.ckpt`` in there.
     """
-    seed_everything(args.seed, verbose=False)
     folder = Path(args.output)
     limits = {"limit_train_batches": args.batches or 1.0}
     limits |= {f"limit_{split}_batches": args.val_batches or 1.0 for split in ("val", "test")}

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import seed_everything
 from sst2 import where_run
 
 PARTS = {"wnut": "task_entities", "xquad": "task_answers", "multi30k": "task_translation", "esnli": "task_pairs"}
@@ -40,7 +41,7 @@ NUMBERS = {
     "erased": (4, "targets of each batch for erasure"),
     "frozen": (0, "first blocks of the pretrained encoder that stay as they are, with its embeddings"),
     "longest": (10**6, "characters of a paragraph of XQuAD; longer ones are left out"),
-    "seed": (0, "of the training"),
+    "seed": (0, "of the weights that are new and of the training"),
     "threads": (torch.get_num_threads(), "of the processor"),
 }
 
@@ -64,6 +65,7 @@ def main() -> None:
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     print(f"{args.part} on {where_run(torch.device('cpu'))}.")
+    seed_everything(args.seed, verbose=False)  # before a model is built
     figures = importlib.import_module(PARTS[args.part]).run(args, output if args.quick else Path(args.data))
     for title, each in figures.items():
         print(f"\n| {title} | |\n| --- | ---: |")

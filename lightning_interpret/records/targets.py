@@ -208,8 +208,7 @@ class TargetsRow(TokensRow):
         return replace(
             self,
             tokens=tuple(
-                self.tokens[start] if segment is None else f"… {end - start} tokens left out …"
-                for start, end, segment in runs
+                self.tokens[start] if segment is None else _left_out(end - start) for start, end, segment in runs
             ),
             word_ids=each(self.word_ids, None),
             special=each(self.special or (False,) * size, True),
@@ -217,6 +216,10 @@ class TargetsRow(TokensRow):
             segment=tuple(parts[a] if s is None and a < len(parts) else s or 0 for a, _, s in runs) if parts else None,
             targets=tuple(map(narrow, self.targets)),
         )
+
+
+def _left_out(count: int) -> str:
+    return f"… {count} token{'' if count == 1 else 's'} left out …"
 
 
 def together(rows: Sequence[Any]) -> Any:
