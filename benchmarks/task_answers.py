@@ -54,7 +54,8 @@ def split(args: Namespace, folder: Path) -> dict[str, str]:
 
 def run(args: Namespace, folder: Path) -> dict[str, Figures]:
     """Return the figures of a run: of the model, its attributions, erasure, and where the evidence stands."""
-    data: Any = QuestionDataModule(**split(args, folder), max_length=256, batch_size=args.batch_size)
+    files: dict[str, Any] = split(args, folder)
+    data: Any = QuestionDataModule(**files, max_length=256, batch_size=args.batch_size)
     if args.quick:
         data.setup("fit")
         options = tiny([f"{row.question} {row.context}" for row in data.rows["train"]])

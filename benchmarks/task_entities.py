@@ -43,7 +43,7 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
     if args.quick:
         generated(folder, 48)
         given = folder
-    files = {f"{split.replace('dev', 'val')}_file": str(next(given.glob(f"{split}.jsonl*"))) for split in
+    files: dict[str, Any] = {f"{split.replace('dev', 'val')}_file": str(next(given.glob(f"{split}.jsonl*"))) for split in
              ("train", "dev", "test")}  # fmt: skip
     data: Any = TaggingDataModule(**files, labels=LABELS, max_length=96, batch_size=args.batch_size)
     if args.quick:
@@ -76,7 +76,8 @@ def explained(args: Namespace, module: Any, loader: Any) -> dict[str, Figures]:
 
 def placed(rows: list[AttributionRow]) -> Figures:
     """Return how much of the scores' size stands at the entity and near it, and how much of the text that is."""
-    scored, even = [], []
+    scored: list[list[float]] = []
+    even: list[list[float]] = []
     for row in rows:
         assert row.span is not None
         own = {word for word in row.word_ids[slice(*row.span)] if word is not None}

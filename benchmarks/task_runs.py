@@ -36,9 +36,11 @@ def fitted(
     The run is logged into ``runs/`` of the output folder, and its checkpoint is ``<part>.ckpt`` in there.
     """
     folder = Path(args.output)
-    limits = {"limit_train_batches": args.batches or 1.0}
+    limits: dict[str, Any] = {"limit_train_batches": args.batches or 1.0}
     limits |= {f"limit_{split}_batches": args.val_batches or 1.0 for split in ("val", "test")}
-    quiet = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     trainer = Trainer(
         max_epochs=args.epochs,
         **limits,

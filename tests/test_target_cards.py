@@ -61,7 +61,7 @@ def test_question_and_passage_stand_apart_and_a_long_one_is_kept_around_the_answ
     assert len(words) < 60
     assert {"stands", "Paris", "city"} <= set(words)
     assert any(word.startswith("… 4") and word.endswith("tokens left out …") for word in words)
-    assert "… 1 token left out …" in answer().narrowed(8, around=0).tokens
+    assert "… 1 token left out …" in answer().narrowed(4, around=0).tokens
     assert "[Paris](answer)" in str(answer())
     assert "Wrong: answered Paris, gold the city of Paris" in str(answer())
     none = replace(answer(), targets=tuple(replace(each, span=None) for each in answer().targets), prediction=None)
