@@ -65,7 +65,7 @@ PAIRS = {
     "jumping": ("springt", "springen"),
     "jumps": ("springt",),
 }
-STEPS = ((0, 1), (1, 4), (4, 8), (8, 12), (12, 64))  # tokens of the output, from the first
+STEPS = ((1, 4), (4, 8), (8, 12), (12, 64))  # tokens of the output, from the first
 
 
 def generated(folder: Path, count: int) -> None:
@@ -161,9 +161,8 @@ def in_words(row: AttributionRow, values: Sequence[float]) -> list[tuple[str, fl
 
 def shares(rows: Sequence[AttributionRow]) -> Figures:
     """Return how much of the scores' size stands at the source and not at earlier output, by the output's length."""
-    found: dict[str, list[float]] = {
-        f"at the source %, output tokens {first + 1} to {last}": [] for first, last in STEPS
-    }
+    names = (f"at the source %, output tokens {first + 1} to {last}" for first, last in STEPS)
+    found: dict[str, list[float]] = {name: [] for name in names}
     for row in rows:
         assert row.segment is not None
         step, total = sum(part == 1 for part in row.segment) - 1, sum(map(abs, row.scores)) or 1.0

@@ -8,8 +8,8 @@ Each part is a short run through `Trainer` with a `SaliencyMonitor` (`tensorboar
 integrated gradients of the predictions on the first validation examples. They are examples of what the library does
 with a task; the models are far from what more data and time would make of them.
 
-* wnut: WNUT-17, `TokenTagger`; xquad: XQuAD, whose paragraphs are split for it, `QuestionAnswerer`; multi30k: English to
-  German, a small encoder-decoder from scratch, `TextGenerator`; esnli: pairs of e-SNLI, `TextClassifier`.
+* wnut: WNUT-17, `TokenTagger`; xquad: XQuAD, whose paragraphs are split for it, `QuestionAnswerer`; multi30k: English
+  to German, a small encoder-decoder from scratch, `TextGenerator`; esnli: pairs of e-SNLI, `TextClassifier`.
 * relative attribution error: what the scores of a target miss of what they are to sum to, with its own targets a row.
 * erasure: what the probability of the target loses without the highest words (comprehensiveness), and with these alone
   (sufficiency); means over 10, 20 and 50 % of the words, beside random orders of the same words.
@@ -87,9 +87,7 @@ def _check(args: Namespace) -> None:
     if not args.quick and args.part != "multi30k" and args.encoder_folder is None:
         raise SystemExit("Give --encoder-folder, a pretrained encoder to fine-tune, or --quick for a tiny one.")
     if args.frozen and (args.quick or args.part == "multi30k"):
-        raise SystemExit(
-            f"--frozen {args.frozen} keeps blocks of a pretrained encoder, and none is read here: leave it out."
-        )
+        raise SystemExit(f"--frozen {args.frozen} keeps blocks of a pretrained encoder: leave it out here.")
 
 
 def _json(value: Any) -> Any:
