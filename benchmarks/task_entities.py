@@ -43,8 +43,8 @@ def run(args: Namespace, folder: Path) -> dict[str, Figures]:
     if args.quick:
         generated(folder, 48)
         given = folder
-    files: dict[str, Any] = {f"{split.replace('dev', 'val')}_file": str(next(given.glob(f"{split}.jsonl*"))) for split in
-             ("train", "dev", "test")}  # fmt: skip
+    splits = {"train_file": "train", "val_file": "dev", "test_file": "test"}
+    files: dict[str, Any] = {name: str(next(given.glob(f"{split}.jsonl*"))) for name, split in splits.items()}
     data: Any = TaggingDataModule(**files, labels=LABELS, max_length=96, batch_size=args.batch_size)
     if args.quick:
         data.setup("fit")

@@ -38,9 +38,7 @@ def fitted(
     folder = Path(args.output)
     limits: dict[str, Any] = {"limit_train_batches": args.batches or 1.0}
     limits |= {f"limit_{split}_batches": args.val_batches or 1.0 for split in ("val", "test")}
-    quiet: dict[str, Any] = dict.fromkeys(
-        ("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     trainer = Trainer(
         max_epochs=args.epochs,
         **limits,
