@@ -314,7 +314,7 @@ def _describe(case: Case, task: Task, logits: Tensor, notes: Sequence[tuple[str,
     known, entropy = task.log_probabilities(logits.flatten(0, 1)), task.entropy(logits.flatten(0, 1))
     said = [list(each) for each in notes]
     if entropy is None:
-        why = "the model gives no probabilities of several classes"
+        why = "there are no probabilities of several classes, one of which the text has"
         case.described["reasons"] = case.described["reasons"] | {"baseline_entropy": why}
     else:
         case.described["baseline_entropy"] = entropy.double().reshape(count, many).mean(dim=1)[case.targets.example]

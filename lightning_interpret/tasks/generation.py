@@ -192,15 +192,13 @@ class Generation(PlacedTask):
         )
         first = self._length(parts) - logits.shape[1]
         before_units = self._units_before(parts)
+        spelled = [self._decoded(each, at >= 0) for each in (classes, second)]
         return WrittenTargets(
             example=example,
             index=classes[:, 0],
             against=second[:, 0],
             contrast=others is not None,
-            name=tuple(
-                self._name_of(c, s, others is not None)
-                for c, s in zip(*self._spelled(at, classes, second), strict=True)
-            ),
+            name=tuple(a if others is None else f"{a}-{b}" for a, b in zip(*spelled, strict=True)),
             place=torch.where(at < 0, -1, at + first),
             classes=classes,
             others=second,
@@ -223,7 +221,7 @@ class Generation(PlacedTask):
     def said(self, logits: Tensor, batch: Any) -> tuple[str, ...]:
         """Return what the model finds likeliest at each place of the output, as a text."""
         gold = self._outputs(self._given(batch)).to(logits.device)
-        return self._decoded(logits.argmax(dim=2), gold != IGNORED)
+        return self._decoded(logits.argmax(dim=2), gold != IGNORED, marks=False)
 
     def gold_names(self, batch: Any) -> tuple[str | None, ...] | None:
         """Return the output that is given, as a text; None for an example without one."""
@@ -232,7 +230,7 @@ class Generation(PlacedTask):
         there = gold != IGNORED
         return tuple(
             text if any_there else None
-            for text, any_there in zip(self._decoded(gold, there), there.any(dim=1).tolist(), strict=True)
+            for text, any_there in zip(self._decoded(gold, there, marks=False), there.any(dim=1).tolist(), strict=True)
         )
 
     def labels(self, batch: Any) -> Tensor | None:
@@ -374,15 +372,16 @@ class Generation(PlacedTask):
                 return first, second
         raise ValueError(unknown("which", which, [*_GROUPS, *known]))
 
-    def _decoded(self, ids: Tensor, there: Tensor) -> tuple[str, ...]:
+    def _decoded(self, ids: Tensor, there: Tensor, *, marks: bool = True) -> tuple[str, ...]:
+        """Return rows of tokens as texts; without ``marks``, those of which there is more than what frames a text."""
         rows = [row[kept].tolist() for row, kept in zip(ids, there.to(ids.device), strict=True)]
-        return tuple(self._short(text) for text in self.tokenizer.batch_decode(rows))
+        texts = [self._whole(row, text) for row, text in zip(rows, self.tokenizer.batch_decode(rows), strict=True)]
+        plain = texts if marks else self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return tuple(self._short(b if b.strip() else a) for a, b in zip(texts, plain, strict=True))
 
-    def _spelled(self, at: Tensor, *ids: Tensor) -> list[tuple[str, ...]]:
-        return [self._decoded(each, at >= 0) for each in ids]
-
-    def _name_of(self, text: str, other: str, contrast: bool) -> str:
-        return f"{text}-{other}" if contrast else text
+    def _whole(self, row: list[int], text: str) -> str:
+        """Return a token's text, or its name where it is a part of a character: two of them are not the same."""
+        return self.tokenizer.convert_ids_to_tokens(row)[0] if len(row) == 1 and "\ufffd" in text else text
 
     def _short(self, text: str) -> str:
         text = text.strip() or text

@@ -9,11 +9,14 @@ from transformers import (
     BertLMHeadModel,
     BertModel,
     EncoderDecoderModel,
+    GPT2Config,
+    GPT2LMHeadModel,
     MBartConfig,
     MBartForConditionalGeneration,
 )
 
 from lightning_interpret import GradientTimesInput, IntegratedGradients
+from lightning_interpret.modules.from_scratch import byte_level
 from lightning_interpret.tasks import CausalGeneration, find_task
 
 explain = GradientTimesInput()
@@ -186,3 +189,15 @@ def test_a_type_without_a_tag_that_begins_it_has_those_it_has():
     case = tagging(labels=["O", "E-x", "I-y", "L-z"])
     record = explain(case.model, case.batch(), case.task, which="z")
     assert set(record.target_name) == {"z"}
+
+
+def test_parts_of_a_character_are_told_apart_and_texts_have_no_marks():
+    tokenizer = byte_level(["a b"], end=True)
+    model = weighed(
+        GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1, n_positions=16))
+    )
+    batch = tokenizer(["äö"], return_tensors="pt")
+    task = CausalGeneration(tokenizer)
+    record = explain(model, batch, task)
+    assert record.gold == tuple(tokenizer.convert_ids_to_tokens(batch["input_ids"][0])[1:])
+    assert task.gold_names(batch) == ("äö",)

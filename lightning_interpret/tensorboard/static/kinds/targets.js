@@ -42,9 +42,9 @@ function facts(record, targets, failed) {
   const missed = wrong(record), errors = targets.map(({ relative_error }) => relative_error).filter(Number.isFinite);
   const bad = targets.filter((target) => wrong(target)).length, known = targets.some((target) => wrong(target) !== null);
   return h("dl", { class: "card facts" },
-    given(record.prediction) ? fact(record.view === "grid" ? "Written" : "Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }) : null,
+    given(record.prediction) ? fact("Prediction", text(record.prediction), { mark: missed ? "bad" : null, note: missed ? "✗ wrong" : missed === false ? "✓ right" : null }) : null,
     given(record.gold) ? fact(record.view === "answer" ? "Gold answer" : "Gold", text(record.gold)) : null,
-    fact("Explained", plain(targets.length), { note: `${printable(record.output ?? "target")} of ${{ grid: "tokens that were written", entities: "entities", answer: "the answer", labels: "labels" }[record.view] ?? "targets"}` }),
+    fact("Explained", plain(targets.length), { note: `${printable(record.output ?? "target")} of ${{ grid: "tokens of the output", entities: "entities", answer: "the answer", labels: "labels" }[record.view] ?? "targets"}` }),
     known ? fact("Wrong", `${bad} of ${targets.length}`, { mark: bad ? "bad" : null }) : null,
     errors.length ? fact("Attribution error", percent(errors.reduce((a, b) => Math.max(a, b), 0)), { mark: failed ? "bad" : null, note: failed ? `the largest; ${failed} NOT within tolerance` : "the largest" }) : null,
     given(record.confidence) ? fact("Confidence", percent(record.confidence)) : null, given(record.loss) ? fact("Loss", plain(record.loss)) : null,
@@ -94,7 +94,7 @@ function grid(record, targets, words, context) {
   const hidden = targets.length - rows.length;
   return [
     h("section", { class: "card words", "aria-label": "Tokens by what they were read from" },
-      h("div", { class: "tools" }, h("span", {}, "Each row is a token that was written: choose one to see its text below"),
+      h("div", { class: "tools" }, h("span", {}, "Each row is a token of the output: choose one to see its text below"),
         choice("Scale", [["step", "This step"], ["all", "All steps"]], options.scale, (value) => set("scale", value)),
         words.length > COLUMNS ? check(`All ${words.length} words`, all, (on) => set("words", on ? "all" : "some"), "words") : null,
         legend(scale, ["against it"], ["for it"])),
