@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
@@ -255,6 +256,27 @@ MONITORS: dict[str, Callable[..., Any]] = {
     "TrustMonitor": trust,
 }
 """Every Monitor of the package by class name: a function that makes one of the options that all Monitors have."""
+
+SHARE = 5
+"""One Monitor in so many meets a way to train in the default tests; the next way, the next one. All: ``-m slow``."""
+
+
+def crossed(ways, slow=()):
+    """Return every way with every Monitor, for ``parametrize``; those that are not in the share, or ``slow``, marked.
+
+    Each way is met by two Monitors of ten, each Monitor by every fifth way.
+    """
+    return [
+        pytest.param(
+            way,
+            name,
+            marks=[pytest.mark.slow] * (way in slow or (i + j) % SHARE != 0),
+            id=f"{getattr(way, '__name__', way)}-{name}",
+        )
+        for i, way in enumerate(ways)
+        for j, name in enumerate(MONITORS)
+    ]
+
 
 FIRST_ALONE = ("BadCaseMonitor",)
 """Monitors that explain all examples at once, on the first process alone, for which the others wait."""

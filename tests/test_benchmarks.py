@@ -127,6 +127,7 @@ def test_methods_are_held_to_peoples_marks_in_one_table(folder):
     assert all(len(row) == 8 for row in figures.values())
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_monitor_is_printed(folder):
     printed = run("monitor_cost.py", folder, "--encoder-folder", str(folder / "model"), "--batches", "4")
     assert "weights at the end         the same to the last bit" in printed
@@ -138,6 +139,7 @@ def test_the_cost_of_a_monitor_is_printed(folder):
     ]
 
 
+@pytest.mark.slow
 def test_influence_on_digits_is_held_to_training_on_halves(folder):
     words = ("--what", "digits", "--subsets", "8", "--seeds", "1", "--skip-peer")
     printed = run("influence.py", folder, *words, data=False)
@@ -181,6 +183,7 @@ def test_scores_of_wrong_labels_are_compared_in_two_tables(folder):
     assert f"imdb_label_errors: 60 examples, {wrong:.1%} of the labels wrong" in printed
 
 
+@pytest.mark.slow
 def test_steps_and_readouts_of_joint_methods_are_timed(folder):
     words = ("--width", "32", "--blocks", "2", "--rounds", "2", "--examples", "40", "--queries", "4", "--pairs", "8")
     printed = run("joint.py", folder, *words, "--length", "8", "--shortlist", "10", "--threads", "1", data=False)

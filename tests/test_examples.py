@@ -44,7 +44,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
     [
         ("own_module_rationale", ["rationale"]),
         ("training_data", ["influence", "neighbor"]),
-        ("own_module_joint", ["influence", "landmark", "saliency"]),
+        pytest.param("own_module_joint", ["influence", "landmark", "saliency"], marks=pytest.mark.slow),
     ],
 )
 def test_a_long_example_runs_through_where_training_is_cut_short(tmp_path, name, monitors):
@@ -55,7 +55,7 @@ def test_a_long_example_runs_through_where_training_is_cut_short(tmp_path, name,
     assert list((tmp_path / name / "runs").rglob("events.out.tfevents*"))
 
 
-@pytest.mark.parametrize("name", ["own_module", "own_model", "images"])
+@pytest.mark.parametrize("name", ["own_module", "own_model", pytest.param("images", marks=pytest.mark.slow)])
 def test_an_example_runs_and_writes_what_tensorboard_shows(tmp_path, name):
     done = run(name, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -160,6 +160,7 @@ def test_a_configuration_trains_a_text_classifier_with_joint_methods(tmp_path):
     assert {path.name for path in events.parent.rglob("*.jsonl")} == {"influence.jsonl", "landmark.jsonl"}
 
 
+@pytest.mark.slow
 def test_attention_is_put_beside_gradients_and_deletions_and_a_random_order(tmp_path):
     done = run("attention_debate", tmp_path, "--texts", "40")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from purity import MONITORS, Cell, Dense, Toy, ToyTask, fit, loaders, told, watched
+from purity import MONITORS, Cell, Dense, Toy, ToyTask, crossed, fit, loaders, told, watched
 from tiny import wordpiece
 
 import lightning_interpret
@@ -85,8 +85,7 @@ SLOW = dict(slow_cells())
 CELLS = dict(cells()) | SLOW
 
 
-@everyone
-@pytest.mark.parametrize("cell", [pytest.param(cell, marks=[pytest.mark.slow] * (cell in SLOW)) for cell in CELLS])
+@pytest.mark.parametrize(("cell", "name"), crossed(CELLS, SLOW))
 def test_t20_all_is_bit_identical_with_and_without_the_monitor(purity, cell, name):
     cell = CELLS[cell]
     _, shown = purity.check(cell, name)
@@ -141,8 +140,7 @@ def test_t20_all_is_bit_identical_when_parts_are_compiled_in_configure_model(pur
     assert shown["compiled"]["stats"]["unique_graphs"] >= 3
 
 
-@everyone
-@pytest.mark.parametrize("module", [Dense, Parts])
+@pytest.mark.parametrize(("module", "name"), crossed([Dense, Parts]))
 def test_a_compiled_module_is_explained_as_it_is_without_compilation(purity, module, name):
     compiled, _ = purity.check(
         Cell(module, compiled="aot_eager" if module is Dense else None, stages=("validate",)), name

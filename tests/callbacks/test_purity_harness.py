@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 from lightning.pytorch import Callback
-from purity import Cell, assert_same, bracketed
+from purity import MONITORS, Cell, assert_same, bracketed, crossed
 from torch import nn
 
 CELL = Cell()
@@ -143,3 +143,13 @@ def test_a_callback_that_logs_over_the_users_own_metric_is_seen(purity):
 def test_a_callback_that_does_nothing_passes(purity):
     shown, _ = CELL.run([bracketed(Disturbs(lambda trainer, module: None))], purity.folder())
     assert_same(purity.plain(CELL), shown)
+
+
+def test_the_share_of_the_matrix_in_the_default_tests_has_every_way_and_every_monitor():
+    ways = [f"way {i}" for i in range(12)]
+    every = crossed(ways, slow=ways[:2])
+    assert [param.values for param in every] == [(way, name) for way in ways for name in MONITORS]
+    default = [param.values for param in every if not param.marks]
+    assert {way for way, _ in default} == set(ways[2:])
+    assert {name for _, name in default} == set(MONITORS)
+    assert len(default) < len(every) / 4

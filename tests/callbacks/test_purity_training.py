@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities import CombinedLoader
-from purity import MONITORS, STATEFUL, Cell, Texts, Toy, assert_same, loaders, state_of, watched
+from purity import MONITORS, STATEFUL, Cell, Texts, Toy, assert_same, crossed, loaders, state_of, watched
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.data import DataLoader
@@ -281,8 +281,7 @@ CELLS = {
 }
 
 
-@everyone
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "name"), crossed(CELLS))
 def test_training_is_bit_identical_with_and_without_the_monitor(purity, cell, name):
     purity.check(CELLS[cell], name)
 
@@ -293,12 +292,10 @@ def test_two_runs_without_a_monitor_are_the_same(purity, cell):
     purity.prove(CELLS[cell])
 
 
-@everyone
-@pytest.mark.parametrize(
-    "options",
-    [{"every_n_validations": 2}, {"precision": "model"}, {"max_seconds": 1e-9}, {"save_jsonl": True}],
-    ids=str,
-)
+OPTIONS = ({"every_n_validations": 2}, {"precision": "model"}, {"max_seconds": 1e-9}, {"save_jsonl": True})
+
+
+@pytest.mark.parametrize(("options", "name"), crossed(OPTIONS))
 def test_training_is_bit_identical_whatever_the_monitors_options(purity, options, name):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is spent")
@@ -381,9 +378,9 @@ def resume(purity, cell, callbacks, ckpt_path=None):
     return shown, folder, own
 
 
-@everyone
-@pytest.mark.parametrize("amid", [False, True], ids=["after-an-epoch", "amid-an-epoch"])
+@pytest.mark.parametrize(("amid", "name"), crossed(["after-an-epoch", "amid-an-epoch"]))
 def test_a_checkpoint_written_with_the_monitor_resumes_without_it_and_the_reverse(purity, amid, name):
+    amid = amid == "amid-an-epoch"
     every = {"every_n_train_steps": 1} if amid else {"every_n_epochs": 1, "save_on_train_epoch_end": True}
     options = {"enable_checkpointing": True, "accumulate_grad_batches": 2}
 
