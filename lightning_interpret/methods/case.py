@@ -192,16 +192,18 @@ def open_case(
             raise ValueError(f"`layer={layer!r}` has shape {tuple(inputs.shape)}: its first dimension is no example.")
 
         def score_of(explained: Targets) -> path.Score:
-            def cropped(points: Tensor, rows: Tensor, columns: slice, at: Tensor | None) -> Tensor:
+            def cropped(points: Tensor, rows: Tensor, columns: Tensor | None, at: Tensor | None) -> Tensor:
                 asked, example = explained.at(rows), explained.example[rows]
                 if at is not None:  # rows of one example at one point: it is read once
                     asked, example = replace(asked, example=at), example.new_empty(len(points)).scatter(0, at, example)
                 some = task.take(batch, example)
-                if columns != slice(None):
-                    some, points = task.crop(some, columns, units.shape[0]), points[:, columns]
-                return opened.put(points, lambda: task.scores(module, some, asked.crop(columns), output))
+                if columns is not None:
+                    some, asked = task.crop(some, columns, units.shape[0]), asked.crop(columns)
+                    points = points[:, columns.to(points.device)]
+                return opened.put(points, lambda: task.scores(module, some, asked, output))
 
-            return _without_padding(cropped, at_x, task.score(logits, explained, output), padding, forwards)
+            of_targets, columns = task.score(logits, explained, output), partial(task.columns, batch)
+            return _without_padding(cropped, at_x, of_targets, padding, columns, forwards)
 
         ids, notes = task.example_ids(batch), _notes(task, batch, units)
         of = targets.example.tolist()
@@ -330,24 +332,24 @@ def _describe(case: Case, task: Task, logits: Tensor, notes: Sequence[tuple[str,
 
 
 def _without_padding(
-    score: Callable[[Tensor, Tensor, slice, Tensor | None], Tensor],
+    score: Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor],
     inputs: Tensor,
     target: Tensor,
     padding: Tensor,
+    kept: Callable[[Tensor], Tensor],
     forwards: Tensor,
 ) -> path.Score:
-    """Return ``score`` with the columns left out that are padding in every row of a pass.
+    """Return ``score`` with the columns left out that are padding in every row of a pass: ``kept`` says which stay.
 
     Where the model gives the row with the most padding another score without it, or cannot be run so, they stay. The
     trial is added to that row's ``forwards``.
     """
-    everything = slice(None)
     if padding.dim() != 2 or not bool(padding.any()):
-        return lambda points, rows, at=None: score(points, rows, everything, at)
+        return lambda points, rows, at=None: score(points, rows, None, at)
 
-    def columns(rows: Tensor) -> slice:
-        used = (~padding[rows.cpu()]).any(dim=0).nonzero().flatten().tolist()
-        return slice(used[0], used[-1] + 1) if used else everything
+    def columns(rows: Tensor) -> Tensor | None:
+        found = kept((~padding[rows.cpu()]).any(dim=0))
+        return found if len(found) < padding.shape[1] else None
 
     shortest = padding.sum(dim=1).argmax()[None].to(inputs.device)
     forwards[shortest.cpu()] += 1
@@ -357,7 +359,7 @@ def _without_padding(
         same = bool(torch.allclose(alone, target[shortest], rtol=1e-4, atol=1e-5))
     except Exception:  # a model of one length only, a mask of another shape: it says so as it likes
         same = False
-    return lambda points, rows, at=None: score(points, rows, columns(rows) if same else everything, at)
+    return lambda points, rows, at=None: score(points, rows, columns(rows) if same else None, at)
 
 
 def _points_a_pass(units: Units, device: str) -> int:

@@ -43,7 +43,7 @@ class Targets:
     contrast: bool
     name: tuple[str, ...]
 
-    def crop(self, columns: slice) -> Self:
+    def crop(self, columns: Tensor) -> Self:
         """Return the targets in a batch of which only some units are left: of those that stand at places, others."""
         return self
 
@@ -348,7 +348,15 @@ class Task(ABC):
         """Return the batch with its examples gathered or repeated: any container."""
         return batches.take(batch, index)
 
-    def crop(self, batch: Any, columns: slice, length: int) -> Any:
+    def columns(self, batch: Any, used: Tensor) -> Tensor:
+        """Return the units that rows are read with of which only the ``used`` ones, bool ``(T,)``, are no padding.
+
+        They are those from the first to the last: what is left out in between would move the others to other places.
+        """
+        first, last = used.nonzero().flatten()[[0, -1]].tolist() if used.any() else (0, len(used) - 1)
+        return torch.arange(first, last + 1)
+
+    def crop(self, batch: Any, columns: Tensor, length: int) -> Any:
         """Return the batch with only some of its ``length`` units: what is padding in every row is left out."""
         return batches.crop(batch, columns, length)
 

@@ -81,12 +81,13 @@ def take(batch: Any, index: Tensor, whole: Callable[[Any], bool] = lambda part: 
     return map_leaves(pick, batch, whole)
 
 
-def crop(batch: Any, columns: slice, length: int) -> Any:
+def crop(batch: Any, columns: Tensor, length: int) -> Any:
     """Return the batch with only some columns of the tensors ``(B, length, ...)`` in it."""
     size = batch_size(batch)
 
     def cut(leaf: Any) -> Any:
-        return leaf[:, columns] if isinstance(leaf, Tensor) and leaf.shape[:2] == (size, length) else leaf
+        there = isinstance(leaf, Tensor) and leaf.shape[:2] == (size, length)
+        return leaf[:, columns.to(leaf.device)] if there else leaf
 
     return map_leaves(cut, batch)
 

@@ -68,7 +68,7 @@ def _of(head: Any, model: PreTrainedModel, tokenizer: Any, processor: Any) -> Ta
         problem = getattr(model.config, "problem_type", None)
         if problem == "multi_label_classification":
             return MultiLabelClassification(tokenizer, labels)
-        if problem == "regression":
+        if problem == "regression" or (problem is None and len(labels) == 1):  # as `transformers` itself takes it
             return Regression(tokenizer, None if len(labels) == 1 else labels)
         return SequenceClassification(tokenizer, labels)
     if head == TAGS:

@@ -55,9 +55,9 @@ class PlacedTargets(Targets):
             at_units=tuple(self.at_units[i] for i in picked),
         )
 
-    def crop(self, columns: slice) -> Self:
+    def crop(self, columns: Tensor) -> Self:
         """Return the targets in a batch of which only some columns are left."""
-        begin = columns.start or 0
+        begin = int(columns[0])
         return replace(self, place=torch.where(self.place < 0, -1, self.place - begin)) if begin else self
 
     def summed(self, scores: Tensor, output: str) -> Tensor:

@@ -26,9 +26,9 @@ _CUT = -100  # end of an answer that is at no token
 class AnswerTargets(PlacedTargets):
     """One row an answer: its places are the two ends, and its classes the tokens at which they are."""
 
-    def crop(self, columns: slice) -> AnswerTargets:
+    def crop(self, columns: Tensor) -> AnswerTargets:
         """Return the targets in a batch of which only some columns are left."""
-        begin = columns.start or 0
+        begin = int(columns[0])
         return replace(self, classes=self.classes - begin, others=self.others - begin) if begin else self
 
 

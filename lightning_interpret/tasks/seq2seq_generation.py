@@ -178,21 +178,25 @@ class Seq2SeqGeneration(Generation):
         around = (source, 0) if decoder else (0, output)
         return Layout(units, lambda values: F.pad(values.reshape(*values.shape[:2], -1).sum(dim=-1), around))
 
-    def crop(self, batch: Any, columns: slice, length: int) -> Any:
-        """Return the batch without what is padding before the source and behind the output, in every row."""
+    def columns(self, batch: Any, used: Tensor) -> Tensor:
+        """Return the units from the first to the last that is used, of the source and of the output each."""
+        source = self._units_before(self.parts(batch))
+        ends = super().columns(batch, used[:source]), super().columns(batch, used[source:])
+        return torch.cat([ends[0], source + torch.arange(int(ends[1][-1]) + 1)])
+
+    def crop(self, batch: Any, columns: Tensor, length: int) -> Any:
+        """Return the batch with only some of the tokens of its source and of its output."""
         parts = self.parts(batch)
         source = self._units_before(parts)
-        begin, end = columns.start or 0, (columns.stop or length) - source
-        if begin >= source or end < 1:
-            raise ValueError("A batch of which one end has no token cannot be read.")
+        at_source, at_output = columns[columns < source], columns[columns >= source] - source
         cut = dict(parts)
         for name, part in parts.items():
             if not isinstance(part, Tensor) or part.dim() < 2:
                 continue
             if name in _OF_DECODER:
-                cut[name] = part[:, :end]
+                cut[name] = part[:, at_output.to(part.device)]
             elif part.shape[1] == source:
-                cut[name] = part[:, begin:]
+                cut[name] = part[:, at_source.to(part.device)]
         return cut
 
     # How

@@ -35,7 +35,7 @@ class WrittenTargets(PlacedTargets):
         last = self.units_before + self.place.amax(dim=1)
         return torch.arange(shape[0], device=last.device) > last[:, None]
 
-    def crop(self, columns: slice) -> WrittenTargets:
+    def crop(self, columns: Tensor) -> WrittenTargets:
         """Return the targets in a batch of which only some columns are left."""
         return self if self.units_before else super().crop(columns)
 

@@ -15,7 +15,7 @@ from transformers import (
     MBartForConditionalGeneration,
 )
 
-from lightning_interpret import GradientTimesInput, IntegratedGradients
+from lightning_interpret import GradientTimesInput, IntegratedGradients, Regression
 from lightning_interpret.modules.from_scratch import byte_level
 from lightning_interpret.tasks import CausalGeneration, find_task
 
@@ -201,3 +201,36 @@ def test_parts_of_a_character_are_told_apart_and_texts_have_no_marks():
     record = explain(model, batch, task)
     assert record.gold == tuple(tokenizer.convert_ids_to_tokens(batch["input_ids"][0])[1:])
     assert task.gold_names(batch) == ("äö",)
+
+
+def test_a_score_without_a_problem_type_is_a_number():
+    """`transformers` takes one label for a regression too."""
+    case = numbers()
+    case.model.config.problem_type = None
+    assert type(find_task(case.model, tokenizer=wordpiece())) is Regression
+
+
+@pytest.mark.parametrize(("name", "side"), [("bart", "right"), ("t5", "left")])
+def test_padding_between_source_and_output_is_not_computed_with(name, side):
+    case = seq2seq(name, side=side)
+    batch = case.batch()
+    there = batch["attention_mask"].sum(dim=1)
+    width, short = batch["input_ids"].shape[1], int(there.argmin())
+    assert there[short] < width
+    seen = []
+
+    def watch(module, args, kwargs):
+        seen.append(kwargs["input_ids"].shape)
+
+    method = IntegratedGradients(steps=4, tolerance=None, internal_batch_size=4)
+    with_all = method(case.model, batch, case.task, which="gold", output="log_prob")
+    handle = case.model.get_encoder().register_forward_pre_hook(watch, with_kwargs=True)
+    method(case.model, batch, case.task, which="gold", output="log_prob")
+    handle.remove()
+    alone = method(case.model, case.batch(short), case.task, which="gold", output="log_prob")
+    assert {tuple(shape) for shape in seen if len(shape) == 2} >= {(4, int(there[short])), (4, width)}
+    rows = [i for i, of in enumerate(with_all.example) if of == short]
+    found = [with_all.scores[i][~with_all.units.padding[i]] for i in rows]
+    expected = [alone.scores[i][~alone.units.padding[i]] for i in range(len(rows))]
+    for each, other in zip(found, expected, strict=True):
+        assert torch.allclose(each, other, atol=1e-5)
